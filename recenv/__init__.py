@@ -1,0 +1,65 @@
+"""recenv: multi-agent recommender-system environments fitted to logged interactions.
+
+``import recenv`` registers the environment ids with Gymnasium and PettingZoo. Everything
+heavy is imported at first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from recenv.env.registration import aec_env, parallel_env, register_all, single_env
+
+if TYPE_CHECKING:
+    from recenv.config import GameConfig, RewardConfig, WorldConfig
+    from recenv.data import load, read_table
+    from recenv.schema import Catalog, InteractionLog
+    from recenv.sim.simulator import Simulator
+    from recenv.users.model import UserModel
+    from recenv.users.policy import FittedUser
+    from recenv.world import World, build_world
+
+__version__ = "0.1.0"
+
+_LAZY = {
+    "Catalog": "recenv.schema",
+    "FittedUser": "recenv.users.policy",
+    "GameConfig": "recenv.config",
+    "InteractionLog": "recenv.schema",
+    "RewardConfig": "recenv.config",
+    "Simulator": "recenv.sim.simulator",
+    "UserModel": "recenv.users.model",
+    "World": "recenv.world",
+    "WorldConfig": "recenv.config",
+    "build_world": "recenv.world",
+    "load": "recenv.data",
+    "read_table": "recenv.data",
+}
+
+__all__ = [
+    "Catalog",
+    "FittedUser",
+    "GameConfig",
+    "InteractionLog",
+    "RewardConfig",
+    "Simulator",
+    "UserModel",
+    "World",
+    "WorldConfig",
+    "aec_env",
+    "build_world",
+    "load",
+    "parallel_env",
+    "read_table",
+    "single_env",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'recenv' has no attribute {name!r}")
+
+
+register_all()

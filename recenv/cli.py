@@ -1,0 +1,142 @@
+"""The ``recenv`` command: list, build, play, compare.
+
+$ recenv list
+$ recenv build recenv/Toy-v0
+$ recenv play recenv/Toy-v0 --seed 3 --recommender popularity
+$ recenv compare recenv/Toy-v0 --users heldout --episodes 10 --out report
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from recenv.env.registration import REGISTRY, env_spec, load_world
+from recenv.errors import RecenvError, UnknownNameError
+
+if TYPE_CHECKING:
+    from recenv.evaluation import Pool
+    from recenv.recommenders import PrivilegedRecommender, Recommender
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; ``argv`` without the program's name, by default the process's own.
+
+    Returns:
+        0, or 2 after an error of recenv's own, printed on one line of stderr.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    options = _parser().parse_args(arguments)
+    try:
+        if options.command == "list":
+            _list()
+        elif options.command == "build":
+            print(load_world(options.id).describe())
+        elif options.command == "play":
+            _play(options.id, options.seed, options.recommender)
+        else:
+            command = shlex.join(["recenv", *arguments])
+            _compare(
+                options.id, options.users, options.episodes, options.seed, options.out, command
+            )
+    except RecenvError as error:
+        print(f"recenv: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="recenv", description="Recommender-system environments fitted to logged interactions."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="name the environment ids")
+    build = commands.add_parser("build", help="build a world, or read it back, and describe it")
+    play = commands.add_parser("play", help="print one visit, answered by the fitted user")
+    compare = commands.add_parser("compare", help="compare the baselines, with intervals")
+    for command in (build, play, compare):
+        command.add_argument("id", help="environment id, as 'recenv/Toy-v0'")
+    for command in (play, compare):
+        command.add_argument("--seed", type=int, default=0, help="of the draws (default: 0)")
+    play.add_argument(
+        "--recommender", default="popularity", help="a baseline's name (default: popularity)"
+    )
+    compare.add_argument(
+        "--users",
+        choices=("heldout", "train", "all"),
+        default="heldout",
+        help="who visits (default: heldout)",
+    )
+    compare.add_argument("--episodes", type=int, default=10, help="visits per user (default: 10)")
+    compare.add_argument("--out", type=Path, help="folder to write a report to")
+    return parser
+
+
+def _list() -> None:
+    width = max(map(len, REGISTRY))
+    for env_id, spec in sorted(REGISTRY.items()):
+        game = spec.game
+        print(
+            f"{env_id:<{width}}  {game.slate_size} of {game.num_candidates} candidates, "
+            f"at most {game.max_rounds} rounds"
+        )
+
+
+def _play(env_id: str, seed: int, name: str) -> None:
+    from recenv.env.visit import Visit
+    from recenv.recommenders import PrivilegedRecommender
+
+    world, game = load_world(env_id), env_spec(env_id).game
+    recommender = _named(name, env_id)
+    visit = Visit(world, game, "ansi")
+    visit.reset(seed, None)
+    while visit.live:
+        if isinstance(recommender, PrivilegedRecommender):
+            slates = recommender.recommend_privileged(visit.simulator, visit.state)
+        else:
+            observation = visit.simulator.recommender_observation(visit.state)
+            slates = recommender.recommend(observation, visit.state.key, game.slate_size)
+        visit.show(slates[0] if game.slate_size > 1 else slates[0, 0])
+        visit.respond_fitted()
+    print(visit.render(), end="")
+
+
+def _named(name: str, env_id: str) -> Recommender | PrivilegedRecommender:
+    """A baseline by the first word of its name, in any case ("oracle", "als")."""
+    from recenv.recommenders import baselines
+
+    known = {r.name.split()[0].lower(): r for r in baselines(load_world(env_id))}
+    if name.lower() not in known:
+        raise UnknownNameError("recommender", name, known)
+    return known[name.lower()]
+
+
+def _compare(
+    env_id: str, users: Pool, episodes: int, seed: int, out: Path | None, command: str
+) -> None:
+    from recenv.benchmark import compare, print_table, write_report
+    from recenv.recommenders import baselines
+
+    world = load_world(env_id)
+    comparison = compare(
+        world,
+        env_spec(env_id).game,
+        baselines(world),
+        users=users,
+        episodes_per_user=episodes,
+        seed=seed,
+        progress=sys.stderr.isatty(),
+    )
+    print(f"{env_id}: {comparison.visitors}, {episodes} visits each, seed {seed}")
+    print_table(comparison.rows())
+    if out is not None:
+        report = write_report(out, comparison, title=f"Baselines on {env_id}", command=command)
+        print(f"Report: {report}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,324 @@
+"""Every setting, as frozen dataclasses with one default each.
+
+A config reads from and writes to TOML, rejects unknown keys, and has a content hash that
+names the artifacts made with it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import tomllib
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import tomli_w
+
+from recenv.errors import ConfigError, UnknownNameError
+
+
+def content_hash(*parts: object) -> str:
+    """SHA-256 of JSON-able parts, as 16 hexadecimal digits."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Config:
+    """Base of all configs: dict and TOML in and out, checked types, content hash."""
+
+    def __post_init__(self) -> None:
+        for name, hint in _field_types(type(self)).items():
+            value = _coerce(hint, getattr(self, name), f"{type(self).__name__}.{name}")
+            object.__setattr__(self, name, value)
+        self.check()
+
+    def check(self) -> None:
+        """Raise ConfigError where a value is out of range."""
+
+    def require(self, condition: bool, name: str, wanted: str) -> None:
+        """Raise ConfigError for field ``name`` unless ``condition`` holds."""
+        if not condition:
+            raise ConfigError(
+                f"{type(self).__name__}.{name} must be {wanted}, but is "
+                f"{getattr(self, name)!r}. Change it where the config is made."
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain nested dict; fields that are None are left out (TOML has no null)."""
+        out: dict[str, Any] = {}
+        for f in dataclasses.fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, Config):
+                out[f.name] = value.to_dict()
+            elif value is not None:
+                out[f.name] = list(value) if isinstance(value, tuple) else value
+        return out
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Build from a nested dict.
+
+        Raises:
+            UnknownNameError: a key that is no field of this config.
+            ConfigError: a value of the wrong type or out of range.
+        """
+        if not isinstance(values, dict):
+            raise ConfigError(f"{cls.__name__} wants a table of settings, but got {values!r}.")
+        hints = _field_types(cls)
+        made: dict[str, Any] = {}
+        for key, value in values.items():
+            if key not in hints:
+                raise UnknownNameError(f"setting of {cls.__name__}", key, hints)
+            hint = hints[key]
+            nested = isinstance(hint, type) and issubclass(hint, Config)
+            if nested and not isinstance(value, Config):
+                value = typing.cast("type[Config]", hint).from_dict(value)
+            made[key] = value
+        return cls(**made)
+
+    def replace(self, **changes: Any) -> Self:
+        """Copy with changes; a nested config takes a dict of its own changes.
+
+        Raises:
+            UnknownNameError: a name that is no field of this config.
+        """
+        hints = _field_types(type(self))
+        for key, value in changes.items():
+            if key not in hints:
+                raise UnknownNameError(f"setting of {type(self).__name__}", key, hints)
+            current = getattr(self, key)
+            if isinstance(current, Config) and isinstance(value, dict):
+                changes[key] = current.replace(**value)
+        return dataclasses.replace(self, **changes)
+
+    def to_toml(self) -> str:
+        """TOML text that ``from_toml`` reads back to an equal config."""
+        return tomli_w.dumps(self.to_dict())
+
+    @classmethod
+    def from_toml(cls, source: str | Path) -> Self:
+        """Read TOML text, or a file if a Path is given."""
+        text = source.read_text() if isinstance(source, Path) else source
+        try:
+            values = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"Not valid TOML ({error}). Mend the file and try again.") from error
+        return cls.from_dict(values)
+
+    @property
+    def hash(self) -> str:
+        """Content hash of all settings (16 hexadecimal digits)."""
+        return content_hash(type(self).__name__, self.to_dict())
+
+
+def _field_types(cls: type[Config]) -> dict[str, Any]:
+    hints = typing.get_type_hints(cls)
+    return {f.name: hints[f.name] for f in dataclasses.fields(cls)}
+
+
+def _coerce(hint: Any, value: Any, name: str) -> Any:
+    """Check ``value`` against a field's type; ints pass as floats, lists as tuples."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        if value in args:
+            return value
+        raise ConfigError(f"{name} must be one of {', '.join(map(repr, args))}, but is {value!r}.")
+    if origin in (types.UnionType, typing.Union):
+        if value is None and type(None) in args:
+            return None
+        return _coerce(next(a for a in args if a is not type(None)), value, name)
+    if origin is tuple:
+        if isinstance(value, (list, tuple)):
+            return tuple(_coerce(args[0], v, name) for v in value)
+    elif hint is float:
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and value == value:
+            return float(value)
+    elif hint is int:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+    elif isinstance(value, hint):
+        return value
+    raise ConfigError(f"{name} must be {getattr(hint, '__name__', hint)}, but is {value!r}.")
+
+
+@dataclass(frozen=True)
+class SplitConfig(Config):
+    """How a log is divided.
+
+    Each user's events, in time order (ties in random order), are cut into train, validation
+    and test; and a share of users is held out from all fitting.
+    """
+
+    valid_fraction: float = 0.1
+    test_fraction: float = 0.1
+    heldout_users: float = 0.2
+    seed: int = 0
+
+    def check(self) -> None:
+        for name in ("valid_fraction", "test_fraction", "heldout_users"):
+            self.require(0 <= getattr(self, name) < 1, name, "in [0, 1)")
+        total = self.valid_fraction + self.test_fraction
+        self.require(total < 1, "test_fraction", "less than 1 together with valid_fraction")
+
+
+@dataclass(frozen=True)
+class EncoderConfig(Config):
+    """Which model turns item texts into vectors.
+
+    ``model`` is "minilm" (MiniLM from its PyPI package), "hashing" (deterministic feature
+    hashing: not a language model), or a local path or hub name of a sentence encoder.
+    """
+
+    model: str = "minilm"
+    max_tokens: int = 64
+    hashing_dim: int = 256
+
+    def check(self) -> None:
+        self.require(self.max_tokens >= 4, "max_tokens", "at least 4")
+        self.require(self.hashing_dim >= 8, "hashing_dim", "at least 8")
+
+
+@dataclass(frozen=True)
+class InterestConfig(Config):
+    """The map from encoder vectors to user-interest vectors of ``dim`` values.
+
+    ``half_life_events``: after so many later events of the same user an event counts half.
+    """
+
+    dim: int = 32
+    half_life_events: float = 50.0
+    epochs: int = 20
+    batch_size: int = 1024
+    learning_rate: float = 0.003
+    weight_decay: float = 0.0001
+    temperature: float = 0.1
+    seed: int = 0
+
+    def check(self) -> None:
+        for name in ("dim", "half_life_events", "epochs", "batch_size", "learning_rate"):
+            self.require(getattr(self, name) > 0, name, "positive")
+        self.require(self.temperature > 0, "temperature", "positive")
+
+
+@dataclass(frozen=True)
+class UserModelConfig(Config):
+    """Fitting of the click and purchase laws, and the priors of the laws a log cannot tell.
+
+    ``click_rate`` is the mean probability that a uniformly drawn user clicks a uniformly
+    drawn item that is looked at. A log without impressions cannot tell it: there it is a
+    stated parameter of the world. A small log gets more than ``epochs`` passes, so that there
+    are at least ``min_updates`` updates.
+    """
+
+    # fitting
+    epochs: int = 8
+    min_updates: int = 500
+    batch_size: int = 4096
+    learning_rate: float = 0.01
+    negatives: int = 4
+    user_l2: float = 5.0
+    item_l2: float = 5.0
+    bias_l2: float = 1.0
+    seed: int = 0
+    # stated level where the log has no impressions
+    click_rate: float = 0.1
+    # priors: examination of slot k (1-based) is k ** -examination_decay
+    examination_decay: float = 0.5
+    # leaving: log-odds = intercept + length * rounds - satisfaction * s + boredom * mean boredom
+    leave_intercept: float = -2.2
+    leave_length: float = 0.05
+    leave_satisfaction: float = 0.5
+    leave_boredom: float = 0.5
+    satisfaction_decay: float = 0.7
+    # boredom of a category: multiplied by decay each round, plus gain per item consumed
+    boredom_weight: float = 0.5
+    boredom_gain: float = 0.5
+    boredom_decay: float = 0.8
+    # interest moves this fraction of the way towards each consumed item
+    drift_rate: float = 0.01
+
+    def check(self) -> None:
+        for name in ("epochs", "min_updates", "batch_size", "learning_rate", "negatives"):
+            self.require(getattr(self, name) > 0, name, "positive")
+        for name in ("user_l2", "item_l2", "bias_l2", "examination_decay", "boredom_gain"):
+            self.require(getattr(self, name) >= 0, name, "zero or more")
+        self.require(0 < self.click_rate < 1, "click_rate", "strictly between 0 and 1")
+        for name in ("satisfaction_decay", "boredom_decay"):
+            self.require(0 <= getattr(self, name) <= 1, name, "in [0, 1]")
+        self.require(0 <= self.drift_rate < 1, "drift_rate", "in [0, 1)")
+
+
+@dataclass(frozen=True)
+class WorldConfig(Config):
+    """Everything that turns a log into a world of simulated users."""
+
+    split: SplitConfig = field(default_factory=SplitConfig)
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    interest: InterestConfig = field(default_factory=InterestConfig)
+    user_model: UserModelConfig = field(default_factory=UserModelConfig)
+
+
+@dataclass(frozen=True)
+class RewardConfig(Config):
+    """Weights of both agents' rewards, per round.
+
+    Recommender: ``click * clicks + purchase * purchases - leave_cost * left``; with
+    ``purchase_by_value`` each purchase counts its price over the catalogue's mean price.
+
+    User: ``sum over slots of utility * (click_utility * clicked + purchase_utility * bought)
+    - effort * slots examined - price_sensitivity * price paid over the mean price
+    + behaviour_weight * log(probability that the fitted user gives this answer)``.
+    A slot's utility is ``2 P(purchase | click) - 1``; an answered slot counts as examined
+    for sure, an ignored one with its examination probability.
+
+    ``cooperation`` c mixes them: each agent gets ``(1 - |c|/2) own + (c/2) other``, so that
+    -1 is zero-sum, 0 selfish and 1 fully shared.
+    """
+
+    click: float = 1.0
+    purchase: float = 1.0
+    purchase_by_value: bool = False
+    leave_cost: float = 1.0
+    click_utility: float = 0.5
+    purchase_utility: float = 0.5
+    effort: float = 0.02
+    price_sensitivity: float = 0.1
+    behaviour_weight: float = 0.0
+    cooperation: float = 0.0
+
+    def check(self) -> None:
+        self.require(-1 <= self.cooperation <= 1, "cooperation", "in [-1, 1]")
+        self.require(self.behaviour_weight >= 0, "behaviour_weight", "zero or more")
+
+
+@dataclass(frozen=True)
+class GameConfig(Config):
+    """The rules of a visit.
+
+    Each round the recommender fills ``slate_size`` slots from ``num_candidates`` candidates;
+    after ``max_rounds`` rounds the visit is truncated. ``users`` names the pool that visitors
+    come from. The recommender observes the visit's last ``history_length`` shown items.
+    """
+
+    slate_size: int = 5
+    num_candidates: int = 50
+    max_rounds: int = 20
+    history_length: int = 20
+    users: Literal["train", "heldout", "all"] = "train"
+    observation: Literal["dict", "flat"] = "dict"
+    reward: RewardConfig = field(default_factory=RewardConfig)
+
+    def check(self) -> None:
+        for name in ("slate_size", "num_candidates", "max_rounds", "history_length"):
+            self.require(getattr(self, name) >= 1, name, "at least 1")
+        self.require(
+            self.slate_size <= self.num_candidates,
+            "slate_size",
+            f"no larger than num_candidates ({self.num_candidates}), "
+            "so that a slate can be filled without repeats",
+        )

@@ -1,0 +1,105 @@
+"""One file from the web: resumed where it broke off, verified before anyone sees it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import urllib.error
+import urllib.request
+from http.client import HTTPException
+from pathlib import Path
+
+from tqdm import tqdm
+
+from recenv.errors import DataNotFoundError
+
+_BLOCK = 1 << 16
+_ATTEMPTS = 3
+_TIMEOUT = 30.0  # seconds without a byte
+
+
+def fetch(url: str, target: Path, md5: str, *, progress: bool = True) -> Path:
+    """Download ``url`` to ``target`` and return it.
+
+    What has arrived is kept beside it in ``<target>.part``; the next attempt, also of a later
+    run, asks the server for the rest only (HTTP ``Range``, RFC 9110 section 14).
+
+    Args:
+        url: http or https address.
+        target: file to write; it appears only once its checksum is right.
+        md5: the publisher's MD5 checksum, as hexadecimal digits.
+        progress: whether to show a bar on stderr.
+
+    Raises:
+        DataNotFoundError: the address cannot be read, or what came has another checksum (then
+            nothing is left on disk).
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(target.name + ".part")
+    error: Exception | None = None
+    for _ in range(_ATTEMPTS):
+        try:
+            _receive(url, part, progress)
+            break
+        except urllib.error.HTTPError as broken:
+            raise DataNotFoundError(
+                f"{url} answered {broken.code} {broken.reason}. Try again later, or download "
+                "the file by hand and name its folder."
+            ) from broken
+        except (OSError, HTTPException) as broken:
+            error = broken
+    else:
+        raise DataNotFoundError(
+            f"{url} cannot be downloaded ({error}). Check the connection and try again: the "
+            "download goes on where it broke off."
+        ) from error
+    digest = hashlib.md5(usedforsecurity=False)
+    with part.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    if digest.hexdigest() != md5:
+        part.unlink()
+        raise DataNotFoundError(
+            f"What {url} sent has the MD5 checksum {digest.hexdigest()}, but {md5} was expected. "
+            "It was deleted. Try again, or download the file by hand and name its folder."
+        )
+    os.replace(part, target)
+    return target
+
+
+def _receive(url: str, part: Path, progress: bool) -> None:
+    """Append what is still missing of ``url`` to ``part``."""
+    if not url.startswith(("https://", "http://")):
+        raise DataNotFoundError(f"{url!r} is no http or https address. Give one that is.")
+    have = part.stat().st_size if part.exists() else 0
+    headers = {"User-Agent": "recenv"} | ({"Range": f"bytes={have}-"} if have else {})
+    try:
+        answer = urllib.request.urlopen(
+            urllib.request.Request(url, headers=headers), timeout=_TIMEOUT
+        )
+    except urllib.error.HTTPError as error:
+        if error.code == 416 and have:  # nothing lies beyond what we have; the checksum decides
+            return
+        raise
+    with answer:
+        if answer.status != 206 or not answer.headers.get("Content-Range", "").startswith(
+            f"bytes {have}-"
+        ):
+            have = 0
+        length = int(answer.headers.get("Content-Length", 0))
+        bar = tqdm(
+            total=have + length or None,
+            initial=have,
+            unit="B",
+            unit_scale=True,
+            desc=url.rsplit("/", 1)[-1],
+            disable=not progress,
+        )
+        received = 0
+        with bar, part.open("ab" if have else "wb") as file:
+            while block := answer.read(_BLOCK):
+                file.write(block)
+                received += len(block)
+                bar.update(len(block))
+        if received < length:
+            raise OSError(f"the connection broke after {have + received} of {have + length} bytes")

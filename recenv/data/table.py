@@ -1,0 +1,323 @@
+"""Anyone's own log: CSV, Parquet or a DataFrame in, InteractionLog and Catalog out."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal, cast
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recenv.data import cells
+from recenv.data.order import sort_by_time
+from recenv.errors import SchemaError, UnknownNameError
+from recenv.schema import CLICK, IGNORE, PURCHASE, Catalog, InteractionLog
+
+Source = str | Path | pd.DataFrame
+Answer = Literal["ignore", "click", "purchase"]
+
+_CODES: dict[str, int] = {"ignore": IGNORE, "click": CLICK, "purchase": PURCHASE}
+_REQUIRED = ("user", "item", "time")
+_OPTIONAL = ("event", "position", "propensity", "session", "value")
+_ITEM_COLUMNS = ("item", "text", "category", "price")
+
+EVENT_TYPES: Mapping[str, Answer] = MappingProxyType(
+    {
+        "ignore": "ignore", "impression": "ignore", "view_impression": "ignore",
+        "shown": "ignore", "exposure": "ignore", "skip": "ignore", "0": "ignore",
+        "click": "click", "view": "click", "detail": "click", "pageview": "click",
+        "cart": "click", "add_to_cart": "click", "addtocart": "click", "1": "click",
+        "purchase": "purchase", "buy": "purchase", "transaction": "purchase",
+        "order": "purchase", "conversion": "purchase", "2": "purchase",
+    }
+)  # fmt: skip
+"""What the usual names of events mean. Compared in lower case and without outer blanks."""
+
+
+def read_table(
+    events: Source,
+    items: Source | None = None,
+    *,
+    columns: Mapping[str, str] | None = None,
+    event_types: Mapping[str, Answer] = EVENT_TYPES,
+    item_columns: Mapping[str, str | Sequence[str]] | None = None,
+    name: str | None = None,
+    time_unit: Literal["s", "ms"] = "s",
+    duplicates: Literal["error", "drop", "strongest"] = "error",
+    min_user_events: int = 1,
+) -> tuple[InteractionLog, Catalog]:
+    """Read a log and its items.
+
+    Rows come out sorted by time, those of equal time in a fixed random order; user codes follow
+    the sorted user ids, item codes the item table (without one, the sorted item ids).
+
+    Args:
+        events: a DataFrame or a path: ``.csv`` (commas), ``.tsv`` (tabs), each also ``.gz``, in
+            UTF-8 with a header; or ``.parquet``.
+        items: the item table, likewise. Without it an item's text is its id and all items
+            share the category "all".
+        columns: recenv's name to the table's: ``user``, ``item``, ``time``, and where known
+            ``event`` (without it every row is a click), ``position`` (slot, from 1),
+            ``propensity`` (in (0, 1]), ``session`` (any label; blank is not allowed) and
+            ``value`` (money paid; blank is 0). None: the table uses recenv's names.
+        event_types: what each value of ``event`` means: "ignore", "click" or "purchase". Takes
+            the place of the default.
+        item_columns: recenv's name to the item table's: ``item``, and where known ``text`` (one
+            column or several, joined with ". "), ``category`` and ``price`` (blank is 0). None:
+            the table uses recenv's names.
+        name: for reports; by default the file's name.
+        time_unit: of a numeric ``time``, counted from 1970-01-01 UTC. Text is read as ISO 8601
+            (UTC where it names no zone).
+        duplicates: rows that agree in user, item, time, event, position and session are an
+            error, or are dropped but for the first ("drop"). "strongest" keeps, of rows that
+            agree in user, item, time, position and session, the one with the strongest event:
+            for logs with one row for the impression and another for its click.
+        min_user_events: users with fewer rows are left out.
+
+    Raises:
+        SchemaError: a column or value is wrong; the message names the column, the data row
+            (0-based, the header not counted) and what to do.
+        UnknownNameError: a key of ``columns`` or ``item_columns`` that recenv does not know.
+        FileNotFoundError: there is no such file.
+    """
+    table, known_as = _open(events, "event table")
+    chosen = _choose(table, columns, _REQUIRED, _OPTIONAL, "event table")
+    if len(table) == 0:
+        raise SchemaError("The event table is empty. Give at least one event with a click.")
+    table = table.reset_index(drop=True)
+    users = cells.ids(cells.pick(table, chosen["user"]), "user")
+    item_names = cells.ids(cells.pick(table, chosen["item"]), "item")
+    catalog = _catalog(items, item_columns, item_names)
+    item = pd.Index(catalog.item_ids).get_indexer(pd.Index(item_names))
+    if (item < 0).any():
+        row = int(np.flatnonzero(item < 0)[0])
+        raise SchemaError(
+            f"Column {chosen['item']!r}, data row {row} (0-based): item {item_names[row]!r} is "
+            f"not in the item table ({int((item < 0).sum())} such rows). Add it there, or drop "
+            "these rows."
+        )
+    user_ids, user = cells.codes(users)
+    made = pd.DataFrame(
+        {
+            "user": user.astype(np.int32),
+            "item": item.astype(np.int32),
+            "time": cells.times(cells.pick(table, chosen["time"]), time_unit),
+            "response": _responses(table, chosen.get("event"), event_types),
+        }
+    )
+    if "position" in chosen:
+        slot = cells.numbers(cells.pick(table, chosen["position"]), "position")
+        made["position"] = slot.astype(np.int16)
+    if "propensity" in chosen:
+        made["propensity"] = cells.numbers(cells.pick(table, chosen["propensity"]), "propensity")
+    if "value" in chosen:
+        made["value"] = cells.numbers(cells.pick(table, chosen["value"]), "value")
+    if "session" in chosen:
+        label = cells.ids(cells.pick(table, chosen["session"]), "session")
+        pairs = pd.MultiIndex.from_arrays([user, label])
+        made["session"] = pd.factorize(pairs)[0].astype(np.int64)
+    made = _drop_duplicates(made, duplicates, user_ids, catalog.item_ids)
+    counts = np.bincount(made["user"], minlength=len(user_ids))
+    if (counts < min_user_events).any():
+        kept = np.flatnonzero(counts >= min_user_events)
+        if len(kept) == 0:
+            raise SchemaError(
+                f"The log is empty: no user has min_user_events={min_user_events} rows (the most "
+                f"is {counts.max()}). Lower min_user_events."
+            )
+        made = made.loc[np.isin(made["user"], kept)].copy()
+        made["user"] = np.searchsorted(kept, made["user"]).astype(np.int32)
+        user_ids = user_ids[kept]
+    has_impressions = bool((made["response"] == IGNORE).any())
+    notes = () if has_impressions else (
+        "The log has no impressions: what was shown and passed over is unknown, so the overall "
+        "click rate is a stated parameter and not an estimate.",
+    )  # fmt: skip
+    if "event" not in chosen:
+        notes = ("The log has no event column: every row is read as a click.", *notes)
+    log = InteractionLog(
+        events=sort_by_time(made),
+        user_ids=user_ids,
+        name=name or known_as,
+        has_impressions=has_impressions,
+        notes=notes,
+    )
+    return log.validate(catalog), catalog
+
+
+def _open(source: Source, what: str) -> tuple[pd.DataFrame, str]:
+    """The table, and a name for it. Text files come with all columns as text."""
+    if isinstance(source, pd.DataFrame):
+        return source, "log"
+    path = Path(source)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no {what} at {path}. Give the path of a file.")
+    suffixes = [s.lower() for s in path.suffixes if s.lower() != ".gz"]
+    kind = suffixes[-1] if suffixes else ""
+    stem = path.name.split(".")[0] or "log"
+    try:
+        if kind in (".parquet", ".pq"):
+            return pq.read_table(path).to_pandas(), stem
+        if kind in (".csv", ".tsv"):
+            separator = "," if kind == ".csv" else "\t"
+            read = pd.read_csv(
+                path,
+                sep=separator,
+                dtype=str,
+                keep_default_na=False,
+                encoding="utf-8-sig",
+                index_col=False,
+            )
+            return read, stem
+    except (pa.ArrowInvalid, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise SchemaError(f"The {what} {path} cannot be read ({error}). Mend the file.") from error
+    except (UnicodeDecodeError, EOFError) as error:
+        raise SchemaError(
+            f"The {what} {path} cannot be read ({error}). Text files must be UTF-8; a .gz file "
+            "must be whole."
+        ) from error
+    raise SchemaError(
+        f"The {what} {path} is of no known kind. Wanted: .csv, .tsv (also .gz) or .parquet; "
+        "read anything else into a DataFrame and pass that."
+    )
+
+
+def _choose(
+    table: pd.DataFrame,
+    columns: Mapping[str, str] | None,
+    required: Iterable[str],
+    optional: Iterable[str],
+    what: str,
+) -> dict[str, str]:
+    """recenv's name to the table's, checked."""
+    required, known = tuple(required), (*required, *optional)
+    if columns is None:
+        columns = {key: key for key in known if key in required or key in table.columns}
+    for key in columns:
+        if key not in known:
+            raise UnknownNameError(f"column of an {what}", key, known)
+    for key in required:
+        if key not in columns:
+            raise SchemaError(
+                f"The {what} needs a column for {key!r}. Its columns are {_names(table)}; say "
+                f"which one it is, as in columns={{{key!r}: ...}}."
+            )
+    for key, column in columns.items():
+        _require(table, column, key, what)
+    return dict(columns)
+
+
+def _require(table: pd.DataFrame, column: str, key: str, what: str) -> None:
+    if column in table.columns:
+        return
+    close = difflib.get_close_matches(str(column), [str(c) for c in table.columns], n=1, cutoff=0.5)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    raise SchemaError(
+        f"The {what} has no column {column!r} (wanted for {key!r}).{hint} Its columns are "
+        f"{_names(table)}. Map {key!r} to one of them."
+    )
+
+
+def _names(table: pd.DataFrame) -> str:
+    return ", ".join(map(repr, table.columns)) or "none"
+
+
+def _responses(
+    table: pd.DataFrame, column: str | None, event_types: Mapping[str, Answer]
+) -> npt.NDArray[np.int8]:
+    if column is None:
+        return np.full(len(table), CLICK, dtype=np.int8)
+    for key, answer in event_types.items():
+        if answer not in _CODES:
+            raise SchemaError(
+                f"event_types[{key!r}] must be 'ignore', 'click' or 'purchase', but is {answer!r}."
+            )
+    codes = {str(key).strip().lower(): _CODES[answer] for key, answer in event_types.items()}
+    values = cells.pick(table, column)
+    found = np.array([codes.get(v.lower(), -1) for v in cells.ids(values, "event")], dtype=np.int8)
+    cells.refuse(
+        found < 0,
+        values,
+        "is an unknown event",
+        f"Known: {', '.join(map(repr, codes))}. Say what it means in event_types, as in "
+        "event_types={..., 'wishlist': 'click'}, or drop these rows.",
+    )
+    return found
+
+
+def _drop_duplicates(
+    made: pd.DataFrame,
+    how: str,
+    user_ids: npt.NDArray[np.object_],
+    item_ids: npt.NDArray[np.object_],
+) -> pd.DataFrame:
+    if how not in ("error", "drop", "strongest"):
+        raise SchemaError(f"duplicates must be 'error', 'drop' or 'strongest', but is {how!r}.")
+    keys = [k for k in ("user", "item", "time", "position", "session") if k in made]
+    if how == "strongest":
+        strongest = made.sort_values("response", ascending=False, kind="stable")
+        return cast("pd.DataFrame", strongest.drop_duplicates(keys)).sort_index()
+    again = made.duplicated([*keys, "response"]).to_numpy()
+    if how == "drop":
+        return made.loc[~again]
+    if again.any():
+        row = int(np.flatnonzero(again)[0])
+        user, item = user_ids[made["user"].iloc[row]], item_ids[made["item"].iloc[row]]
+        raise SchemaError(
+            f"Data row {row} (0-based) repeats an earlier one: user {user!r}, item {item!r} with "
+            f"the same time, event and position ({int(again.sum())} such rows). Pass "
+            "duplicates='drop' to keep the first of each."
+        )
+    return made
+
+
+def _catalog(
+    items: Source | None,
+    item_columns: Mapping[str, str | Sequence[str]] | None,
+    seen: npt.NDArray[np.object_],
+) -> Catalog:
+    """From the item table, or from the ids in the log alone."""
+    if items is None:
+        if item_columns is not None:
+            raise SchemaError("item_columns is given, but no item table. Pass items= as well.")
+        ids, _ = cells.codes(seen)
+        n = len(ids)
+        return Catalog(ids, ids.copy(), np.zeros(n, np.int32), ("all",), np.zeros(n, np.float32))
+    table, _ = _open(items, "item table")
+    table = table.reset_index(drop=True)
+    if item_columns is not None:
+        wide = item_columns.get("text", ())
+        texts = [wide] if isinstance(wide, str) else list(wide)
+        rest = {k: v for k, v in item_columns.items() if k != "text" and isinstance(v, str)}
+        for key, value in item_columns.items():
+            if key not in ("text", *rest):
+                raise SchemaError(f"item_columns[{key!r}] must be one column, but is {value!r}.")
+        for column in texts:
+            _require(table, column, "text", "item table")
+        chosen = _choose(table, rest, ("item",), _ITEM_COLUMNS[1:], "item table")
+    else:
+        chosen = _choose(table, None, ("item",), _ITEM_COLUMNS[1:], "item table")
+        texts = [chosen.pop("text")] if "text" in chosen else []
+    if len(table) == 0:
+        raise SchemaError("The item table is empty. Give at least one item.")
+    ids = cells.ids(cells.pick(table, chosen["item"]), "item")
+    text = ids.copy()
+    if texts:
+        parts = [cells.texts(cells.pick(table, c), "") for c in texts]
+        joined = [". ".join(p.rstrip(".") for p in row if p) for row in zip(*parts, strict=True)]
+        text = np.array([t or i for t, i in zip(joined, ids, strict=True)], dtype=object)
+    category, names = np.zeros(len(ids), np.int64), ("all",)
+    if "category" in chosen:
+        labels = cells.texts(cells.pick(table, chosen["category"]), "unknown")
+        unique, category = cells.codes(labels)
+        names = tuple(unique)
+    price = np.zeros(len(ids))
+    if "price" in chosen:
+        price = cells.numbers(cells.pick(table, chosen["price"]), "price")
+    return Catalog(ids, text, category.astype(np.int32), names, price.astype(np.float32)).validate()

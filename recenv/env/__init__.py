@@ -1,0 +1,1 @@
+"""Environments for PettingZoo and Gymnasium."""

@@ -1,0 +1,138 @@
+"""Environment ids, and the ways to make an environment from one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
+import pettingzoo
+
+from recenv.config import GameConfig
+from recenv.errors import UnknownNameError
+
+if TYPE_CHECKING:
+    from recenv.env.aec import RecAECEnv
+    from recenv.env.parallel import RecParallelEnv
+    from recenv.env.single import RecEnv
+    from recenv.world import World
+
+
+@dataclass(frozen=True)
+class EnvSpec:
+    """What an id stands for."""
+
+    id: str
+    make_world: Callable[[], World]
+    game: GameConfig = field(default_factory=GameConfig)
+
+
+def _toy() -> World:
+    from recenv.sim.synthetic import planted_world
+
+    return planted_world()
+
+
+def _movielens_100k() -> World:
+    from recenv.data import load
+    from recenv.world import build_world
+
+    return build_world(*load("movielens-100k"))
+
+
+REGISTRY = {
+    spec.id: spec
+    for spec in (
+        EnvSpec("recenv/Toy-v0", _toy, GameConfig(num_candidates=20)),
+        EnvSpec("recenv/MovieLens100K-v0", _movielens_100k),
+    )
+}
+
+
+def env_spec(env_id: str) -> EnvSpec:
+    """The registered spec of an id.
+
+    Raises:
+        UnknownNameError: no such id; the message names the nearest one.
+    """
+    if env_id not in REGISTRY:
+        raise UnknownNameError("environment id", env_id, REGISTRY)
+    return REGISTRY[env_id]
+
+
+@lru_cache(maxsize=8)
+def load_world(env_id: str) -> World:
+    """The world of an id, built at first use and cached on disk and in this process.
+
+    Raises:
+        UnknownNameError: no such id.
+    """
+    return env_spec(env_id).make_world()
+
+
+def resolve(source: str | World, overrides: dict[str, Any]) -> tuple[World, GameConfig]:
+    """World and game of an id or a world, with the game's settings overridden.
+
+    Raises:
+        UnknownNameError: no such id, or no such setting.
+        ConfigError: a setting has a wrong value.
+    """
+    if isinstance(source, str):
+        return load_world(source), env_spec(source).game.replace(**overrides)
+    defaults = GameConfig(num_candidates=min(GameConfig.num_candidates, len(source.catalog)))
+    return source, defaults.replace(**overrides)
+
+
+def parallel_env(
+    source: str | World, *, render_mode: str | None = None, **overrides: Any
+) -> RecParallelEnv:
+    """A PettingZoo parallel environment.
+
+    Args:
+        source: an environment id, or a world of your own (``recenv.build_world``).
+        render_mode: None or "ansi".
+        overrides: settings of ``GameConfig``, as ``slate_size=1`` or
+            ``reward={"cooperation": 1.0}``.
+
+    Raises:
+        UnknownNameError: no such id, or no such setting.
+        ConfigError: a setting has a wrong value, or does not fit the world.
+    """
+    from recenv.env.parallel import RecParallelEnv
+
+    return RecParallelEnv(*resolve(source, overrides), render_mode=render_mode)
+
+
+def aec_env(
+    source: str | World, *, render_mode: str | None = None, **overrides: Any
+) -> RecAECEnv:
+    """The same game as a PettingZoo AEC environment; see ``parallel_env``."""
+    from recenv.env.aec import RecAECEnv
+
+    return RecAECEnv(*resolve(source, overrides), render_mode=render_mode)
+
+
+def single_env(
+    source: str | World, *, render_mode: str | None = None, **overrides: Any
+) -> RecEnv:
+    """The recommender alone as a Gymnasium environment; see ``parallel_env``."""
+    from recenv.env.single import RecEnv
+
+    return RecEnv(*resolve(source, overrides), render_mode=render_mode)
+
+
+def register_all() -> None:
+    """Register every id with Gymnasium and PettingZoo. Called by ``import recenv``."""
+    for env_id in REGISTRY:
+        if env_id not in gymnasium.registry:
+            gymnasium.register(
+                env_id,
+                entry_point="recenv.env.registration:single_env",
+                kwargs={"source": env_id},
+            )
+        if env_id not in pettingzoo.parallel_registry:
+            pettingzoo.register("parallel", env_id, parallel_env, kwargs={"source": env_id})
+        if env_id not in pettingzoo.aec_registry:
+            pettingzoo.register("aec", env_id, aec_env, kwargs={"source": env_id})

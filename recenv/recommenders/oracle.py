@@ -1,0 +1,142 @@
+"""The greedy oracle: slates chosen with the users' true state in hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from recenv.sim.simulator import Simulator
+from recenv.sim.state import LIVE, RECOMMENDER, Rules, State
+from recenv.users import laws
+
+_ZERO, _ONE, _HALF = np.float32(0), np.float32(1), np.float32(0.5)
+
+
+class OracleRecommender:
+    """Slot by slot, the candidate that adds most to the true expected reward of this round.
+
+    Privileged: it reads the users' true parameters, present interest and boredom, and the
+    game's reward weights (``RewardConfig``, cooperation included). The reward of a slate is
+    additive over slots but for the leave cost, which depends on the slate's mean boredom; so
+    with ``cooperation = 0`` its slate is the best of all slates when ``leave_cost`` is 0, and
+    nearly so otherwise.
+
+    It frames a table, but it is no upper bound: it is greedy. A policy that plans ahead, that
+    avoids boredom and keeps the user in the visit, can earn more. It assumes that the user
+    answers as the fitted user does, so against a learned user it is no oracle at all.
+
+    Args:
+        name: for reports.
+    """
+
+    def __init__(self, name: str = "oracle (greedy)") -> None:
+        self.name = name
+
+    def recommend_privileged(self, simulator: Simulator, state: State) -> npt.NDArray[np.int64]:
+        """(B, K) candidate index per slot; zeros where it is not the recommender's turn."""
+        slates = np.zeros(state.slate.shape, np.int64)
+        _choose(simulator.tables, simulator.rules, state, slates)
+        return slates
+
+
+@njit(cache=True)
+def _answer_value(
+    click: np.float32, buy: np.float32, examination: np.float32, price: np.float32, rules: Rules
+) -> np.float32:
+    """Expected reward of one slot to the recommender, over the fitted user's three answers.
+
+    Args:
+        click: P(click), examination included.
+        buy: P(purchase | click).
+        examination: P(slot is looked at).
+        price: over the mean price.
+        rules: the game's weights.
+    """
+    mix = _HALF * rules.cooperation
+    utility = laws.utility(buy)
+    value = _ZERO
+    for response in range(3):
+        if response == 0:
+            probability = _ONE - click
+            recommender = _ZERO
+            own = -rules.effort * examination
+        elif response == 1:
+            probability = click * (_ONE - buy)
+            recommender = rules.click
+            own = rules.click_utility * utility - rules.effort
+        else:
+            probability = click * buy
+            bought = price if rules.purchase_by_value else _ONE
+            recommender = rules.click + rules.purchase * bought
+            own = (rules.click_utility + rules.purchase_utility) * utility
+            own -= rules.effort + rules.price_sensitivity * price
+        if probability <= _ZERO:
+            continue
+        own += rules.behaviour_weight * np.float32(math.log(probability))
+        value += probability * ((_ONE - abs(mix)) * recommender + mix * own)
+    return value
+
+
+@njit(cache=True)
+def _leave_value(leave: np.float32, rules: Rules) -> np.float32:
+    """Expected reward to the recommender from the user's choice to leave or stay."""
+    mix = _HALF * rules.cooperation
+    value = -(_ONE - abs(mix)) * rules.leave_cost * leave
+    for probability in (leave, _ONE - leave):
+        if probability > _ZERO:
+            log = np.float32(math.log(probability))
+            value += mix * rules.behaviour_weight * probability * log
+    return value
+
+
+@njit(cache=True)
+def _choose(tables, rules, state, slates):  # noqa: ANN001, ANN202
+    slots, count = state.slate.shape[1], state.candidates.shape[1]
+    click, buy = np.empty(count, np.float32), np.empty(count, np.float32)
+    bored, used = np.empty(count, np.float32), np.empty(count, np.bool_)
+    for b in range(len(slates)):
+        if state.ended[b] != LIVE or state.turn[b] != RECOMMENDER:
+            continue
+        user = state.user[b]
+        for c in range(count):
+            item = state.candidates[b, c]
+            to_click, to_buy = laws.affinities(
+                state.interest[b],
+                tables.item_vectors[item],
+                tables.click_weight,
+                tables.purchase_weight,
+            )
+            bored[c] = state.boredom[b, tables.category[item]]
+            used[c] = False
+            click[c] = laws.click_given_examined(
+                to_click,
+                tables.user_click_bias[user] + tables.item_click_bias[item],
+                rules.boredom_weight * bored[c],
+            )
+            buy[c] = laws.purchase_given_click(
+                to_buy, tables.user_purchase_bias[user] + tables.item_purchase_bias[item]
+            )
+        total = _ZERO
+        for k in range(slots):
+            best, best_value = -1, -np.inf
+            for c in range(count):
+                if used[c]:
+                    continue
+                leave = laws.leave(
+                    rules.leave_intercept,
+                    rules.leave_length * np.float32(state.round[b]),
+                    rules.leave_satisfaction * state.satisfaction[b],
+                    rules.leave_boredom * (total + bored[c]) / np.float32(k + 1),
+                )
+                seen = tables.examination[k]
+                price = tables.price[state.candidates[b, c]]
+                value = _answer_value(seen * click[c], buy[c], seen, price, rules)
+                value += _leave_value(leave, rules)
+                if value > best_value:
+                    best, best_value = c, value
+            slates[b, k] = best
+            used[best] = True
+            total += bored[best]

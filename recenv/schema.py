@@ -1,0 +1,221 @@
+"""The two tables that everything starts from: an interaction log and an item catalogue.
+
+Users and items are integer codes (0-based) into ``InteractionLog.user_ids`` and
+``Catalog.item_ids``. Times are seconds since 1970-01-01 UTC. Prices and values are in the
+log's own currency.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from recenv.errors import SchemaError
+
+IGNORE, CLICK, PURCHASE = 0, 1, 2
+"""What a user did with a shown item; a purchase implies a click."""
+
+EVENT_COLUMNS = {
+    "user": np.dtype(np.int32),
+    "item": np.dtype(np.int32),
+    "time": np.dtype(np.float64),  # seconds since the epoch
+    "response": np.dtype(np.int8),  # IGNORE, CLICK or PURCHASE
+}
+OPTIONAL_EVENT_COLUMNS = {
+    "position": np.dtype(np.int16),  # slot, counted from 1
+    "propensity": np.dtype(np.float64),  # P(item in this slot | context) under the logging policy
+    "session": np.dtype(np.int64),
+    "value": np.dtype(np.float64),  # money paid
+}
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """The items, one per code.
+
+    Attributes:
+        item_ids: (N,) the log's own names of the items, as strings.
+        text: (N,) what a language model reads of each item.
+        category: (N,) int32 code of each item's main category.
+        category_names: one name per category code.
+        price: (N,) float32, 0 where the log knows no price.
+    """
+
+    item_ids: npt.NDArray[np.object_]
+    text: npt.NDArray[np.object_]
+    category: npt.NDArray[np.int32]
+    category_names: tuple[str, ...]
+    price: npt.NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.item_ids)
+
+    def validate(self) -> Catalog:
+        """Return self.
+
+        Raises:
+            SchemaError: lengths differ, an id stands twice, a category code or price is wrong.
+        """
+        n = len(self.item_ids)
+        if n == 0:
+            raise SchemaError("The catalogue has no items. Give an item table with at least one.")
+        for name in ("text", "category", "price"):
+            if len(getattr(self, name)) != n:
+                raise SchemaError(
+                    f"Catalog.{name} must have one value per item ({n}), "
+                    f"but has {len(getattr(self, name))}."
+                )
+        ids = pd.Index(self.item_ids)
+        if ids.has_duplicates:
+            row = int(np.flatnonzero(ids.duplicated())[0])
+            raise SchemaError(
+                f"Item table, row {row}: item {ids[row]!r} stands there twice. "
+                "Keep one row per item."
+            )
+        bad = (self.category < 0) | (self.category >= len(self.category_names))
+        if bad.any():
+            row = int(np.flatnonzero(bad)[0])
+            raise SchemaError(
+                f"Catalog.category, row {row}: code {self.category[row]} is not in "
+                f"[0, {len(self.category_names)})."
+            )
+        bad = ~np.isfinite(self.price) | (self.price < 0)
+        if bad.any():
+            row = int(np.flatnonzero(bad)[0])
+            raise SchemaError(
+                f"Catalog.price, row {row}: {self.price[row]} is not a price. "
+                "Prices are finite and not negative; use 0 where unknown."
+            )
+        return self
+
+    @cached_property
+    def hash(self) -> str:
+        """Content hash (16 hexadecimal digits)."""
+        digest = hashlib.sha256()
+        for name in ("item_ids", "text"):
+            digest.update("\x1f".join(map(str, getattr(self, name))).encode())
+        digest.update("\x1f".join(self.category_names).encode())
+        digest.update(self.category.tobytes() + self.price.tobytes())
+        return digest.hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class InteractionLog:
+    """Who saw, clicked and bought what, when.
+
+    Attributes:
+        events: one row per shown or consumed item, sorted by time; columns ``EVENT_COLUMNS``
+            and any of ``OPTIONAL_EVENT_COLUMNS``, with those dtypes.
+        user_ids: (U,) the log's own names of the users, as strings.
+        name: short name for reports.
+        has_impressions: whether rows with ``response == IGNORE`` record all that was shown.
+            Without them the overall click rate is unknown and becomes a stated parameter.
+        notes: what a reader of any result has to know about this log.
+    """
+
+    events: pd.DataFrame
+    user_ids: npt.NDArray[np.object_]
+    name: str = "log"
+    has_impressions: bool = False
+    notes: tuple[str, ...] = field(default=())
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+    @property
+    def num_users(self) -> int:
+        """Number of distinct users."""
+        return len(self.user_ids)
+
+    def column(self, name: str) -> np.ndarray:
+        """One column of ``events`` as an array.
+
+        Raises:
+            SchemaError: the log has no such column.
+        """
+        if name not in self.events:
+            raise SchemaError(
+                f"The log {self.name!r} has no column {name!r}; it has "
+                f"{', '.join(self.events.columns)}. Map that column when the log is read."
+            )
+        return self.events[name].to_numpy()
+
+    def take(self, rows: np.ndarray) -> InteractionLog:
+        """The same log with only the given rows (a boolean mask or row numbers)."""
+        keep = np.flatnonzero(rows) if rows.dtype == bool else rows
+        events = self.events.iloc[keep].reset_index(drop=True)
+        return dataclasses.replace(self, events=events)
+
+    def validate(self, catalog: Catalog) -> InteractionLog:
+        """Return self.
+
+        Raises:
+            SchemaError: a column is missing or of another dtype, a value is out of range, or
+                an event stands twice; the message names the column, the row and the value.
+        """
+        if len(self.events) == 0:
+            raise SchemaError(
+                f"The log {self.name!r} is empty. Give at least one event with a click."
+            )
+        for name, dtype in EVENT_COLUMNS.items():
+            if self.column(name).dtype != dtype:
+                raise SchemaError(
+                    f"Column {name!r} must have dtype {dtype}, but has "
+                    f"{self.events[name].dtype}. recenv.read_table converts columns."
+                )
+        for name in self.events.columns:
+            if name in EVENT_COLUMNS:
+                continue
+            if name not in OPTIONAL_EVENT_COLUMNS:
+                raise SchemaError(
+                    f"Column {name!r} is not part of a log. Known: "
+                    f"{', '.join([*EVENT_COLUMNS, *OPTIONAL_EVENT_COLUMNS])}."
+                )
+            if self.events[name].dtype != OPTIONAL_EVENT_COLUMNS[name]:
+                raise SchemaError(
+                    f"Column {name!r} must have dtype {OPTIONAL_EVENT_COLUMNS[name]}, "
+                    f"but has {self.events[name].dtype}."
+                )
+        self._check_range("user", 0, self.num_users - 1, "a code of user_ids")
+        self._check_range("item", 0, len(catalog) - 1, "a code of the catalogue")
+        self._check_range("time", 0, np.finfo(np.float64).max, "seconds since 1970, not negative")
+        self._check_range("response", IGNORE, PURCHASE, "0 ignore, 1 click or 2 purchase")
+        if "position" in self.events:
+            self._check_range("position", 1, np.iinfo(np.int16).max, "a slot counted from 1")
+        if "propensity" in self.events:
+            self._check_range("propensity", np.nextafter(0, 1), 1, "a probability in (0, 1]")
+        if "value" in self.events:
+            self._check_range("value", 0, np.finfo(np.float64).max, "money paid, not negative")
+        if not (self.column("response") >= CLICK).any():
+            raise SchemaError(
+                f"The log {self.name!r} has no click and no purchase, so no user can be fitted."
+            )
+        if not self.events["time"].is_monotonic_increasing:
+            raise SchemaError("Events must be sorted by time. recenv.read_table sorts them.")
+        return self
+
+    def _check_range(self, name: str, low: float, high: float, wanted: str) -> None:
+        values = self.column(name)
+        bad = ~((values >= low) & (values <= high))
+        if bad.any():
+            row = int(np.flatnonzero(bad)[0])
+            raise SchemaError(
+                f"Column {name!r}, row {row}: {values[row]} is not {wanted} "
+                f"({int(bad.sum())} such rows). Mend or drop these rows."
+            )
+
+    @cached_property
+    def hash(self) -> str:
+        """Content hash (16 hexadecimal digits)."""
+        digest = hashlib.sha256()
+        digest.update(f"{self.name}\x1f{self.has_impressions}\x1f".encode())
+        digest.update("\x1f".join(map(str, self.user_ids)).encode())
+        for name in sorted(self.events.columns):
+            digest.update(name.encode() + np.ascontiguousarray(self.column(name)).tobytes())
+        return digest.hexdigest()[:16]

@@ -1,0 +1,241 @@
+"""UserModel: the fitted users, their parameters and where each law comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from recenv import artifacts
+from recenv.config import UserModelConfig
+from recenv.errors import SchemaError
+from recenv.users import laws
+
+if TYPE_CHECKING:
+    from recenv.encoders.interest import InterestVectors
+    from recenv.schema import Catalog, InteractionLog
+
+FloatArray = npt.NDArray[np.float32]
+MAX_SLOTS = 100
+"""Slots for which an examination prior is stored."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a law's parameters come from."""
+
+    source: Literal["fitted", "prior", "planted"]
+    note: str
+
+
+class Dynamics(NamedTuple):
+    """How a visit changes its user (see ``UserModelConfig`` for each number's meaning)."""
+
+    leave_intercept: float
+    leave_length: float
+    leave_satisfaction: float
+    leave_boredom: float
+    satisfaction_decay: float
+    boredom_weight: float
+    boredom_gain: float
+    boredom_decay: float
+    drift_rate: float
+
+    @classmethod
+    def from_config(cls, config: UserModelConfig) -> Dynamics:
+        """The priors that a config states."""
+        return cls(*(getattr(config, name) for name in cls._fields))
+
+
+PRIOR_NOTES = {
+    "examination": "position-based model, k ** -decay; the log has no positions",
+    "leave": "discrete-time logistic hazard with stated coefficients",
+    "boredom": "consumed categories bore, and recover, at stated rates",
+    "drift": "interest moves towards consumed items at a stated rate",
+}
+
+
+@dataclass(frozen=True)
+class UserModel:
+    """The users of a world. D dimensions, U users, N items.
+
+    Attributes:
+        user_vectors: (U, D) interest at the start of a visit.
+        item_vectors: (N, D).
+        user_click_bias, user_purchase_bias: (U,) log-odds.
+        item_click_bias, item_purchase_bias: (N,) log-odds; the intercepts are folded in here.
+        click_weight, purchase_weight: (D,) weights of each dimension in the two laws.
+        examination: (``MAX_SLOTS``,) P(slot k is looked at).
+        dynamics: leaving, boredom, satisfaction and drift.
+        laws: provenance of each law by name.
+    """
+
+    user_vectors: FloatArray
+    item_vectors: FloatArray
+    user_click_bias: FloatArray
+    user_purchase_bias: FloatArray
+    item_click_bias: FloatArray
+    item_purchase_bias: FloatArray
+    click_weight: FloatArray
+    purchase_weight: FloatArray
+    examination: FloatArray
+    dynamics: Dynamics
+    laws: dict[str, Provenance] = field(default_factory=dict)
+
+    _ARRAYS = (
+        "user_vectors",
+        "item_vectors",
+        "user_click_bias",
+        "user_purchase_bias",
+        "item_click_bias",
+        "item_purchase_bias",
+        "click_weight",
+        "purchase_weight",
+        "examination",
+    )
+
+    @property
+    def dim(self) -> int:
+        """D, the dimension of interest."""
+        return self.user_vectors.shape[1]
+
+    @classmethod
+    def fit(
+        cls,
+        log: InteractionLog,
+        catalog: Catalog,
+        interests: InterestVectors,
+        config: UserModelConfig,
+        *,
+        folded: npt.NDArray[np.bool_] | None = None,
+        progress: bool = True,
+    ) -> UserModel:
+        """Fit the click and purchase laws by penalised maximum likelihood.
+
+        Args:
+            log: training events only.
+            catalog: the log's items.
+            interests: language-model vectors that users and items start from.
+            config: see ``UserModelConfig``.
+            folded: (U,) users whose events must not touch any shared parameter; only their
+                own vectors and biases are fitted, with everything else fixed.
+            progress: show a bar.
+
+        Raises:
+            SchemaError: no event is left to fit on, or sizes differ.
+            MissingDependencyError: torch is not installed.
+        """
+        from recenv.users.fit import fit_user_model
+
+        return fit_user_model(log, catalog, interests, config, folded=folded, progress=progress)
+
+    def click_probs(self, users: npt.ArrayLike, items: npt.ArrayLike) -> FloatArray:
+        """P(click | looked at) at the start of a visit, for paired codes: (n,), (n,) -> (n,)."""
+        return self._pair_probs(users, items)[0]
+
+    def purchase_probs(self, users: npt.ArrayLike, items: npt.ArrayLike) -> FloatArray:
+        """P(purchase | click), for paired codes: (n,), (n,) -> (n,)."""
+        return self._pair_probs(users, items)[1]
+
+    def _pair_probs(
+        self, users: npt.ArrayLike, items: npt.ArrayLike
+    ) -> tuple[FloatArray, FloatArray]:
+        user_codes = self._codes(users, "user", len(self.user_vectors))
+        item_codes = self._codes(items, "item", len(self.item_vectors))
+        return _pair_probs(
+            user_codes,
+            item_codes,
+            self.user_vectors,
+            self.item_vectors,
+            self.user_click_bias,
+            self.user_purchase_bias,
+            self.item_click_bias,
+            self.item_purchase_bias,
+            self.click_weight,
+            self.purchase_weight,
+        )
+
+    def leave_probs(
+        self, rounds: npt.ArrayLike, satisfaction: npt.ArrayLike, boredom: npt.ArrayLike
+    ) -> FloatArray:
+        """P(leave after this round): (n,) rounds played, satisfaction, mean slate boredom."""
+        d = self.dynamics
+        arrays = np.broadcast_arrays(
+            np.asarray(rounds, np.float32),
+            np.asarray(satisfaction, np.float32),
+            np.asarray(boredom, np.float32),
+        )
+        return _leave_probs(
+            *(a.astype(np.float32) for a in arrays),
+            np.float32(d.leave_intercept),
+            np.float32(d.leave_length),
+            np.float32(d.leave_satisfaction),
+            np.float32(d.leave_boredom),
+        )
+
+    @staticmethod
+    def _codes(values: npt.ArrayLike, what: str, bound: int) -> npt.NDArray[np.int64]:
+        codes = np.atleast_1d(np.asarray(values, np.int64))
+        bad = (codes < 0) | (codes >= bound)
+        if bad.any():
+            raise SchemaError(
+                f"There is no {what} {codes[bad][0]}; this model has {what}s 0 to {bound - 1}."
+            )
+        return codes
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the model as an artifact folder."""
+        arrays, meta = self.to_artifact()
+        return artifacts.save(Path(folder), "user-model", arrays, meta)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> UserModel:
+        """Read a model back.
+
+        Raises:
+            ArtifactError: see ``artifacts.load``.
+        """
+        return cls.from_artifact(*artifacts.load(Path(folder), "user-model"))
+
+    def to_artifact(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """(arrays, meta) to store."""
+        meta = {
+            "dynamics": self.dynamics._asdict(),
+            "laws": {k: [v.source, v.note] for k, v in self.laws.items()},
+        }
+        return {name: getattr(self, name) for name in self._ARRAYS}, meta
+
+    @classmethod
+    def from_artifact(cls, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> UserModel:
+        """The inverse of ``to_artifact``."""
+        return cls(
+            **{name: arrays[name] for name in cls._ARRAYS},
+            dynamics=Dynamics(**meta["dynamics"]),
+            laws={k: Provenance(*v) for k, v in meta["laws"].items()},
+        )
+
+
+@njit(cache=True)
+def _pair_probs(users, items, uv, iv, ucb, upb, icb, ipb, cw, pw):  # noqa: ANN001, ANN202
+    n = len(users)
+    click, purchase = np.empty(n, np.float32), np.empty(n, np.float32)
+    for row in range(n):
+        u, i = users[row], items[row]
+        to_click, to_buy = laws.affinities(uv[u], iv[i], cw, pw)
+        click[row] = laws.click_given_examined(to_click, ucb[u] + icb[i], np.float32(0))
+        purchase[row] = laws.purchase_given_click(to_buy, upb[u] + ipb[i])
+    return click, purchase
+
+
+@njit(cache=True)
+def _leave_probs(rounds, satisfaction, boredom, a, length, weight, bored):  # noqa: ANN001, ANN202
+    out = np.empty(len(rounds), np.float32)
+    for row in range(len(rounds)):
+        out[row] = laws.leave(
+            a, length * rounds[row], weight * satisfaction[row], bored * boredom[row]
+        )
+    return out

@@ -1,0 +1,72 @@
+"""Policies for ``user_0``: the fitted user is one of them."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from recenv import rng
+
+Observation = dict[str, np.ndarray]
+
+
+class UserPolicy(Protocol):
+    """Answers slates for a batch of B visits, from the users' observations alone."""
+
+    @property
+    def name(self) -> str:
+        """For reports."""
+        ...
+
+    def answer(
+        self, observation: Observation, keys: npt.NDArray[np.uint64]
+    ) -> npt.NDArray[np.integer]:
+        """(B, K + 1) answers: per slot 0 ignore, 1 click, 2 purchase; then 0 stay, 1 leave.
+
+        Args:
+            observation: leaves of shape (B, ...).
+            keys: (B,) random key of each visit, for a policy that draws.
+        """
+        ...
+
+
+class FittedUser:
+    """The fitted user, as a policy of the observation alone.
+
+    It draws from ``observation["behaviour"]`` by inversion, on the visit's own random numbers:
+    with the seed of ``env.reset`` it answers exactly as ``Simulator.respond_fitted`` would.
+
+    Args:
+        seed: the seed that the environment was reset with.
+        session: how often it was reset without a seed since.
+    """
+
+    name = "fitted user"
+
+    def __init__(self, seed: int = 0, session: int = 0) -> None:
+        self._key = rng.session_key(np.uint64(seed), np.uint64(session))
+
+    def answer(
+        self, observation: Observation, keys: npt.NDArray[np.uint64]
+    ) -> npt.NDArray[np.int64]:
+        """See ``UserPolicy.answer``."""
+        behaviour = observation["behaviour"]
+        batch, slots = len(behaviour), (behaviour.shape[1] - 2) // 3
+        rounds = observation["round"][:, 0]
+        response = behaviour[:, : 3 * slots].reshape(batch, slots, 3)
+        buy, click = response[..., 2], response[..., 2] + response[..., 1]
+        u = rng.uniforms(keys, rounds, rng.ANSWER, slots)
+        answers = np.empty((batch, slots + 1), np.int64)
+        answers[:, :slots] = (u < buy).astype(np.int64) + (u < click)
+        answers[:, slots] = rng.uniforms(keys, rounds, rng.LEAVE, 1)[:, 0] < behaviour[:, -1]
+        return answers
+
+    def act(self, observation: dict[str, Any]) -> npt.NDArray[np.int64]:
+        """(K + 1,) answer to one unbatched dict observation of ``user_0``.
+
+        With ``slate_size=1`` the environment's action is ``2 * answer[0] + answer[1]``.
+        """
+        batch = {name: np.asarray(value)[None] for name, value in observation.items()}
+        return self.answer(batch, np.array([self._key]))[0]

@@ -1,0 +1,290 @@
+"""World: everything a simulator needs, built from a log stage by stage.
+
+Each stage (item vectors, interest vectors, user model, world) is an artifact named by the hash
+of what it was made from, so that an interrupted build goes on where it stopped and a changed
+setting redoes only what depends on it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from filelock import FileLock
+from tqdm.auto import tqdm
+
+from recenv import artifacts
+from recenv.config import WorldConfig, content_hash
+from recenv.data.split import make_split
+from recenv.encoders.interest import InterestVectors, fit_interests
+from recenv.encoders.items import encode_items
+from recenv.encoders.text import make_encoder
+from recenv.errors import ConfigError
+from recenv.schema import CLICK, Catalog, InteractionLog
+from recenv.users.model import Provenance, UserModel
+
+BUILD_VERSION = 1
+"""Goes up whenever the same log and config would build another world."""
+
+
+@dataclass(frozen=True)
+class World:
+    """A world of simulated users.
+
+    Attributes:
+        name: for reports.
+        catalog: the N items.
+        user_model: the laws and parameters of the U users.
+        interests: user and item vectors as the platform knows them.
+        train: the log's training events, of all users (what a platform has seen).
+        heldout: (U,) users that nothing shared was fitted on.
+        config: how it was built; None for a planted world.
+        notes: what a reader of any result has to know.
+    """
+
+    name: str
+    catalog: Catalog
+    user_model: UserModel
+    interests: InterestVectors
+    train: InteractionLog
+    heldout: npt.NDArray[np.bool_]
+    config: WorldConfig | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def num_users(self) -> int:
+        """U."""
+        return len(self.heldout)
+
+    def pool(self, users: Literal["train", "heldout", "all"]) -> npt.NDArray[np.int32]:
+        """Codes of a pool of users, in ascending order.
+
+        Raises:
+            ConfigError: the pool is empty.
+        """
+        mask = {"train": ~self.heldout, "heldout": self.heldout}.get(
+            users, np.ones(self.num_users, bool)
+        )
+        codes = np.flatnonzero(mask).astype(np.int32)
+        if len(codes) == 0:
+            raise ConfigError(
+                f"The world {self.name!r} has no {users!r} users. Choose another pool, or build "
+                "the world with another SplitConfig.heldout_users."
+            )
+        return codes
+
+    @cached_property
+    def log_popularity(self) -> npt.NDArray[np.float32]:
+        """(N,) log(1 + training clicks / mean training clicks) over users not held out."""
+        seen = ~self.heldout[self.train.column("user")] & (self.train.column("response") >= CLICK)
+        clicks = np.bincount(self.train.column("item")[seen], minlength=len(self.catalog))
+        return np.log1p(clicks / max(clicks.mean(), 1e-9)).astype(np.float32)
+
+    @cached_property
+    def hash(self) -> str:
+        """Content hash (16 hexadecimal digits)."""
+        arrays, meta = self.user_model.to_artifact()
+        sums = {k: content_hash(v.tobytes().hex()) for k, v in sorted(arrays.items())}
+        vectors = [a.tobytes().hex() for a in (self.interests.items, self.interests.users)]
+        return content_hash(
+            sums,
+            meta,
+            content_hash(vectors),
+            self.catalog.hash,
+            self.train.hash,
+            self.heldout.tolist(),
+        )
+
+    def describe(self) -> str:
+        """A few lines of Markdown: sizes, where each law comes from, notes."""
+        lines = [
+            f"World `{self.name}` ({self.hash}): {self.num_users} users "
+            f"({int(self.heldout.sum())} held out), {len(self.catalog)} items, "
+            f"{len(self.train)} training events; item vectors from {self.interests.encoder}"
+            + ("." if self.interests.is_language_model else " (not a language model)."),
+            "",
+            "| law | parameters | from |",
+            "|---|---|---|",
+        ]
+        lines += [f"| {k} | {v.source} | {v.note} |" for k, v in self.user_model.laws.items()]
+        lines += [""] + [f"- {note}" for note in self.notes]
+        return "\n".join(lines)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the world as an artifact folder."""
+        model_arrays, model_meta = self.user_model.to_artifact()
+        arrays = {f"model.{k}": v for k, v in model_arrays.items()}
+        arrays |= {"interests.items": self.interests.items, "interests.users": self.interests.users}
+        arrays |= {f"train.{k}": self.train.column(k) for k in self.train.events.columns}
+        arrays |= {
+            "heldout": self.heldout,
+            "category": self.catalog.category,
+            "price": self.catalog.price,
+        }
+        meta = {
+            "name": self.name,
+            "hash": self.hash,
+            "model": model_meta,
+            "encoder": self.interests.encoder,
+            "is_language_model": self.interests.is_language_model,
+            "log": self.train.name,
+            "has_impressions": self.train.has_impressions,
+            "log_notes": list(self.train.notes),
+            "notes": list(self.notes),
+            "config": self.config.to_dict() if self.config else None,
+        }
+        names = {
+            "item_ids": list(self.catalog.item_ids),
+            "text": list(self.catalog.text),
+            "category_names": list(self.catalog.category_names),
+            "user_ids": list(self.train.user_ids),
+        }
+        texts = {"names.json": json.dumps(names)}
+        return artifacts.save(Path(folder), "world", arrays, meta, texts=texts)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> World:
+        """Read a world back.
+
+        Raises:
+            ArtifactError: see ``artifacts.load``.
+        """
+        arrays, meta = artifacts.load(Path(folder), "world")
+        names = json.loads((Path(folder) / "names.json").read_text())
+        catalog = Catalog(
+            item_ids=_strings(names["item_ids"]),
+            text=_strings(names["text"]),
+            category=arrays["category"],
+            category_names=tuple(names["category_names"]),
+            price=arrays["price"],
+        )
+        return cls(
+            name=meta["name"],
+            catalog=catalog,
+            user_model=UserModel.from_artifact(_under(arrays, "model."), meta["model"]),
+            interests=InterestVectors(
+                items=arrays["interests.items"],
+                users=arrays["interests.users"],
+                is_language_model=meta["is_language_model"],
+                encoder=meta["encoder"],
+            ),
+            train=InteractionLog(
+                events=pd.DataFrame(_under(arrays, "train.")),
+                user_ids=_strings(names["user_ids"]),
+                name=meta["log"],
+                has_impressions=meta["has_impressions"],
+                notes=tuple(meta["log_notes"]),
+            ),
+            heldout=arrays["heldout"],
+            config=WorldConfig.from_dict(meta["config"]) if meta["config"] else None,
+            notes=tuple(meta["notes"]),
+        )
+
+
+def build_world(
+    log: InteractionLog,
+    catalog: Catalog,
+    config: WorldConfig | None = None,
+    *,
+    progress: bool = True,
+) -> World:
+    """Split a log, encode its items, fit its users; cached by content hash in ``RECENV_HOME``.
+
+    Args:
+        log: see ``recenv.load`` and ``recenv.read_table``.
+        catalog: its items.
+        config: default ``WorldConfig()``.
+        progress: show a bar.
+
+    Raises:
+        SchemaError: the log breaks the schema, or the split leaves nothing to fit on.
+        MissingDependencyError: torch or the encoder's package is not installed.
+        ArtifactError: a cached stage is damaged; the message names the folder to delete.
+    """
+    config = config or WorldConfig()
+    log.validate(catalog.validate())
+    folder = artifacts.home() / "worlds"
+    encoder = make_encoder(config.encoder)
+    stem = f"{log.name}-{content_hash(BUILD_VERSION, log.hash, catalog.hash)}"
+    interest_key = content_hash(config.split.hash, encoder.identity, config.interest.hash)
+    interest_path = folder / f"{stem}-interests-{interest_key}"
+    world_path = folder / f"{stem}-world-{content_hash(interest_key, config.user_model.hash)}"
+    if artifacts.exists(world_path):
+        return World.load(world_path)
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with (
+        FileLock(folder / f"{world_path.name}.lock"),
+        tqdm(total=3, desc=f"world {log.name}", unit="stage", disable=not progress) as bar,
+    ):
+        if artifacts.exists(world_path):  # another process built it while this one waited
+            return World.load(world_path)
+        split = make_split(log, config.split)
+        split.check_no_leak(log)
+        bar.set_postfix_str("encoding item texts")
+        if artifacts.exists(interest_path):
+            interests = InterestVectors.load(interest_path)
+        else:
+            item_vectors = encode_items(catalog, config.encoder, progress=progress)
+            bar.update()
+            bar.set_postfix_str("interest vectors")
+            interests = fit_interests(
+                log,
+                split,
+                item_vectors,
+                config.interest,
+                encoder=encoder.name,
+                is_language_model=encoder.is_language_model,
+                progress=progress,
+            )
+            interests.save(interest_path)
+        bar.update(2 - bar.n)
+        bar.set_postfix_str("user model")
+        train = log.take(split.rows("train", "all"))
+        model = UserModel.fit(
+            train,
+            catalog,
+            interests,
+            config.user_model,
+            folded=split.heldout,
+            progress=progress,
+        )
+        world = World(
+            name=log.name,
+            catalog=catalog,
+            user_model=model,
+            interests=interests,
+            train=train,
+            heldout=split.heldout,
+            config=config,
+            notes=(*log.notes, *_level_note(model.laws, config)),
+        )
+        world.save(world_path)
+        bar.update(3 - bar.n)
+        bar.set_postfix_str("")
+    return world
+
+
+def _level_note(laws: dict[str, Provenance], config: WorldConfig) -> tuple[str, ...]:
+    if laws["click level"].source != "prior":
+        return ()
+    return (
+        "The log has no impressions, so the overall click rate is not fitted: the mean P(click | "
+        f"looked at) of a uniformly drawn user and item is set to {config.user_model.click_rate}.",
+    )
+
+
+def _strings(values: list[str]) -> npt.NDArray[np.object_]:
+    out = np.empty(len(values), object)
+    out[:] = values
+    return out
+
+
+def _under(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, Any]:
+    return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}

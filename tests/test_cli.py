@@ -1,0 +1,96 @@
+"""The command: what it prints, and that user errors end in one line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import recenv
+from recenv.cli import main
+from recenv.env.registration import REGISTRY
+
+TOY = "recenv/Toy-v0"
+
+
+def test_list_names_every_id(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert {line.split()[0] for line in lines} == set(REGISTRY)
+
+
+def test_build_describes_the_world(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["build", TOY]) == 0
+    assert "200 users (50 held out)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["random", "popularity", "content", "ALS", "oracle"])
+def test_play_is_a_whole_visit_and_repeats(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["play", TOY, "--seed", "3", "--recommender", name]
+    assert main(arguments) == 0
+    first = capsys.readouterr().out
+    assert first.startswith("A visit of user ")
+    assert "The user leaves." in first or "The round limit is reached." in first
+    assert main(arguments) == 0
+    assert capsys.readouterr().out == first
+
+
+def test_play_shows_the_visit_of_the_environment(capsys: pytest.CaptureFixture[str]) -> None:
+    """The same seed and slates in the Gymnasium environment give the same transcript."""
+    from recenv.recommenders import PopularityRecommender
+
+    assert main(["play", TOY, "--seed", "4"]) == 0
+    env = recenv.single_env(TOY, render_mode="ansi")
+    observation, _ = env.reset(seed=4)
+    done = False
+    while not done:
+        assert isinstance(observation, dict)
+        batch = {name: value[None] for name, value in observation.items()}
+        slate = PopularityRecommender().recommend(batch, env.visit.state.key, 5)[0]
+        observation, _, terminated, truncated, _ = env.step(slate)
+        done = terminated or truncated
+    assert capsys.readouterr().out == env.render()
+
+
+def test_compare_prints_a_table_and_writes_a_report(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "a folder"
+    arguments = ["compare", TOY, "--users", "train", "--episodes", "2", "--seed", "9"]
+    assert main([*arguments, "--out", str(out)]) == 0
+    captured = capsys.readouterr()
+    assert "150 training users, 2 visits each, seed 9" in captured.out
+    assert "oracle (greedy)" in captured.out
+    assert max(len(line) for line in captured.out.splitlines()[:-1]) <= 100
+    made = json.loads((out / "results.json").read_text())["made"]
+    assert (
+        made["command"] == f"recenv compare {TOY} --users train --episodes 2 --seed 9 --out '{out}'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["build", "recenv/Toi-v0"], "Did you mean 'recenv/Toy-v0'?"),
+        (["play", TOY, "--recommender", "popularty"], "Did you mean 'popularity'?"),
+        (["play", TOY, "--seed", "-1"], "seed must be zero or more"),
+        (["compare", TOY, "--episodes", "0"], "episodes_per_user must be at least 1"),
+    ],
+)
+def test_user_errors_are_one_line_and_exit_2(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert captured.err.startswith("recenv: ")
+    assert message in captured.err
+
+
+def test_argparse_errors_exit_2(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["compare", TOY, "--users", "nobody"])
+    assert stop.value.code == 2
+    assert "invalid choice" in capsys.readouterr().err

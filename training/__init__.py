@@ -1,0 +1,1 @@
+"""Training of both agents with RLlib; what it makes loads without it."""

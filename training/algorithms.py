@@ -1,0 +1,83 @@
+"""The learning algorithms: for each, its settings and how they configure RLlib."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from recenv.config import Config
+
+if TYPE_CHECKING:
+    from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+
+
+class AlgorithmSettings(Protocol):
+    """What a run needs from an algorithm."""
+
+    @property
+    def rounds_per_iteration(self) -> int:
+        """Rounds sampled in one iteration."""
+        ...
+
+    def build(self, turns: int) -> AlgorithmConfig:
+        """RLlib's config of the algorithm.
+
+        Args:
+            turns: environment steps of a round: how many sides learn.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class PPO(Config):
+    """Proximal policy optimisation (Schulman et al. 2017) with GAE (Schulman et al. 2016).
+
+    ``minibatch_size`` counts turns of one side.
+    """
+
+    rounds_per_iteration: int = 4096
+    learning_rate: float = 0.001
+    epochs: int = 4
+    minibatch_size: int = 512
+    gamma: float = 0.9
+    gae_lambda: float = 0.9
+    clip: float = 0.2
+    entropy: float = 0.002
+    value_weight: float = 0.5
+    value_clip: float = 100.0
+    gradient_clip: float = 1.0
+
+    def check(self) -> None:
+        """Raise ConfigError where a value is out of range."""
+        for name in ("rounds_per_iteration", "learning_rate", "epochs", "minibatch_size"):
+            self.require(getattr(self, name) > 0, name, "positive")
+        for name in ("gamma", "gae_lambda"):
+            self.require(0 <= getattr(self, name) <= 1, name, "in [0, 1]")
+        for name in ("clip", "value_clip", "gradient_clip"):
+            self.require(getattr(self, name) > 0, name, "positive")
+        for name in ("entropy", "value_weight"):
+            self.require(getattr(self, name) >= 0, name, "zero or more")
+
+    def build(self, turns: int) -> AlgorithmConfig:
+        """See ``AlgorithmSettings.build``."""
+        from ray.rllib.algorithms.ppo import PPOConfig
+
+        return PPOConfig().training(
+            lr=self.learning_rate,
+            num_epochs=self.epochs,
+            minibatch_size=self.minibatch_size,
+            train_batch_size_per_learner=self.rounds_per_iteration * turns,
+            gamma=self.gamma,
+            lambda_=self.gae_lambda,
+            clip_param=self.clip,
+            entropy_coeff=self.entropy,
+            vf_loss_coeff=self.value_weight,
+            vf_clip_param=self.value_clip,
+            grad_clip=self.gradient_clip,
+            grad_clip_by="global_norm",
+            use_kl_loss=False,
+        )
+
+
+ALGORITHMS = {"ppo": "ppo"}
+"""Name of an algorithm to the field of ``TrainConfig`` with its settings."""

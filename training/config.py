@@ -1,0 +1,129 @@
+"""Every setting of a training run, as frozen dataclasses with one default each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from recenv.config import Config, GameConfig
+from training.algorithms import ALGORITHMS, PPO, AlgorithmSettings
+from training.world import resolve
+
+Side = Literal["recommender", "user"]
+MODULES: tuple[Side, Side] = ("recommender", "user")
+
+
+@dataclass(frozen=True)
+class NetworkConfig(Config):
+    """Both agents' networks.
+
+    ``interest_weight`` and ``popularity_weight`` are what one standard deviation of the
+    inner product of interest and item, and of log popularity, add to a candidate's score before
+    training. ``table_rate`` scales how fast the user and item tables leave their seeds; 0
+    freezes them.
+    """
+
+    hidden: int = 64
+    interest_weight: float = 1.0
+    popularity_weight: float = 1.0
+    table_rate: float = 0.1
+
+    def check(self) -> None:
+        """Raise ConfigError where a value is out of range."""
+        self.require(self.hidden >= 1, "hidden", "at least 1")
+        self.require(self.table_rate >= 0, "table_rate", "zero or more")
+
+
+@dataclass(frozen=True)
+class TrainConfig(Config):
+    """A training run.
+
+    Attributes:
+        env: an environment id, or the folder of a saved world.
+        algorithm: the learning algorithm; its settings are the field of the same name.
+        train: which side learns. A user that does not is the fitted user; a recommender that
+            does not is ``opponent``.
+        opponent: "random", "popularity", "content" or "als".
+        seed: of networks, visits and policies.
+        rounds: rounds to train for (a round is one slate and its answer).
+        num_env_runners: further processes that sample; 0 samples in this one.
+        num_envs_per_env_runner: visits that each of them steps together.
+        batched_runner: step those visits as one batch; False takes RLlib's own runner.
+        num_learners: further processes that learn; 0 learns in this one.
+        gpus_per_learner, gpus_per_env_runner: GPUs of each.
+        torch_threads: threads of this process's networks.
+        checkpoint_every: iterations between checkpoints.
+        evaluation_every: iterations between evaluations of the greedy policies on users of the
+            training pool; 0 for none.
+        evaluation_visits: visits of each.
+        game: settings of ``GameConfig`` that differ from the environment's own.
+    """
+
+    env: str = "recenv/MovieLens100K-v0"
+    algorithm: Literal["ppo"] = "ppo"
+    train: Literal["both", "recommender", "user"] = "both"
+    opponent: Literal["random", "popularity", "content", "als"] = "popularity"
+    seed: int = 0
+    rounds: int = 160_000
+    num_env_runners: int = 0
+    num_envs_per_env_runner: int = 128
+    batched_runner: bool = True
+    num_learners: int = 0
+    gpus_per_learner: float = 0.0
+    gpus_per_env_runner: float = 0.0
+    torch_threads: int = 1
+    checkpoint_every: int = 10
+    evaluation_every: int = 5
+    evaluation_visits: int = 512
+    game: dict = field(default_factory=dict)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    ppo: PPO = field(default_factory=PPO)
+
+    def check(self) -> None:
+        """Raise ConfigError where a value is out of range."""
+        for name in ("rounds", "num_envs_per_env_runner", "checkpoint_every", "torch_threads"):
+            self.require(getattr(self, name) >= 1, name, "at least 1")
+        for name in ("seed", "num_env_runners", "num_learners", "evaluation_every"):
+            self.require(getattr(self, name) >= 0, name, "zero or more")
+        self.require(self.evaluation_visits >= 1, "evaluation_visits", "at least 1")
+        GameConfig().replace(**self.game)  # names and types; the fit to the world comes later
+
+    @property
+    def settings(self) -> AlgorithmSettings:
+        """The chosen algorithm's settings."""
+        return getattr(self, ALGORITHMS[self.algorithm])
+
+    @property
+    def trained(self) -> tuple[Side, ...]:
+        """The sides that learn."""
+        return MODULES if self.train == "both" else (self.train,)
+
+    @property
+    def iterations(self) -> int:
+        """Iterations that ``rounds`` take."""
+        return -(-self.rounds // self.settings.rounds_per_iteration)
+
+    @property
+    def env_config(self) -> dict[str, Any]:
+        """What every process needs to make the environment."""
+        return {
+            "env": self.env,
+            "game": self.game,
+            "trained": list(self.trained),
+            "opponent": self.opponent,
+        }
+
+    def resolve(self) -> Any:
+        """The world and the game; see ``training.world.resolve``."""
+        return resolve(self.env, self.game)
+
+
+def read(path: Path) -> TrainConfig:
+    """A config file.
+
+    Raises:
+        ConfigError: it is not valid, or a value is wrong.
+        UnknownNameError: an unknown key.
+    """
+    return TrainConfig.from_toml(path)

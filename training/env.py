@@ -1,0 +1,148 @@
+"""The game for RLlib: the agent whose turn it is acts, the other is left out of the dict."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from ray.rllib.env.multi_agent_env import MultiAgentEnv
+
+from recenv.env.visit import RECOMMENDER_AGENT, USER_AGENT, Visit
+from recenv.recommenders.base import Recommender
+from recenv.sim.observation import Observation
+from recenv.sim.simulator import Outcome
+from training.config import Side
+from training.networks import RECOMMENDER_LEAVES, USER_LEAVES
+from training.opponents import make_opponent
+from training.world import resolve
+
+AGENT = {"recommender": RECOMMENDER_AGENT, "user": USER_AGENT}
+MODULE = {agent: side for side, agent in AGENT.items()}
+LEAVES = {RECOMMENDER_AGENT: RECOMMENDER_LEAVES, USER_AGENT: USER_LEAVES}
+
+MultiAgentStep = tuple[
+    dict[str, Observation],
+    dict[str, float],
+    dict[str, bool],
+    dict[str, bool],
+    dict[str, dict[str, Any]],
+]
+
+
+def module_of(agent: str, episode: Any = None, **kwargs: Any) -> Side:
+    """RLlib's ``policy_mapping_fn``."""
+    return MODULE[agent]  # type: ignore[return-value]
+
+
+def pick_leaves(agent: str, observation: Observation) -> Observation:
+    """The entries of an observation that the agent's network reads."""
+    return {name: observation[name] for name in LEAVES[agent]}
+
+
+class TurnEnv(MultiAgentEnv):
+    """One user's visit. Sides that do not learn are played inside and cost no step.
+
+    The reset observes the first learning agent to move. A recommender's reward comes with its
+    next observation, after the user's answer; a user's with its own step, though its next
+    observation comes a turn later. Both agents end together and then both observe.
+
+    Args:
+        config: ``env``, ``game``, ``trained`` and ``opponent``, as in
+            ``TrainConfig.env_config``.
+
+    Raises:
+        ConfigError: the game does not fit the world.
+    """
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        world, game = resolve(config["env"], config["game"])
+        self.visit = Visit(world, game.replace(observation="dict"), None)
+        self.trained = {AGENT[side] for side in config["trained"]}
+        self.opponent: Recommender | None = None
+        if RECOMMENDER_AGENT not in self.trained:
+            self.opponent = make_opponent(config["opponent"], world)
+        self.agents = [agent for agent in LEAVES if agent in self.trained]
+        self.possible_agents = list(self.agents)
+        self.observation_spaces = {a: self._space(a) for a in self.agents}
+        self.action_spaces = {a: self.visit.action_spaces[a] for a in self.agents}
+        super().__init__()
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Observation], dict[str, dict[str, Any]]]:
+        """Begin a visit; ``options={"user": code}`` chooses whose."""
+        super().reset(seed=seed)
+        replay = self.visit.reset(seed, options)
+        if self.opponent is not None:
+            self._recommend()
+            return {USER_AGENT: self._observe(USER_AGENT)}, {USER_AGENT: replay}
+        return {RECOMMENDER_AGENT: self._observe(RECOMMENDER_AGENT)}, {RECOMMENDER_AGENT: replay}
+
+    def step(self, action_dict: dict[str, Any]) -> MultiAgentStep:
+        """Take the one action; play the sides that do not learn until a learner is to move.
+
+        Raises:
+            ActionError: the action lies outside the agent's space.
+        """
+        if RECOMMENDER_AGENT in action_dict:
+            self.visit.show(action_dict[RECOMMENDER_AGENT])
+            if USER_AGENT in self.trained:
+                return self._going({USER_AGENT: self._observe(USER_AGENT)}, {})
+            return self._answered(self.visit.respond_fitted())
+        return self._answered(self.visit.respond(action_dict[USER_AGENT]))
+
+    def _answered(self, outcome: Outcome) -> MultiAgentStep:
+        both = {
+            RECOMMENDER_AGENT: float(outcome.recommender_reward[0]),
+            USER_AGENT: float(outcome.user_reward[0]),
+        }
+        rewards = {agent: both[agent] for agent in self.agents}
+        terminated, truncated = bool(outcome.terminated[0]), bool(outcome.truncated[0])
+        if terminated or truncated:
+            return (
+                {agent: self._observe(agent) for agent in self.agents},
+                rewards,
+                {**dict.fromkeys(self.agents, terminated), "__all__": terminated},
+                {**dict.fromkeys(self.agents, truncated), "__all__": truncated},
+                {},
+            )
+        if self.opponent is not None:
+            self._recommend()
+            return self._going({USER_AGENT: self._observe(USER_AGENT)}, rewards)
+        return self._going({RECOMMENDER_AGENT: self._observe(RECOMMENDER_AGENT)}, rewards)
+
+    @staticmethod
+    def _going(
+        observations: dict[str, Observation], rewards: dict[str, float]
+    ) -> MultiAgentStep:
+        return observations, rewards, {"__all__": False}, {"__all__": False}, {}
+
+    def _recommend(self) -> None:
+        assert self.opponent is not None
+        visit = self.visit
+        slates = self.opponent.recommend(
+            visit.simulator.recommender_observation(visit.state),
+            visit.state.key,
+            visit.game.slate_size,
+        )
+        visit.simulator.show(visit.state, slates)
+
+    def _observe(self, agent: str) -> Observation:
+        observation = self.visit.observe(agent)
+        assert isinstance(observation, dict)
+        return pick_leaves(agent, observation)
+
+    def _space(self, agent: str) -> gymnasium.spaces.Dict:
+        whole = self.visit.observation_spaces[agent]
+        assert isinstance(whole, gymnasium.spaces.Dict)
+        return gymnasium.spaces.Dict({name: whole[name] for name in LEAVES[agent]})
+
+
+def env_action(agent: str, actions: np.ndarray, slate_size: int) -> np.ndarray:
+    """(B, ...) actions of an agent's space to the simulator's (B, K) or (B, K + 1)."""
+    if slate_size > 1:
+        return actions
+    if agent == USER_AGENT:
+        return np.stack([actions // 2, actions % 2], axis=1)
+    return actions[:, None]

@@ -1,0 +1,180 @@
+"""``python -m training.evaluate RUN``: what training was worth, on users it never met.
+
+Every baseline, the same network before training, what was trained, and the greedy oracle play
+the same visits of held-out users. Writes ``report.md``, ``results.json`` and plots to
+``RUN/report`` and prints the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from recenv.benchmark import (
+    Comparison,
+    Contender,
+    UserComparison,
+    compare,
+    compare_users,
+    print_table,
+    write_report,
+)
+from recenv.config import GameConfig
+from recenv.errors import ConfigError, RecenvError
+from recenv.evaluation import Pool
+from recenv.plots import Curve
+from recenv.recommenders import PrivilegedRecommender, Recommender, baselines
+from recenv.world import World
+from training.config import TrainConfig
+from training.env import AGENT
+from training.networks import RecommenderNetwork
+from training.opponents import make_opponent
+from training.policy import NetworkRecommender, load_recommender, load_user, make_network
+from training.runs import RunFolder, seed_runs
+
+
+def evaluate(
+    path: Path,
+    *,
+    users: Pool = "heldout",
+    episodes_per_user: int = 10,
+    seed: int = 0,
+    progress: bool = True,
+) -> Path:
+    """Compare a run's policies (or those of all its seeds) with baselines; write the report.
+
+    Args:
+        path: folder of a run, or of a run with several seeds.
+        users: whose visits; "heldout" users had no part in training.
+        episodes_per_user: visits of each.
+        seed: of the visits.
+        progress: show bars.
+
+    Returns:
+        Path of ``report.md``.
+
+    Raises:
+        ArtifactError: there is no run, or it was not trained to its end.
+        ConfigError: an argument is out of range.
+    """
+    runs = [(run, run.config()) for run in seed_runs(path)]
+    config = runs[0][1]
+    world, game = config.resolve()
+    trained = [_name(config, "recommender", len(runs) > 1, c.seed) for _, c in runs]
+    contenders: list[Recommender | PrivilegedRecommender | Contender] = [*baselines(world)]
+    ours: list[Recommender] = []
+    if "recommender" in config.trained:
+        seeded = _seeded(world, game, config)
+        contenders.append(Contender(seeded, "untrained"))
+        pairs = zip(runs, trained, strict=True)
+        ours = [load_recommender(run.path, world, name=name) for (run, _), name in pairs]
+        contenders += [Contender(policy, "trained") for policy in ours]
+
+    def versus(user_policy: object = None) -> Comparison:
+        fair = [c for c in contenders if not isinstance(c, PrivilegedRecommender)]
+        return compare(
+            world,
+            game,
+            contenders if user_policy is None else fair,
+            users=users,
+            episodes_per_user=episodes_per_user,
+            seed=seed,
+            user_policy=user_policy,  # type: ignore[arg-type]
+            progress=progress,
+        )
+
+    main = versus()
+    print_table(main.rows())
+    more: list[Comparison] = []
+    compared: list[UserComparison] = []
+    if "user" in config.trained:
+        for number, (run, own) in enumerate(runs):
+            user = load_user(run.path, world, name=_name(own, "user", len(runs) > 1, own.seed))
+            against = ours[number] if ours else make_opponent(own.opponent, world)
+            result = compare_users(
+                world,
+                game,
+                against,
+                [user],
+                users=users,
+                episodes_per_user=episodes_per_user,
+                seed=seed,
+            )
+            print_table(result.rows())
+            compared.append(result)
+            if ours and number == 0:
+                more.append(versus(user))
+    report = write_report(
+        path / "report",
+        main,
+        title=f"{config.algorithm.upper()} in {config.env}: {config.train} trained",
+        more=more,
+        users=compared,
+        curves=_curves(runs),
+        command=f"python -m training.evaluate {path}",
+        seeds={"training": [c.seed for _, c in runs], "evaluation": seed},
+        config_hash=config.hash,
+        notes=[
+            "The learning curve is of the current policies on users of the training pool; the "
+            "tables are of held-out users, whose rows in the user table never learned.",
+        ],
+    )
+    print(f"Report: {report}")
+    return report
+
+
+def _name(config: TrainConfig, side: str, several: bool, seed: int) -> str:
+    return f"{config.algorithm.upper()} {side}" + (f", seed {seed}" if several else "")
+
+
+def _seeded(world: World, game: GameConfig, config: TrainConfig) -> NetworkRecommender:
+    network = make_network("recommender", world, game, config.network)
+    assert isinstance(network, RecommenderNetwork)
+    return NetworkRecommender(network, "seeded, untrained")
+
+
+def _curves(runs: list[tuple[RunFolder, TrainConfig]]) -> list[Curve]:
+    """Evaluations during training, or the training rewards if there were none."""
+    out: list[Curve] = []
+    for run, config in runs:
+        rows = run.read_metrics()
+        for side, agent in AGENT.items():
+            for key in (f"evaluation_{side}_reward", f"{side}_reward"):
+                points = np.array([(r["rounds"], r[key]) for r in rows if key in r])
+                if len(points) > 1:
+                    label = f"{config.algorithm.upper()}, {config.train}"
+                    out.append(Curve(agent, label, points[:, 0], points[:, 1], config.seed))
+                    break
+    return out
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; see ``--help``. Returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path, help="folder of a run")
+    parser.add_argument("--users", choices=("heldout", "train", "all"), default="heldout")
+    parser.add_argument("--episodes-per-user", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=0, help="of the visits")
+    parser.add_argument("--progress", action=argparse.BooleanOptionalAction, default=True)
+    arguments = parser.parse_args(argv)
+    try:
+        if arguments.seed < 0:
+            raise ConfigError(f"--seed must be zero or more, but is {arguments.seed}.")
+        evaluate(
+            arguments.run,
+            users=arguments.users,
+            episodes_per_user=arguments.episodes_per_user,
+            seed=arguments.seed,
+            progress=arguments.progress,
+        )
+    except RecenvError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,194 @@
+"""Trained policies without RLlib: save, load, recommend, answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from recenv import artifacts, rng
+from recenv.config import GameConfig
+from recenv.errors import ArtifactError
+from recenv.sim.observation import Observation
+from recenv.world import World
+from training.config import NetworkConfig, Side
+from training.networks import (
+    RECOMMENDER_LEAVES,
+    USER_LEAVES,
+    RecommenderNetwork,
+    UserNetwork,
+    top_slots,
+)
+
+ANSWERS = 64
+"""Slot of the stream ``POLICY`` from which a user policy draws (slots below are others')."""
+
+
+class NetworkRecommender:
+    """The greedy policy of a recommender network: the K best-scored candidates.
+
+    Args:
+        network: trained or not.
+        name: for reports.
+    """
+
+    def __init__(self, network: RecommenderNetwork, name: str = "trained recommender") -> None:
+        self.network = network.eval()
+        self.name = name
+
+    def recommend(
+        self, observation: Observation, keys: npt.NDArray[np.uint64], slate_size: int
+    ) -> npt.NDArray[np.int64]:
+        """See ``recenv.recommenders.Recommender``."""
+        with torch.no_grad():
+            scores = self.network(_tensors(observation, RECOMMENDER_LEAVES)).scores
+            return top_slots(scores, slate_size).numpy()
+
+
+class NetworkUser:
+    """The policy of a user network.
+
+    Args:
+        network: trained or not.
+        name: for reports.
+        greedy: give the likeliest answer instead of drawing one.
+    """
+
+    def __init__(
+        self, network: UserNetwork, name: str = "trained user", *, greedy: bool = False
+    ) -> None:
+        self.network = network.eval()
+        self.name = name
+        self.greedy = greedy
+
+    def answer(
+        self, observation: Observation, keys: npt.NDArray[np.uint64]
+    ) -> npt.NDArray[np.int64]:
+        """See ``recenv.users.policy.UserPolicy``; draws as the fitted user does."""
+        with torch.no_grad():
+            logits = self.network(_tensors(observation, USER_LEAVES)).logits
+        batch, slots = len(logits), observation["slate"].shape[1]
+        if slots == 1:
+            joint = torch.softmax(logits, -1).reshape(batch, 3, 2).numpy()
+            response, leave = joint.sum(2)[:, None], None
+        else:
+            joint = None
+            response = torch.softmax(logits[:, :-2].reshape(batch, slots, 3), -1).numpy()
+            leave = torch.softmax(logits[:, -2:], -1)[:, 1].numpy()
+        answers = np.empty((batch, slots + 1), np.int64)
+        if self.greedy:
+            if joint is not None:
+                best = joint.reshape(batch, 6).argmax(1)
+                answers[:, 0], answers[:, 1] = best // 2, best % 2
+                return answers
+            assert leave is not None
+            answers[:, :slots], answers[:, slots] = response.argmax(-1), leave > 0.5
+            return answers
+        rounds = observation["round"][:, 0]
+        u = rng.uniforms(keys, rounds, rng.ANSWER, slots)
+        buy, click = response[..., 2], response[..., 2] + response[..., 1]
+        answers[:, :slots] = (u < buy).astype(np.int64) + (u < click)
+        if joint is not None:
+            rows = joint[np.arange(batch), answers[:, 0]]
+            leave = rows[:, 1] / rows.sum(1)
+        answers[:, slots] = rng.uniforms(keys, rounds, rng.LEAVE, 1)[:, 0] < leave
+        return answers
+
+
+def make_network(
+    side: Side, world: World, game: GameConfig, config: NetworkConfig, seed: int = 0
+) -> RecommenderNetwork | UserNetwork:
+    """A side's network before training; ``seed`` draws its hidden layers."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if side == "recommender":
+            return RecommenderNetwork(world, game, config)
+        return UserNetwork(world, game, config)
+
+
+def save_policy(
+    folder: Path,
+    side: Side,
+    network: nn.Module,
+    world: World,
+    game: GameConfig,
+    config: NetworkConfig,
+    meta: dict[str, Any],
+) -> Path:
+    """Write a side's weights as an artifact ``<folder>/<side>``."""
+    arrays = {k: v.detach().cpu().numpy() for k, v in network.state_dict().items()}
+    meta = {
+        **meta,
+        "world": world.hash,
+        "world_name": world.name,
+        "game": game.to_dict(),
+        "network": config.to_dict(),
+    }
+    return artifacts.save(folder / side, f"{side}-policy", arrays, meta)
+
+
+def load_recommender(
+    folder: str | Path, world: World, *, name: str = "trained recommender"
+) -> NetworkRecommender:
+    """A trained recommender, greedy.
+
+    Args:
+        folder: of a run, of its ``policy``, or of ``policy/recommender``.
+        world: the world that it was trained in.
+        name: for reports.
+
+    Raises:
+        ArtifactError: there is no recommender, or it is of another world.
+    """
+    network = _load(Path(folder), "recommender", world)
+    assert isinstance(network, RecommenderNetwork)
+    return NetworkRecommender(network, name)
+
+
+def load_user(
+    folder: str | Path, world: World, *, name: str = "trained user", greedy: bool = False
+) -> NetworkUser:
+    """A trained user; see ``load_recommender`` and ``NetworkUser``.
+
+    Raises:
+        ArtifactError: there is no user, or it is of another world.
+    """
+    network = _load(Path(folder), "user", world)
+    assert isinstance(network, UserNetwork)
+    return NetworkUser(network, name, greedy=greedy)
+
+
+def has_policy(folder: str | Path, side: Side) -> bool:
+    """Whether a run's folder holds a trained policy of this side."""
+    return any(artifacts.exists(p) for p in _places(Path(folder), side))
+
+
+def _places(folder: Path, side: Literal["recommender", "user"]) -> list[Path]:
+    return [folder / "policy" / side, folder / side, folder]
+
+
+def _load(folder: Path, side: Side, world: World) -> nn.Module:
+    found = [p for p in _places(folder, side) if artifacts.exists(p)]
+    if not found:
+        raise ArtifactError(
+            f"There is no trained {side} in {folder}. Give the folder of a run that trained one "
+            "to its end."
+        )
+    arrays, meta = artifacts.load(found[0], f"{side}-policy")
+    if meta["world"] != world.hash:
+        raise ArtifactError(
+            f"{found[0]} was trained in the world {meta['world_name']!r} ({meta['world']}), but "
+            f"was given {world.name!r} ({world.hash}). Its tables fit only the world it knows."
+        )
+    game, config = GameConfig.from_dict(meta["game"]), NetworkConfig.from_dict(meta["network"])
+    network = make_network(side, world, game, config)
+    network.load_state_dict({k: torch.from_numpy(v) for k, v in arrays.items()})
+    return network
+
+
+def _tensors(observation: Observation, leaves: tuple[str, ...]) -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(np.ascontiguousarray(observation[name])) for name in leaves}

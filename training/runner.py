@@ -1,0 +1,176 @@
+"""An environment runner that steps all its visits as one batch.
+
+RLlib's own multi-agent runner steps each environment in a Python loop and converts every
+step; this one runs one simulator over B visits and each network once per turn, and hands the
+learner ordinary episodes whose arrays are slices of the batch.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from ray.rllib.core.columns import Columns
+from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
+from ray.rllib.env.multi_agent_episode import MultiAgentEpisode
+from ray.rllib.env.single_agent_episode import SingleAgentEpisode
+from ray.rllib.env.utils.infinite_lookback_buffer import InfiniteLookbackBuffer
+from ray.rllib.utils import metrics as names
+
+from recenv.env.visit import RECOMMENDER_AGENT, USER_AGENT
+from training.env import MODULE, TurnEnv
+from training.rollout import Chunk, Rollout, Turn
+
+
+class BatchedEnvRunner(MultiAgentEnvRunner):
+    """Samples ``num_envs_per_env_runner`` visits of a ``TurnEnv`` at once.
+
+    Use with ``config.env_runners(env_runner_cls=BatchedEnvRunner)``. Connectors between the
+    environment and the modules are not run, and ``random_actions`` are not offered.
+    """
+
+    def make_env(self) -> None:
+        """One ``TurnEnv``, which RLlib reads the spaces from, and the batch beside it."""
+        batch = self.config.num_envs_per_env_runner
+        whole = self.config
+        self.config = whole.copy(copy_frozen=False)
+        self.config.num_envs_per_env_runner = 1
+        super().make_env()
+        self.config = whole
+        env = self.env.envs[0].unwrapped
+        assert isinstance(env, TurnEnv)
+        self._spaces = (env.observation_spaces, env.action_spaces)
+        self._turns = len(env.trained)
+        self._rollout = Rollout(env.visit.simulator, batch, env.trained, env.opponent)
+
+    def sample(
+        self,
+        *,
+        num_timesteps: int | None = None,
+        num_episodes: int | None = None,
+        explore: bool | None = None,
+        random_actions: bool = False,
+        force_reset: bool = False,
+    ) -> list[MultiAgentEpisode]:
+        """Play whole rounds; returns chunks of visits, at least as many steps as asked for.
+
+        Raises:
+            NotImplementedError: ``random_actions`` is asked for.
+        """
+        if random_actions:
+            raise NotImplementedError("BatchedEnvRunner has no random actions.")
+        began = time.perf_counter()
+        rollout = self._rollout
+        if self._needs_initial_reset or force_reset or num_episodes is not None:
+            seed = (self.config.seed or 0, self.worker_index or 0)
+            rollout.reset(np.random.SeedSequence([*seed, self.num_env_steps_sampled_lifetime]))
+            self._needs_initial_reset = num_episodes is not None
+        if num_timesteps is None and num_episodes is None:
+            fragment = self.config.get_rollout_fragment_length(self.worker_index or 0)
+            num_timesteps = fragment * rollout.batch
+        explore = self.config.explore if explore is None else explore
+        actors = {agent: self._actor(agent, explore) for agent in rollout.trained}
+        if num_episodes is not None:
+            chunks = rollout.play(actors, visits=num_episodes)
+        else:
+            assert num_timesteps is not None
+            chunks = rollout.play(actors, rounds=-(-num_timesteps // (rollout.batch * self._turns)))
+        episodes = [self._episode(chunk) for chunk in chunks]
+        self._log(rollout, time.perf_counter() - began)
+        return episodes
+
+    def get_metrics(self) -> dict[str, Any]:
+        """Metrics since the last call."""
+        return self.metrics.reduce()
+
+    def _actor(self, agent: str, explore: bool) -> Any:
+        assert self.module is not None
+        module = self.module[MODULE[agent]]
+        make = module.get_exploration_action_dist_cls()
+
+        def act(observation: dict[str, np.ndarray]) -> Turn:
+            with torch.no_grad():
+                leaves = {k: torch.from_numpy(v).to(self._device) for k, v in observation.items()}
+                inputs = module.network(leaves)[0]
+                distribution = make.from_logits(inputs)
+                if explore:
+                    action = distribution.sample()
+                else:
+                    action = distribution.to_deterministic().sample()
+                logp = distribution.logp(action)
+            return Turn(
+                observation, action.cpu().numpy(), logp.cpu().numpy(), inputs.cpu().numpy()
+            )
+
+        return act
+
+    def _episode(self, chunk: Chunk) -> MultiAgentEpisode:
+        observation_spaces, action_spaces = self._spaces
+        episode = MultiAgentEpisode(
+            observation_space=observation_spaces,
+            action_space=action_spaces,
+            agent_to_module_mapping_fn=self.config.policy_mapping_fn,
+        )
+        episode.is_terminated, episode.is_truncated = chunk.terminated, chunk.truncated
+        episode.env_t = chunk.rounds * self._turns
+        for agent, steps in chunk.steps.items():
+            extra = {Columns.ACTION_LOGP: steps.logp, Columns.ACTION_DIST_INPUTS: steps.inputs}
+            single = SingleAgentEpisode(
+                observations=InfiniteLookbackBuffer(steps.observations),  # type: ignore[arg-type]
+                observation_space=observation_spaces[agent],
+                actions=InfiniteLookbackBuffer(steps.actions),
+                action_space=action_spaces[agent],
+                rewards=InfiniteLookbackBuffer(steps.rewards),
+                infos=InfiniteLookbackBuffer([{}] * (len(steps.rewards) + 1)),
+                extra_model_outputs={k: InfiniteLookbackBuffer(v) for k, v in extra.items()},
+                terminated=chunk.terminated,
+                truncated=chunk.truncated,
+                len_lookback_buffer=0,
+                agent_id=agent,
+                module_id=MODULE[agent],
+                multi_agent_episode_id=episode.id_,  # type: ignore[arg-type]
+            )
+            episode.agent_episodes[agent] = single
+        return episode
+
+    def _log(self, rollout: Rollout, seconds: float) -> None:
+        done, log = rollout.finished, self.metrics.log_value
+        steps = done.rounds_played * self._turns
+        agents = dict.fromkeys(rollout.trained, done.rounds_played)
+        log(names.WEIGHTS_SEQ_NO, self._weights_seq_no, window=1)
+        log(names.NUM_ENV_STEPS_SAMPLED, steps, reduce="sum")
+        log(
+            names.NUM_ENV_STEPS_SAMPLED_LIFETIME,
+            steps,
+            reduce="lifetime_sum",
+            with_throughput=True,
+        )
+        for agent, count in agents.items():
+            log((names.NUM_AGENT_STEPS_SAMPLED, agent), count, reduce="sum")
+            log((names.NUM_AGENT_STEPS_SAMPLED_LIFETIME, agent), count, reduce="lifetime_sum")
+            log((names.NUM_MODULE_STEPS_SAMPLED, MODULE[agent]), count, reduce="sum")
+            log(
+                (names.NUM_MODULE_STEPS_SAMPLED_LIFETIME, MODULE[agent]),
+                count,
+                reduce="lifetime_sum",
+            )
+        self._log_env_steps(self._metrics_num_env_steps_sampled, steps)
+        self.num_env_steps_sampled_lifetime += steps
+        log(names.NUM_EPISODES, done.visits, reduce="sum")
+        log(names.NUM_EPISODES_LIFETIME, done.visits, reduce="lifetime_sum")
+        log(names.SAMPLE_TIMER, seconds, window=1)
+        if done.visits:
+            rewards = {
+                RECOMMENDER_AGENT: float(done.recommender_reward),
+                USER_AGENT: float(done.user_reward),
+            }
+            self.metrics.log_dict(
+                {
+                    names.EPISODE_LEN_MEAN: done.length,
+                    names.EPISODE_RETURN_MEAN: sum(rewards[a] for a in rollout.trained),
+                    names.EPISODE_AGENT_RETURN_MEAN: rewards,
+                },
+                window=1,
+            )

@@ -103,6 +103,7 @@ class World:
 
     def describe(self) -> str:
         """A few lines of Markdown: sizes, where each law comes from, notes."""
+        laws = self.user_model.laws
         lines = [
             f"World `{self.name}` ({self.hash}): {self.num_users} users "
             f"({int(self.heldout.sum())} held out), {len(self.catalog)} items, "
@@ -112,7 +113,7 @@ class World:
             "| law | parameters | from |",
             "|---|---|---|",
         ]
-        lines += [f"| {k} | {v.source} | {v.note} |" for k, v in self.user_model.laws.items()]
+        lines += [f"| {k} | {v.source} | {v.note} |" for k, v in sorted(laws.items())]
         lines += [""] + [f"- {note}" for note in self.notes]
         return "\n".join(lines)
 

@@ -50,7 +50,7 @@ class PlackettLuce(TorchDistribution):
         """Not available: slates are discrete."""
         raise NotImplementedError("A slate has no reparameterised sample; use sample().")
 
-    def logp(self, value: Tensor, **kwargs: Any) -> Tensor:
+    def logp(self, value: Any, **kwargs: Any) -> Tensor:
         """(...,) log-probability of (..., k) slates without repeats."""
         picked = self.logits.gather(-1, value.long())
         total = sum(torch.logsumexp(s, -1) for s in self._slots(value))
@@ -66,7 +66,7 @@ class PlackettLuce(TorchDistribution):
         slots = self._slots(self._prefix())
         return sum((_entropy(scores) for scores in slots), torch.zeros(self.logits.shape[:-1]))
 
-    def kl(self, other: TorchDistribution, **kwargs: Any) -> Tensor:
+    def kl(self, other: Any, **kwargs: Any) -> Tensor:
         """(...,) KL(self || other) in nats; exact for k = 1, else as ``entropy``."""
         if not isinstance(other, PlackettLuce):
             raise TypeError(f"KL wants another PlackettLuce, but got {type(other).__name__}.")
@@ -108,7 +108,7 @@ def slate_distribution(slate_size: int) -> type[Any]:
     """The distribution of slates, made from (B, C) scores; exact categorical for K = 1."""
     if slate_size == 1:
         return TorchCategorical
-    return PlackettLuce.get_partial_dist_cls(k=slate_size)
+    return _partial(PlackettLuce, k=slate_size)
 
 
 def answer_distribution(slate_size: int) -> type[Any]:
@@ -118,4 +118,9 @@ def answer_distribution(slate_size: int) -> type[Any]:
     """
     if slate_size == 1:
         return TorchCategorical
-    return TorchMultiCategorical.get_partial_dist_cls(input_lens=[3] * slate_size + [2])
+    return _partial(TorchMultiCategorical, input_lens=[3] * slate_size + [2])
+
+
+def _partial(distribution: Any, **arguments: Any) -> type[Any]:
+    """RLlib's way to fix arguments of a distribution, whose type it does not state."""
+    return distribution.get_partial_dist_cls(**arguments)

@@ -17,7 +17,7 @@ from training.networks import RECOMMENDER_LEAVES, USER_LEAVES
 from training.opponents import make_opponent
 from training.world import resolve
 
-AGENT = {"recommender": RECOMMENDER_AGENT, "user": USER_AGENT}
+AGENT: dict[Side, str] = {"recommender": RECOMMENDER_AGENT, "user": USER_AGENT}
 MODULE = {agent: side for side, agent in AGENT.items()}
 LEAVES = {RECOMMENDER_AGENT: RECOMMENDER_LEAVES, USER_AGENT: USER_LEAVES}
 
@@ -30,9 +30,9 @@ MultiAgentStep = tuple[
 ]
 
 
-def module_of(agent: str, episode: Any = None, **kwargs: Any) -> Side:
+def module_of(agent: Any, episode: Any, **kwargs: Any) -> str:
     """RLlib's ``policy_mapping_fn``."""
-    return MODULE[agent]  # type: ignore[return-value]
+    return MODULE[agent]
 
 
 def pick_leaves(agent: str, observation: Observation) -> Observation:
@@ -62,13 +62,15 @@ class TurnEnv(MultiAgentEnv):
         self.opponent: Recommender | None = None
         if RECOMMENDER_AGENT not in self.trained:
             self.opponent = make_opponent(config["opponent"], world)
-        self.agents = [agent for agent in LEAVES if agent in self.trained]
-        self.possible_agents = list(self.agents)
-        self.observation_spaces = {a: self._space(a) for a in self.agents}
-        self.action_spaces = {a: self.visit.action_spaces[a] for a in self.agents}
+        self._learners = [agent for agent in LEAVES if agent in self.trained]
+        self.agents = list(self._learners)
+        self.possible_agents = list(self._learners)
+        self.observation_spaces = {a: self._space(a) for a in self._learners}
+        self.action_spaces = {a: self.visit.action_spaces[a] for a in self._learners}
         super().__init__()
 
-    def reset(
+    # RLlib names agents by any hashable; here they are strings
+    def reset(  # type: ignore[override]
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Observation], dict[str, dict[str, Any]]]:
         """Begin a visit; ``options={"user": code}`` chooses whose."""
@@ -79,7 +81,9 @@ class TurnEnv(MultiAgentEnv):
             return {USER_AGENT: self._observe(USER_AGENT)}, {USER_AGENT: replay}
         return {RECOMMENDER_AGENT: self._observe(RECOMMENDER_AGENT)}, {RECOMMENDER_AGENT: replay}
 
-    def step(self, action_dict: dict[str, Any]) -> MultiAgentStep:
+    def step(  # type: ignore[override]
+        self, action_dict: dict[str, Any]
+    ) -> MultiAgentStep:
         """Take the one action; play the sides that do not learn until a learner is to move.
 
         Raises:
@@ -97,14 +101,14 @@ class TurnEnv(MultiAgentEnv):
             RECOMMENDER_AGENT: float(outcome.recommender_reward[0]),
             USER_AGENT: float(outcome.user_reward[0]),
         }
-        rewards = {agent: both[agent] for agent in self.agents}
+        rewards = {agent: both[agent] for agent in self._learners}
         terminated, truncated = bool(outcome.terminated[0]), bool(outcome.truncated[0])
         if terminated or truncated:
             return (
-                {agent: self._observe(agent) for agent in self.agents},
+                {agent: self._observe(agent) for agent in self._learners},
                 rewards,
-                {**dict.fromkeys(self.agents, terminated), "__all__": terminated},
-                {**dict.fromkeys(self.agents, truncated), "__all__": truncated},
+                {**dict.fromkeys(self._learners, terminated), "__all__": terminated},
+                {**dict.fromkeys(self._learners, truncated), "__all__": truncated},
                 {},
             )
         if self.opponent is not None:

@@ -73,6 +73,7 @@ class RecommenderNetwork(nn.Module):
     item_seed: Tensor
     popularity: Tensor
     category: Tensor
+    memory: Tensor
 
     def __init__(self, world: World, game: GameConfig, config: NetworkConfig) -> None:
         super().__init__()

@@ -24,9 +24,6 @@ from training.networks import (
     top_slots,
 )
 
-ANSWERS = 64
-"""Slot of the stream ``POLICY`` from which a user policy draws (slots below are others')."""
-
 
 class NetworkRecommender:
     """The greedy policy of a recommender network: the K best-scored candidates.
@@ -72,30 +69,25 @@ class NetworkUser:
         with torch.no_grad():
             logits = self.network(_tensors(observation, USER_LEAVES)).logits
         batch, slots = len(logits), observation["slate"].shape[1]
-        if slots == 1:
+        if slots == 1:  # joint over response and leaving
             joint = torch.softmax(logits, -1).reshape(batch, 3, 2).numpy()
-            response, leave = joint.sum(2)[:, None], None
+            response = joint.sum(2)[:, None]
+            leaving = joint[:, :, 1] / joint.sum(2)  # (B, 3) given the response
         else:
-            joint = None
             response = torch.softmax(logits[:, :-2].reshape(batch, slots, 3), -1).numpy()
-            leave = torch.softmax(logits[:, -2:], -1)[:, 1].numpy()
+            leaving = torch.softmax(logits[:, -2:], -1)[:, 1:].expand(-1, 3).numpy()
         answers = np.empty((batch, slots + 1), np.int64)
+        rows = np.arange(batch)
         if self.greedy:
-            if joint is not None:
-                best = joint.reshape(batch, 6).argmax(1)
-                answers[:, 0], answers[:, 1] = best // 2, best % 2
-                return answers
-            assert leave is not None
-            answers[:, :slots], answers[:, slots] = response.argmax(-1), leave > 0.5
+            answers[:, :slots] = response.argmax(-1)
+            answers[:, slots] = leaving[rows, answers[:, 0]] > 0.5
             return answers
         rounds = observation["round"][:, 0]
         u = rng.uniforms(keys, rounds, rng.ANSWER, slots)
         buy, click = response[..., 2], response[..., 2] + response[..., 1]
         answers[:, :slots] = (u < buy).astype(np.int64) + (u < click)
-        if joint is not None:
-            rows = joint[np.arange(batch), answers[:, 0]]
-            leave = rows[:, 1] / rows.sum(1)
-        answers[:, slots] = rng.uniforms(keys, rounds, rng.LEAVE, 1)[:, 0] < leave
+        leave = rng.uniforms(keys, rounds, rng.LEAVE, 1)[:, 0]
+        answers[:, slots] = leave < leaving[rows, answers[:, 0]]
         return answers
 
 

@@ -193,7 +193,7 @@ class Rollout:
         return pick_leaves(agent, self.simulator.user_observation(state))
 
     def _take(self, rows: np.ndarray) -> State:
-        return State(*(array[rows] for array in self.state))
+        return State._make(array[rows] for array in self.state)
 
     def _begin(self, rows: np.ndarray) -> None:
         sessions = self._sessions + np.arange(len(rows))
@@ -229,22 +229,21 @@ class Rollout:
             for agent, track in tracks.items():
                 moved = shift if agent == USER_AGENT else 0
                 early = waiting[row] if agent == USER_AGENT else 0
-                steps[agent] = track.steps(
-                    row, start[row] + moved - early, at + 1 + moved, final[agent]
-                )
+                first = int(start[row] + moved - early)
+                steps[agent] = track.steps(row, first, at + 1 + moved, final[agent])
             yield Chunk(steps, int(at + 1 - start[row]), left, not left)
             start[row], waiting[row] = at + 1, 0
         current: Observation = {}
         if RECOMMENDER_AGENT in self.trained:
             current = self._observe(RECOMMENDER_AGENT, self.state)
-        for row in np.flatnonzero(start < total):
+        for row in np.flatnonzero(start < total).tolist():
             steps = {}
             if RECOMMENDER_AGENT in tracks:
                 final = {k: v[row] for k, v in current.items()}
                 track = tracks[RECOMMENDER_AGENT]
-                steps[RECOMMENDER_AGENT] = track.steps(row, start[row], total, final)
+                steps[RECOMMENDER_AGENT] = track.steps(row, int(start[row]), total, final)
             if USER_AGENT in tracks:
-                first, last = start[row] + shift - waiting[row], total - 1 + shift
+                first, last = int(start[row] + shift - waiting[row]), total - 1 + shift
                 if first < last:
                     steps[USER_AGENT] = tracks[USER_AGENT].steps(row, first, last, None)
             if steps:

@@ -20,7 +20,7 @@ from ray.rllib.env.utils.infinite_lookback_buffer import InfiniteLookbackBuffer
 from ray.rllib.utils import metrics as names
 
 from recenv.env.visit import RECOMMENDER_AGENT, USER_AGENT
-from training.env import MODULE, TurnEnv
+from training.env import MODULE, TurnEnv, module_of
 from training.rollout import Chunk, Rollout, Turn
 
 
@@ -33,15 +33,16 @@ class BatchedEnvRunner(MultiAgentEnvRunner):
 
     def make_env(self) -> None:
         """One ``TurnEnv``, which RLlib reads the spaces from, and the batch beside it."""
-        batch = self.config.num_envs_per_env_runner
-        whole = self.config
+        whole: Any = self.config
+        batch = int(whole.num_envs_per_env_runner)
         self.config = whole.copy(copy_frozen=False)
         self.config.num_envs_per_env_runner = 1
         super().make_env()
         self.config = whole
-        env = self.env.envs[0].unwrapped
+        vector: Any = self.env
+        env = vector.envs[0].unwrapped
         assert isinstance(env, TurnEnv)
-        self._spaces = (env.observation_spaces, env.action_spaces)
+        self._spaces: tuple[Any, Any] = (env.observation_spaces, env.action_spaces)
         self._turns = len(env.trained)
         self._rollout = Rollout(env.visit.simulator, batch, env.trained, env.opponent)
 
@@ -70,7 +71,7 @@ class BatchedEnvRunner(MultiAgentEnvRunner):
         if num_timesteps is None and num_episodes is None:
             fragment = self.config.get_rollout_fragment_length(self.worker_index or 0)
             num_timesteps = fragment * rollout.batch
-        explore = self.config.explore if explore is None else explore
+        explore = bool(self.config.explore) if explore is None else explore
         actors = {agent: self._actor(agent, explore) for agent in rollout.trained}
         if num_episodes is not None:
             chunks = rollout.play(actors, visits=num_episodes)
@@ -87,8 +88,8 @@ class BatchedEnvRunner(MultiAgentEnvRunner):
 
     def _actor(self, agent: str, explore: bool) -> Any:
         assert self.module is not None
-        module = self.module[MODULE[agent]]
-        make = module.get_exploration_action_dist_cls()
+        module: Any = self.module[MODULE[agent]]
+        make: Any = module.get_exploration_action_dist_cls()
 
         def act(observation: dict[str, np.ndarray]) -> Turn:
             with torch.no_grad():
@@ -111,7 +112,7 @@ class BatchedEnvRunner(MultiAgentEnvRunner):
         episode = MultiAgentEpisode(
             observation_space=observation_spaces,
             action_space=action_spaces,
-            agent_to_module_mapping_fn=self.config.policy_mapping_fn,
+            agent_to_module_mapping_fn=module_of,
         )
         episode.is_terminated, episode.is_truncated = chunk.terminated, chunk.truncated
         episode.env_t = chunk.rounds * self._turns

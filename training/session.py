@@ -16,7 +16,6 @@ from typing import Any
 _LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 os.environ.setdefault(_LOOPBACK, "1" if os.environ.get("RAY_ADDRESS") else "0")
 # The stack's own notices; errors are still shown.
-os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray  # noqa: E402
@@ -177,4 +176,4 @@ class Session:
     def close(self) -> None:
         """Stop the workers."""
         self.algorithm.stop()
-        shutil.rmtree(self.algorithm.logdir, ignore_errors=True)  # made by RLlib, left empty
+        shutil.rmtree(str(self.algorithm.logdir), ignore_errors=True)  # made by RLlib, empty

@@ -25,7 +25,7 @@ from recenv.errors import ConfigError, RecenvError
 from recenv.evaluation import rollout
 from recenv.sim.simulator import Simulator
 from training.cli import config_of, make_parser, merged, parse
-from training.config import MODULES, TrainConfig
+from training.config import MODULES, Side, TrainConfig
 from training.opponents import make_opponent
 from training.policy import NetworkRecommender, NetworkUser, save_policy
 from training.runs import Row, RunFolder, seed_runs
@@ -133,7 +133,7 @@ class _Evaluator:
             self._opponent = make_opponent(config.opponent, world)
 
     def __call__(self, session: Session) -> Row:
-        networks: dict[str, Any] = dict(session.networks())
+        networks: dict[Side, Any] = dict(session.networks())
         recommender = self._opponent or NetworkRecommender(networks["recommender"])
         user = NetworkUser(networks["user"]) if "user" in networks else None
         played = rollout(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from recenv.schema import CLICK, PURCHASE, InteractionLog
+from recenv.schema import CLICK, InteractionLog
 
 CLICK_WEIGHT, PURCHASE_WEIGHT = 1.0, 2.0
 """What an event counts, before recency."""
@@ -72,14 +72,14 @@ class Histories:
     """Sums over every user's history, from which single items can be taken out again.
 
     Attributes:
-        sums: (U, E) float64 sum of weight times item vector.
+        sums: (U, E) float32 sum of weight times item vector.
         total: (U,) float64 sum of weights.
         keys: (P,) int64, sorted: user * N + item of each pair that a history holds.
         weight: (P,) float64 weight of each pair, summed over its events.
         vectors: (N, E) float32 of each item.
     """
 
-    sums: npt.NDArray[np.float64]
+    sums: npt.NDArray[np.float32]
     total: npt.NDArray[np.float64]
     keys: npt.NDArray[np.int64]
     weight: npt.NDArray[np.float64]
@@ -100,11 +100,11 @@ class Histories:
         weight = np.bincount(inverse, weights[rows], minlength=len(keys))
         user, item = np.divmod(keys, num_items)
         total = np.bincount(user, weight, minlength=log.num_users)
-        sums = np.zeros((log.num_users, vectors.shape[1]))
+        sums = np.zeros((log.num_users, vectors.shape[1]), dtype=np.float32)
         for start in range(0, len(keys), _BLOCK):
             block = slice(start, start + _BLOCK)
             some, first = np.unique(user[block], return_index=True)  # keys are sorted by user
-            terms = vectors[item[block]] * weight[block, None]
+            terms = vectors[item[block]] * weight[block, None].astype(np.float32)
             sums[some] += np.add.reduceat(terms, first, axis=0)
         return cls(sums, total, keys, weight, vectors)
 
@@ -123,11 +123,16 @@ class Histories:
         """
         key = user.astype(np.int64) * len(self.vectors) + item
         at = np.minimum(np.searchsorted(self.keys, key), max(len(self.keys) - 1, 0))
-        own = np.where(self.keys[at] == key, self.weight[at], 0.0) if len(self.keys) else 0.0 * key
-        return _divide(self.sums[user] - own[:, None] * self.vectors[item], self.total[user] - own)
+        own = np.zeros(len(key))
+        if len(self.keys):
+            own = np.where(self.keys[at] == key, self.weight[at], 0.0)
+        sums = self.sums[user] - own.astype(np.float32)[:, None] * self.vectors[item]
+        return _divide(sums, self.total[user] - own)
 
 
-def _divide(sums: npt.NDArray[np.float64], total: npt.NDArray[np.float64]) -> np.ndarray:
-    some = total > 1e-9  # what is left of a history of one item is rounding
-    means = np.where(some[:, None], sums, 0.0) / np.where(some, total, 1.0)[:, None]
-    return means.astype(np.float32)
+def _divide(
+    sums: npt.NDArray[np.float32], total: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float32]:
+    """Mean, or zero where nothing but rounding is left of a history."""
+    factor = np.where(total > 1e-9, 1.0 / np.maximum(total, 1e-9), 0.0)
+    return (sums * factor[:, None].astype(np.float32)).astype(np.float32)

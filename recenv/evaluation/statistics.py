@@ -6,9 +6,10 @@ cluster-robust way (Cameron & Miller, "A Practitioner's Guide to Cluster-Robust 
 in its simplest form. The variance within a user needs no estimate of its own, it is part of the
 spread between the users' means.
 
-Means have Student's t interval: from some thirty users on it covers as it should for the mildly
-skewed rewards met here, has a closed form, and needs no random numbers. A ratio of means has no
-such form; it has a bootstrap over users (Efron's percentile interval).
+Means have Student's t interval: it covers nearly as it should even for skewed rewards (0.94 of
+the time with 40 users whose levels are exponential, see the tests), has a closed form, and needs
+no random numbers. A ratio of means has no such form; it has a bootstrap over users (Efron's
+percentile interval).
 """
 
 from __future__ import annotations

@@ -99,5 +99,5 @@ def _confidences(world: World, config: ALSConfig) -> sparse.csr_matrix:
     shape = (world.num_users, len(world.catalog))
     # cells named more than once are summed
     cells = sparse.csr_matrix((weight.astype(np.float32), (user, item)), shape=shape)
-    cells.data += 0
+    cells.data += 1
     return cells

@@ -21,6 +21,8 @@ from recenv.users.model import MAX_SLOTS, Dynamics, Provenance, UserModel
 from recenv.world import World
 
 _ROUND_SECONDS, _VISIT_SECONDS = 30.0, 86_400.0
+_LOGGED_SESSIONS = np.uint64(2**62)
+"""Emitted visits are numbered from here, so that no environment replays their draws."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,8 @@ def emit_log(
     users = np.tile(np.arange(world.num_users, dtype=np.int32), visits_per_user)
     visit = np.arange(len(users)) // world.num_users
     rng = np.random.default_rng(seed)
-    state = simulator.reset(np.full(len(users), seed), users, sessions=np.arange(len(users)))
+    sessions = _LOGGED_SESSIONS + np.arange(len(users), dtype=np.uint64)
+    state = simulator.reset(np.full(len(users), seed), users, sessions=sessions)
     k, c = game.slate_size, game.num_candidates
     parts: list[pd.DataFrame] = []
     for round_ in range(game.max_rounds):

@@ -80,7 +80,7 @@ def fit_user_model(
             "No click is left to fit on outside the folded (held-out) users. Give more events, "
             "or hold out fewer users."
         )
-    scale = _scale(interests)
+    scale = _scale(interests, np.flatnonzero(~folded))
     network = LawsNetwork(
         torch.from_numpy(interests.users / scale),
         torch.from_numpy(interests.items / scale),
@@ -205,10 +205,10 @@ def _run_epochs(
         bar.set_postfix_str(f"loss {total / len(order):.4f}")
 
 
-def _scale(interests: InterestVectors) -> np.float32:
+def _scale(interests: InterestVectors, users: npt.NDArray[np.intp]) -> np.float32:
     """What both tables are divided by, so that inner products have standard deviation 1."""
     rng = np.random.default_rng(0)
-    users = rng.integers(len(interests.users), size=10_000)
+    users = rng.choice(users, size=10_000)
     items = rng.integers(len(interests.items), size=10_000)
     spread = np.std((interests.users[users] * interests.items[items]).sum(1))
     return np.float32(math.sqrt(max(float(spread), 1e-12)))

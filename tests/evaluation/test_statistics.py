@@ -142,6 +142,8 @@ def test_rows_and_paired_metrics() -> None:
     stranger = dataclasses.replace(mid, seed=1)
     with pytest.raises(ConfigError, match="rolled out on different visits"):
         difference(stranger, low)
+    with pytest.raises(ConfigError, match="rolled out on different visits"):
+        position(mid, low, dataclasses.replace(high, user=high.user[::-1]))
 
 
 def test_one_user_has_no_interval() -> None:

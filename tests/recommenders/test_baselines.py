@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from recenv import rng
 from recenv.config import GameConfig
 from recenv.errors import ConfigError, MissingDependencyError
 from recenv.recommenders import (
@@ -83,6 +84,8 @@ def test_random_is_uniform_and_changes_with_the_round(simulator: Simulator) -> N
     for slot in (0, 4):
         counts = np.bincount(found[:, slot], minlength=GAME.num_candidates)
         assert stats.chisquare(counts).pvalue > 1e-3
+    draws = rng.uniforms(state.key, state.round, rng.POLICY, GAME.num_candidates)
+    np.testing.assert_array_equal(found[:, 0], draws.argmax(axis=1))  # on the policies' stream
     state.round[:] += 1
     assert (slates(RandomRecommender(), simulator, state) != found).mean() > 0.9
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from recenv.config import GameConfig, RewardConfig
 from recenv.recommenders import OracleRecommender
-from recenv.sim import Simulator, planted_world
+from recenv.sim import EMPTY, Simulator, planted_world
 from recenv.sim.state import State
 from recenv.sim.synthetic import PlantedConfig
 
@@ -30,6 +31,8 @@ def expected_reward(simulator: Simulator, state: State, slate: tuple[int, ...]) 
     price = simulator.tables.price[copy.slate]
     total = np.zeros(len(state.key))
     for k in range(slots):
+        if slate[k] == EMPTY:
+            continue
         utility, seen = copy.utility[:, k], simulator.tables.examination[k]
         value = price[:, k] if reward.purchase_by_value else 1.0
         recommender = [0.0, reward.click, reward.click + reward.purchase * value]
@@ -94,6 +97,29 @@ def test_best_single_candidate_under_every_weight(cooperation: float) -> None:
     found = OracleRecommender().recommend_privileged(simulator, state)
     got = np.take_along_axis(values, found, axis=1)[:, 0]
     np.testing.assert_allclose(got, values.max(axis=1), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("cooperation", [-1.0, 0.0, 1.0])
+def test_greedy_slot_by_slot_under_every_weight(cooperation: float) -> None:
+    """Each slot holds what adds most to the slate so far, with the later slots still empty."""
+    reward = RewardConfig(leave_cost=2.0, effort=1.0, behaviour_weight=0.4, cooperation=cooperation)
+    game = GameConfig(slate_size=3, num_candidates=6, reward=reward)
+    world = planted_world(BORING)
+    dynamics = world.user_model.dynamics._replace(leave_boredom=8.0, leave_intercept=-4.0)
+    model = dataclasses.replace(world.user_model, dynamics=dynamics)
+    simulator = Simulator(dataclasses.replace(world, user_model=model), game)
+    state = bored(simulator)
+    found = OracleRecommender().recommend_privileged(simulator, state)
+    for row in range(len(found)):
+        alone = State._make(leaf[[row]] for leaf in state)
+        slate: list[int] = []
+        for k in range(3):
+            values = {
+                c: expected_reward(simulator, alone, (*slate, c, *[EMPTY] * (2 - k)))[0]
+                for c in set(range(6)) - set(slate)
+            }
+            assert values[found[row, k]] == pytest.approx(max(values.values()), abs=1e-4)
+            slate.append(int(found[row, k]))
 
 
 def test_leave_cost_makes_it_spare_bored_users() -> None:

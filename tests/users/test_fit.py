@@ -16,7 +16,7 @@ from recenv.users.model import UserModel
 GAME = GameConfig(slate_size=5, num_candidates=20)
 # little shrinkage and many steps: what is tested is the likelihood, not the prior
 CONFIG = UserModelConfig(
-    epochs=15, batch_size=1024, learning_rate=0.02, user_l2=1.0, item_l2=1.0, bias_l2=0.3
+    epochs=10, batch_size=4096, learning_rate=0.02, user_l2=1.0, item_l2=1.0, bias_l2=0.3
 )
 
 
@@ -144,6 +144,7 @@ def test_sampled_negatives_recover_the_odds_without_impressions(still_world):
 
 
 def test_folded_users_touch_no_shared_parameter(still_world, log):
+    log = log.take(log.column("session") < log.column("session").max() / 4)
     folded = np.zeros(still_world.num_users, bool)
     folded[:30] = True
     _, _, with_them = errors(still_world, log, folded)

@@ -1,0 +1,190 @@
+"""Interest vectors: histories against brute force, the maps against planted worlds."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from recenv.config import InterestConfig, SplitConfig
+from recenv.data import Split, make_split
+from recenv.encoders import InterestVectors, fit_interests, history_weights, user_means
+from recenv.encoders.history import Histories
+from recenv.errors import ArtifactError, MissingDependencyError, SchemaError
+from recenv.schema import InteractionLog
+
+SMALL = InterestConfig(dim=4, epochs=10, batch_size=256, learning_rate=0.01)
+
+
+def _log(user: np.ndarray, item: np.ndarray, response: np.ndarray, num: int) -> InteractionLog:
+    frame = pd.DataFrame(
+        {
+            "user": user.astype(np.int32),
+            "item": item.astype(np.int32),
+            "time": np.arange(len(user), dtype=np.float64),
+            "response": response.astype(np.int8),
+        }
+    )
+    return InteractionLog(frame, np.array([str(u) for u in range(num)], dtype=object))
+
+
+def _random_log(num: int = 9) -> InteractionLog:
+    rng = np.random.default_rng(1)
+    user, item = rng.integers(0, num, 200), rng.integers(0, 12, 200)
+    return _log(user, item, rng.integers(0, 3, 200), num)
+
+
+def _two_clusters() -> tuple[InteractionLog, np.ndarray, np.ndarray]:
+    """Users of kind k consume items of kind k; the kind shows in 2 of 16 noisy values."""
+    rng = np.random.default_rng(0)
+    kind_of_user, kind_of_item = np.arange(80) % 2, np.arange(40) % 2
+    user = np.repeat(np.arange(80), 20)
+    item = 2 * rng.integers(0, 20, len(user)) + kind_of_user[user]
+    stray = rng.random(len(user)) < 0.1
+    item = np.where(stray, rng.integers(0, 40, len(user)), item)
+    order = rng.permutation(len(user))
+    log = _log(user[order], item[order], np.ones(len(user)), 80)
+    vectors = rng.normal(size=(40, 16)).astype(np.float32)
+    vectors[:, :2] += 2 * np.eye(2)[kind_of_item]
+    return log, vectors, kind_of_user[:, None] == kind_of_item[None, :]
+
+
+def _fit(log: InteractionLog, split: Split, vectors: np.ndarray, **changes: int) -> InterestVectors:
+    return fit_interests(
+        log,
+        split,
+        vectors.astype(np.float32),
+        SMALL.replace(**changes),
+        encoder="test",
+        is_language_model=False,
+        progress=False,
+    )
+
+
+def test_weights_against_brute_force() -> None:
+    log = _random_log()
+    rows = np.random.default_rng(2).random(len(log)) < 0.7
+    got = history_weights(log, rows, half_life_events=3.0)
+    user, response = log.column("user"), log.column("response")
+    for k in range(len(log)):
+        later = sum(
+            rows[j] and response[j] >= 1 and user[j] == user[k] for j in range(k + 1, len(log))
+        )
+        want = {0: 0.0, 1: 1.0, 2: 2.0}[int(response[k])] * 0.5 ** (later / 3.0) * rows[k]
+        assert got[k] == pytest.approx(want, rel=1e-5)
+
+
+def test_leave_one_out_against_brute_force(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recenv.encoders.history._BLOCK", 7)  # blocks cut through users
+    log = _random_log()
+    vectors = np.random.default_rng(3).normal(size=(12, 5)).astype(np.float32)
+    weights = history_weights(log, np.ones(len(log), dtype=bool), 20.0)
+    histories = Histories.of(log, weights, vectors)
+    user, item = log.column("user"), log.column("item")
+    means = user_means(log, weights, vectors)
+    without = histories.means_without(user, item)
+    for k in range(len(log)):
+        mine = user == user[k]
+        np.testing.assert_allclose(
+            means[user[k]],
+            np.average(vectors[item[mine]], axis=0, weights=weights[mine]),
+            atol=1e-5,
+        )
+        rest = mine & (item != item[k])  # every event on the item is left out, not one alone
+        np.testing.assert_allclose(
+            without[k], np.average(vectors[item[rest]], axis=0, weights=weights[rest]), atol=1e-5
+        )
+
+
+def test_histories_of_one_item_and_of_none() -> None:
+    log = _log(np.array([0, 0, 1]), np.array([2, 2, 1]), np.array([1, 2, 0]), 3)
+    weights = history_weights(log, np.ones(3, dtype=bool), 50.0)
+    histories = Histories.of(log, weights, np.eye(3, dtype=np.float32))
+    np.testing.assert_allclose(histories.means()[0], [0, 0, 1], atol=1e-6)
+    assert not histories.means()[1:].any()
+    assert not histories.means_without(np.array([0, 1]), np.array([2, 1])).any()
+
+
+def test_two_clusters_are_recovered() -> None:
+    log, vectors, matches = _two_clusters()
+    split = make_split(log, SplitConfig())
+    made = _fit(log, split, vectors)
+    scores = made.users @ made.items.T  # (U, N)
+    held = split.heldout
+    assert held.any()
+    right = scores[held][matches[held]].mean() - scores[held][~matches[held]].mean()
+    assert right > 2  # 9 to 1 in the world is log 9 = 2.2; popularity alone gives 0
+    best = scores[held].argmax(axis=1)
+    assert matches[np.flatnonzero(held), best].mean() > 0.9
+
+
+def test_lengths_are_even_and_result_repeats() -> None:
+    log, vectors, _ = _two_clusters()
+    split = make_split(log, SplitConfig())
+    made = _fit(log, split, vectors)
+    assert made.users.shape == (80, 4)
+    assert made.items.shape == (40, 4)
+    assert made.users.dtype == made.items.dtype == np.float32
+    lengths = [float(np.square(v).sum(axis=1).mean()) for v in (made.users, made.items)]
+    assert lengths[0] == pytest.approx(lengths[1], rel=1e-4)
+    again = _fit(log, split, vectors)
+    assert np.array_equal(made.users, again.users)
+    assert np.array_equal(made.items, again.items)
+    assert not np.array_equal(made.users, _fit(log, split, vectors, seed=1).users)
+
+
+def test_nothing_held_out_is_learned_from() -> None:
+    """Held-out users' events, and what comes after the train part, change no item vector."""
+    log, vectors, _ = _two_clusters()
+    split = make_split(log, SplitConfig())
+    seen = split.rows("train") | split.rows("valid")
+    events = log.events.copy()
+    events.loc[~seen, "item"] = (events.loc[~seen, "item"] + 7) % 40
+    changed = dataclasses.replace(log, events=events)
+    a, b = _fit(log, split, vectors), _fit(changed, split, vectors)
+    # the common factor that evens out lengths sees all users, so directions are compared
+    ratio = np.linalg.norm(a.items) / np.linalg.norm(b.items)
+    np.testing.assert_allclose(a.items, b.items * ratio, rtol=1e-4, atol=1e-5)
+
+
+def test_users_without_history_get_the_mean() -> None:
+    log, vectors, _ = _two_clusters()
+    lost = log.column("user") >= 78
+    events = log.events.assign(response=np.where(lost, 0, 1).astype(np.int8))
+    log = dataclasses.replace(log, events=events)
+    made = _fit(log, make_split(log, SplitConfig()), vectors)
+    for user in (78, 79):
+        np.testing.assert_allclose(made.users[user], made.users[:78].mean(axis=0), rtol=1e-4)
+
+
+def test_one_event_per_user() -> None:
+    rng = np.random.default_rng(0)
+    log = _log(np.arange(30), rng.integers(0, 5, 30), np.ones(30), 30)
+    made = _fit(log, make_split(log), rng.normal(size=(5, 6)))
+    assert np.isfinite(made.users).all()
+    assert np.isfinite(made.items).all()
+
+
+def test_save_and_load(tmp_path: Path) -> None:
+    made = InterestVectors(np.ones((2, 3), np.float32), np.zeros((4, 3), np.float32), True, "m")
+    made.save(tmp_path / "i")
+    again = InterestVectors.load(tmp_path / "i")
+    assert np.array_equal(again.items, made.items)
+    assert np.array_equal(again.users, made.users)
+    assert (again.is_language_model, again.encoder) == (True, "m")
+    with pytest.raises(ArtifactError):
+        InterestVectors.load(tmp_path / "none")
+
+
+def test_mistakes(monkeypatch: pytest.MonkeyPatch) -> None:
+    log, vectors, _ = _two_clusters()
+    split = make_split(log, SplitConfig())
+    with pytest.raises(SchemaError, match=r"shape \(10, 16\)"):
+        _fit(log, split, vectors[:10])
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(MissingDependencyError, match=r"recenv\[lm\]"):
+        _fit(log, split, vectors)

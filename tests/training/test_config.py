@@ -1,0 +1,65 @@
+"""Settings: one default each, from TOML and from flags."""
+
+import pytest
+
+from recenv.errors import ConfigError, UnknownNameError
+from training.cli import config_of, make_parser, parse
+from training.config import TrainConfig
+
+
+def flags(*words):
+    return parse(make_parser(""), list(words))[1]
+
+
+def test_no_flags_give_the_defaults():
+    assert flags() == {}
+    assert config_of(None, {}) == TrainConfig()
+
+
+def test_toml_round_trip():
+    config = TrainConfig(train="user", game={"slate_size": 1, "reward": {"cooperation": 0.5}})
+    assert TrainConfig.from_toml(config.to_toml()) == config
+
+
+def test_flags_reach_every_depth_and_lie_on_top_of_the_file(tmp_path):
+    file = tmp_path / "config.toml"
+    file.write_text('seed = 3\nrounds = 10\n[game.reward]\nclick = 2.0\n[ppo]\nepochs = 7\n')
+    given = flags(
+        "--rounds", "99", "--train", "user", "--no-batched-runner", "--ppo.learning-rate", "0.5",
+        "--game.reward.cooperation=1", "--game.slate-size", "1",
+    )
+    config = config_of(file, given)
+    assert (config.seed, config.rounds, config.train) == (3, 99, "user")
+    assert not config.batched_runner
+    assert (config.ppo.epochs, config.ppo.learning_rate) == (7, 0.5)
+    assert config.game == {"slate_size": 1, "reward": {"click": 2.0, "cooperation": 1}}
+    assert config.resolve.__self__ is config
+
+
+def test_every_plain_setting_has_a_flag():
+    text = make_parser("").format_help()
+    for flag in ("--env", "--num-env-runners", "--gpus-per-learner", "--ppo.clip", "--seed"):
+        assert flag in text
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"game": {"slatesize": 1}}, {"game": {"reward": {"clicks": 1.0}}}, {"ppo": {"lr": 1.0}}],
+)
+def test_unknown_settings_are_refused(given):
+    with pytest.raises(UnknownNameError):
+        config_of(None, given)
+
+
+def test_wrong_values_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match="rounds"):
+        TrainConfig(rounds=0)
+    with pytest.raises(ConfigError, match="no config file"):
+        config_of(tmp_path / "missing.toml", {})
+    with pytest.raises(SystemExit):
+        flags("--rouns", "3")
+
+
+def test_iterations_cover_the_rounds():
+    config = TrainConfig(rounds=100).replace(ppo={"rounds_per_iteration": 30})
+    assert config.iterations == 4

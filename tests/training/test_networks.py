@@ -1,0 +1,178 @@
+"""What both networks are before training, and policies without RLlib."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from recenv.config import GameConfig
+from recenv.errors import ArtifactError
+from recenv.evaluation import rollout
+from recenv.recommenders import PopularityRecommender, RandomRecommender
+from recenv.sim.simulator import Simulator
+from recenv.sim.synthetic import PlantedConfig, planted_world
+from recenv.users.policy import FittedUser
+from training.config import NetworkConfig
+from training.networks import RECOMMENDER_LEAVES, USER_LEAVES
+from training.policy import (
+    NetworkRecommender,
+    NetworkUser,
+    load_recommender,
+    load_user,
+    make_network,
+    save_policy,
+)
+
+CONFIG = NetworkConfig(hidden=16)
+
+
+def tensors(observation, leaves):
+    return {name: torch.from_numpy(observation[name]) for name in leaves}
+
+
+def on_turn(world, game, batch=64, rounds=3):
+    """A simulator with visits under way and slates on screen."""
+    simulator = Simulator(world, game)
+    state = simulator.reset(np.arange(batch))
+    slates = np.tile(np.arange(game.slate_size), (batch, 1))
+    for _ in range(rounds):
+        simulator.show(state, slates)
+        simulator.respond_fitted(state)
+    if game.slate_size > 1:
+        slates[: batch // 2, 1] = slates[: batch // 2, 0]  # an empty slot
+    simulator.show(state, slates)
+    return simulator, state
+
+
+@pytest.mark.parametrize("slate_size", [1, 3])
+def test_user_starts_as_the_fitted_user(world, slate_size):
+    game = GameConfig(slate_size=slate_size, num_candidates=12)
+    simulator, state = on_turn(world, game)
+    observation = simulator.user_observation(state)
+    network = make_network("user", world, game, CONFIG)
+    logits = network(tensors(observation, USER_LEAVES)).logits.detach().numpy()
+    behaviour = observation["behaviour"].astype(np.float64)
+    response = behaviour[:, :-2].reshape(-1, slate_size, 3)
+    if slate_size == 1:
+        p = np.exp(logits - logits.max(1, keepdims=True))
+        p /= p.sum(1, keepdims=True)
+        wanted = (response[:, 0, :, None] * behaviour[:, None, -2:]).reshape(-1, 6)
+        np.testing.assert_allclose(p, wanted, atol=1e-6)
+    else:
+        p = np.exp(logits)
+        np.testing.assert_allclose(p, behaviour, atol=2e-7)  # they already sum to one per slot
+
+
+@pytest.mark.parametrize("slate_size", [1, 3])
+def test_untrained_user_gives_the_fitted_users_very_answers(world, slate_size):
+    game = GameConfig(slate_size=slate_size, num_candidates=12)
+    simulator, state = on_turn(world, game)
+    observation = simulator.user_observation(state)
+    ours = NetworkUser(make_network("user", world, game, CONFIG))
+    fitted = FittedUser().answer(observation, state.key)
+    np.testing.assert_array_equal(ours.answer(observation, state.key), fitted)
+
+
+def test_greedy_user_gives_the_likeliest_answers(world, game):
+    simulator, state = on_turn(world, game)
+    observation = simulator.user_observation(state)
+    ours = NetworkUser(make_network("user", world, game, CONFIG), greedy=True)
+    response = observation["behaviour"][:, :-2].reshape(-1, game.slate_size, 3)
+    answers = ours.answer(observation, state.key)
+    np.testing.assert_array_equal(answers[:, :-1], response.argmax(-1))
+    np.testing.assert_array_equal(answers[:, -1], observation["behaviour"][:, -1] > 0.5)
+
+
+def test_untrained_recommender_ranks_by_interest_and_popularity(world, game):
+    simulator, state = on_turn(world, game, rounds=0)
+    observation = simulator.recommender_observation(state)
+    seeds = NetworkConfig(interest_weight=1.0, popularity_weight=0.0)
+    network = make_network("recommender", world, game, seeds)
+    scores = network(tensors(observation, RECOMMENDER_LEAVES)).scores.detach().numpy()
+    products = np.einsum("bp,bcp->bc", observation["interest"], observation["candidate_vectors"])
+    for row, product in zip(scores, products, strict=True):
+        assert np.corrcoef(row, product)[0, 1] == pytest.approx(1, abs=1e-4)
+    seeds = NetworkConfig(interest_weight=0.0, popularity_weight=1.0)
+    ours = NetworkRecommender(make_network("recommender", world, game, seeds))
+    np.testing.assert_array_equal(
+        np.sort(ours.recommend(observation, state.key, 3), 1),
+        np.sort(PopularityRecommender().recommend(observation, state.key, 3), 1),
+    )
+
+
+def test_seeded_recommender_beats_random(world, game):
+    simulator = Simulator(world, game)
+    ours = NetworkRecommender(make_network("recommender", world, game, CONFIG), "seeded")
+    played = [
+        rollout(simulator, r, users="heldout", episodes_per_user=20)
+        for r in (ours, RandomRecommender())
+    ]
+    assert played[0].recommender_reward.mean() > played[1].recommender_reward.mean() + 1
+
+
+def test_seed_tables_are_in_no_checkpoint(world, game):
+    names = set(make_network("recommender", world, game, CONFIG).state_dict())
+    assert not names & {"user_seed", "item_seed", "popularity", "category"}
+    frozen = make_network("recommender", world, game, NetworkConfig(table_rate=0.0))
+    assert not any("offset" in name for name in frozen.state_dict())
+
+
+def saved(folder, world, game):
+    for side in ("recommender", "user"):
+        network = make_network(side, world, game, CONFIG)
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.add_(0.1 * torch.randn_like(parameter))
+        save_policy(folder, side, network, world, game, CONFIG, {"seed": 0})
+        yield network
+
+
+def test_policies_load_as_they_were_saved(world, game, tmp_path):
+    recommender, user = saved(tmp_path, world, game)
+    simulator, state = on_turn(world, game)
+    observation = simulator.recommender_observation(state)
+    slates = load_recommender(tmp_path, world).recommend(observation, state.key, 3)
+    wanted = NetworkRecommender(recommender).recommend(observation, state.key, 3)
+    np.testing.assert_array_equal(slates, wanted)
+    observation = simulator.user_observation(state)
+    answers = load_user(tmp_path / "user", world).answer(observation, state.key)
+    np.testing.assert_array_equal(answers, NetworkUser(user).answer(observation, state.key))
+
+
+def test_policies_of_another_world_or_of_nothing_are_refused(world, game, tmp_path):
+    list(saved(tmp_path, world, game))
+    other = planted_world(PlantedConfig(num_users=60, num_items=50, seed=1))
+    with pytest.raises(ArtifactError, match="trained in the world"):
+        load_recommender(tmp_path, other)
+    with pytest.raises(ArtifactError, match="no trained user"):
+        load_user(tmp_path / "nowhere", world)
+
+
+def test_policies_load_without_ray(world, game, tmp_path):
+    list(saved(tmp_path / "policy", world, game))
+    world.save(tmp_path / "world")
+    code = f"""
+import sys
+class NoRay:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "ray":
+            raise ImportError("ray is blocked")
+sys.meta_path.insert(0, NoRay())
+from recenv.world import World
+from recenv.config import GameConfig
+from recenv.evaluation import rollout
+from recenv.sim.simulator import Simulator
+from training.policy import load_recommender, load_user
+world = World.load({str(tmp_path / "world")!r})
+game = GameConfig.from_dict({game.to_dict()!r})
+played = rollout(Simulator(world, game), load_recommender({str(tmp_path)!r}, world),
+                 load_user({str(tmp_path)!r}, world), users=[0, 1, 2], episodes_per_user=2)
+assert len(played) == 6 and "ray" not in sys.modules
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=dict(os.environ)
+    )
+    assert done.returncode == 0, done.stderr

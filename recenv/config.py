@@ -160,6 +160,7 @@ class SplitConfig(Config):
     seed: int = 0
 
     def check(self) -> None:
+        """Raise ConfigError where a value is out of range."""
         for name in ("valid_fraction", "test_fraction", "heldout_users"):
             self.require(0 <= getattr(self, name) < 1, name, "in [0, 1)")
         total = self.valid_fraction + self.test_fraction
@@ -179,6 +180,7 @@ class EncoderConfig(Config):
     hashing_dim: int = 256
 
     def check(self) -> None:
+        """Raise ConfigError where a value is out of range."""
         self.require(self.max_tokens >= 4, "max_tokens", "at least 4")
         self.require(self.hashing_dim >= 8, "hashing_dim", "at least 8")
 
@@ -200,6 +202,7 @@ class InterestConfig(Config):
     seed: int = 0
 
     def check(self) -> None:
+        """Raise ConfigError where a value is out of range."""
         for name in ("dim", "half_life_events", "epochs", "batch_size", "learning_rate"):
             self.require(getattr(self, name) > 0, name, "positive")
         self.require(self.temperature > 0, "temperature", "positive")
@@ -243,6 +246,7 @@ class UserModelConfig(Config):
     drift_rate: float = 0.01
 
     def check(self) -> None:
+        """Raise ConfigError where a value is out of range."""
         for name in ("epochs", "min_updates", "batch_size", "learning_rate", "negatives"):
             self.require(getattr(self, name) > 0, name, "positive")
         for name in ("user_l2", "item_l2", "bias_l2", "examination_decay", "boredom_gain"):
@@ -292,6 +296,7 @@ class RewardConfig(Config):
     cooperation: float = 0.0
 
     def check(self) -> None:
+        """Raise ConfigError where a value is out of range."""
         self.require(-1 <= self.cooperation <= 1, "cooperation", "in [-1, 1]")
         self.require(self.behaviour_weight >= 0, "behaviour_weight", "zero or more")
 
@@ -314,6 +319,7 @@ class GameConfig(Config):
     reward: RewardConfig = field(default_factory=RewardConfig)
 
     def check(self) -> None:
+        """Raise ConfigError where a value is out of range."""
         for name in ("slate_size", "num_candidates", "max_rounds", "history_length"):
             self.require(getattr(self, name) >= 1, name, "at least 1")
         self.require(

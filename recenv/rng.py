@@ -48,7 +48,7 @@ def uniform(key: np.uint64, round_: int, stream: int, slot: int) -> np.float32:
 def integer(key: np.uint64, round_: int, stream: int, slot: int, bound: int) -> int:
     """An integer uniform on [0, bound), ``bound`` < 2**32 (Lemire's multiply-shift)."""
     bits = draw(key, counter(round_, stream, slot)) >> uint64(32)
-    return np.int64((bits * uint64(bound)) >> uint64(32))
+    return int((bits * uint64(bound)) >> uint64(32))
 
 
 @njit(cache=True)

@@ -51,7 +51,8 @@ from recenv.errors import MissingDependencyError
 from recenv.sim import planted_world
 world = planted_world()
 try:
-    recenv.UserModel.fit(world.train, world.catalog, world.interests, recenv.WorldConfig().user_model)
+    config = recenv.WorldConfig().user_model
+    recenv.UserModel.fit(world.train, world.catalog, world.interests, config)
 except MissingDependencyError as error:
     print(error)
 """

@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -98,7 +99,9 @@ def test_a_damaged_stage_is_named_and_nothing_is_overwritten(home, small_log):
 def test_a_world_of_another_format_version_is_refused(toy, tmp_path, monkeypatch):
     folder = toy.save(tmp_path / "toy")
     monkeypatch.setattr(artifacts, "FORMAT_VERSION", artifacts.FORMAT_VERSION + 1)
-    with pytest.raises(ArtifactError, match="has format version 1, but this recenv reads version 2"):
+    with pytest.raises(
+        ArtifactError, match="has format version 1, but this recenv reads version 2"
+    ):
         World.load(folder)
 
 
@@ -130,9 +133,11 @@ print(build_world(world.train, world.catalog, SMALL, progress=False).hash, flush
 """
 
 
-def test_kill_during_the_build_leaves_nothing_that_the_next_run_cannot_use(home, small_log, monkeypatch):
+def test_kill_during_the_build_leaves_nothing_that_the_next_run_cannot_use(
+    home, small_log, monkeypatch
+):
     """SIGKILL at five moments of the build; then a run to the end gives the very same world."""
-    env = {**os.environ, "PYTHONPATH": os.path.dirname(__file__)}
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
     for delay in (0.0, 0.3, 0.8, 1.5, 3.0):
         process = subprocess.Popen(
             [sys.executable, "-c", BUILD], env=env, stdout=subprocess.PIPE, text=True

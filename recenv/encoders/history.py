@@ -97,9 +97,9 @@ class Histories:
         num_items = len(vectors)
         key = log.column("user")[rows].astype(np.int64) * num_items + log.column("item")[rows]
         keys, inverse = np.unique(key, return_inverse=True)
-        weight = np.bincount(inverse, weights[rows], minlength=len(keys))
+        weight = np.bincount(inverse, weights[rows], len(keys)).astype(np.float64)
         user, item = np.divmod(keys, num_items)
-        total = np.bincount(user, weight, minlength=log.num_users)
+        total = np.bincount(user, weight, log.num_users).astype(np.float64)
         sums = np.zeros((log.num_users, vectors.shape[1]), dtype=np.float32)
         for start in range(0, len(keys), _BLOCK):
             block = slice(start, start + _BLOCK)
@@ -126,8 +126,8 @@ class Histories:
         own = np.zeros(len(key))
         if len(self.keys):
             own = np.where(self.keys[at] == key, self.weight[at], 0.0)
-        sums = self.sums[user] - own.astype(np.float32)[:, None] * self.vectors[item]
-        return _divide(sums, self.total[user] - own)
+        own_sums = own[:, None] * self.vectors[item]
+        return _divide((self.sums[user] - own_sums).astype(np.float32), self.total[user] - own)
 
 
 def _divide(

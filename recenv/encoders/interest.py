@@ -40,7 +40,7 @@ class InterestVectors:
 
     Attributes:
         items: (N, D) float32.
-        users: (U, D) float32; its mean squared length equals that of ``items``.
+        users: (U, D) float32; those fitted on have the same mean squared length as ``items``.
         is_language_model: whether the items' vectors came from a language model.
         encoder: its name, for reports.
     """
@@ -90,7 +90,7 @@ def fit_interests(
     train events is mapped as the least popular.
 
     Then all users, held-out ones too, are mapped from their train part; a user without a click
-    there gets the mean of the others. Time is linear in events, memory (U, E) floats.
+    there gets the mean of those fitted on. Time is linear in events, memory (U, E) floats.
 
     Args:
         log: sorted by time.
@@ -120,8 +120,14 @@ def fit_interests(
     fit = np.flatnonzero(split.rows("train", "train") & clicked)
     check = np.flatnonzero(split.rows("valid", "train") & clicked)
     weight = event_weights(response)
+    # scales, too, are learned from the users fitted on alone
+    fitted = ~split.heldout & (histories.total > 0)
     towers = _Towers(
-        histories, np.bincount(item[fit], minlength=len(vectors)), config, progress=progress
+        histories,
+        fitted,
+        np.bincount(item[fit], minlength=len(vectors)),
+        config,
+        progress=progress,
     )
     with _one_thread():
         towers.fit(
@@ -129,10 +135,9 @@ def fit_interests(
             _Events(user[check], item[check], weight[check]),
         )
         users, items = towers.vectors()
-    known = histories.total > 0
-    users[~known] = users[known].mean(axis=0)
+    users[histories.total == 0] = users[fitted].mean(axis=0)
     # user * c and item / c have the same inner products; c evens out their lengths
-    lengths = [float(np.square(v, dtype=np.float64).sum(axis=1).mean()) for v in (users, items)]
+    lengths = [_mean_square(users[fitted]), _mean_square(items)]
     c = (lengths[1] / lengths[0]) ** 0.25 if min(lengths) > 0 else 1.0
     return InterestVectors(
         items=(items / c).astype(np.float32),
@@ -140,6 +145,11 @@ def fit_interests(
         is_language_model=is_language_model,
         encoder=encoder,
     )
+
+
+def _mean_square(vectors: npt.NDArray[np.float32]) -> float:
+    """Mean squared length of the rows."""
+    return float(np.square(vectors, dtype=np.float64).sum(axis=1).mean())
 
 
 @dataclass(frozen=True)
@@ -180,6 +190,7 @@ class _Towers:
     def __init__(
         self,
         histories: Histories,
+        fitted: npt.NDArray[np.bool_],
         item_count: npt.NDArray[np.integer],
         config: InterestConfig,
         *,
@@ -196,7 +207,7 @@ class _Towers:
         popularity = (popularity - popularity.mean()) / max(popularity.std(), 1e-6)
         inputs = np.column_stack([histories.vectors, popularity]).astype(np.float32)
         self.items = torch.from_numpy(inputs)  # (N, E + 1)
-        means = histories.means()[histories.total > 0]
+        means = histories.means()[fitted]
         self.user_scale = 1.0 / max(float(np.sqrt(np.square(means).mean())), 1e-6)
         # The same start on both sides: at first, near is what the encoder calls near. Its size
         # gives logits of about 1. The first axis of the users' bias meets popularity.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import itertools
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -65,7 +66,7 @@ class HashingEncoder:
         known: dict[str, tuple[int, float]] = {}
         for row, text in zip(out, texts, strict=True):
             words = re.findall(r"\w+", text.lower())
-            pairs = (f"{a} {b}" for a, b in zip(words, words[1:], strict=False))
+            pairs = (f"{a} {b}" for a, b in itertools.pairwise(words))
             for feature in (*words, *pairs):
                 if feature not in known:
                     known[feature] = self._bucket(feature)

@@ -69,7 +69,12 @@ class RecParallelEnv(ParallelEnv[str, Any, Any]):
         ConfigError: the game does not fit the world.
     """
 
-    metadata = {"render_modes": list(RENDER_MODES), "render_fps": 1, "name": "recenv", "is_parallelizable": True}
+    metadata = {
+        "render_modes": list(RENDER_MODES),
+        "render_fps": 1,
+        "name": "recenv",
+        "is_parallelizable": True,
+    }
 
     def __init__(
         self, world: World, game: GameConfig | None = None, *, render_mode: str | None = None
@@ -79,7 +84,7 @@ class RecParallelEnv(ParallelEnv[str, Any, Any]):
         self.possible_agents = list(AGENTS)
         self.agents: list[str] = []
         self.observation_spaces = self.visit.observation_spaces
-        self.action_spaces = self.visit.action_spaces
+        self.action_spaces: dict[str, spaces.Space[Any]] = dict(self.visit.action_spaces)
         self.state_space = self.visit.state_space
 
     @property

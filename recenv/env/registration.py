@@ -105,18 +105,14 @@ def parallel_env(
     return RecParallelEnv(*resolve(source, overrides), render_mode=render_mode)
 
 
-def aec_env(
-    source: str | World, *, render_mode: str | None = None, **overrides: Any
-) -> RecAECEnv:
+def aec_env(source: str | World, *, render_mode: str | None = None, **overrides: Any) -> RecAECEnv:
     """The same game as a PettingZoo AEC environment; see ``parallel_env``."""
     from recenv.env.aec import RecAECEnv
 
     return RecAECEnv(*resolve(source, overrides), render_mode=render_mode)
 
 
-def single_env(
-    source: str | World, *, render_mode: str | None = None, **overrides: Any
-) -> RecEnv:
+def single_env(source: str | World, *, render_mode: str | None = None, **overrides: Any) -> RecEnv:
     """The recommender alone as a Gymnasium environment; see ``parallel_env``."""
     from recenv.env.single import RecEnv
 

@@ -65,9 +65,7 @@ class RecEnv(gymnasium.Env[Any, Any]):
         replay = self.visit.reset(seed, options)
         return self.visit.observe(RECOMMENDER_AGENT), replay
 
-    def step(
-        self, action: Action
-    ) -> tuple[AgentObservation, float, bool, bool, dict[str, Any]]:
+    def step(self, action: Action) -> tuple[AgentObservation, float, bool, bool, dict[str, Any]]:
         """Show a slate and let the fitted user answer.
 
         Raises:

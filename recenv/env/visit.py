@@ -17,8 +17,9 @@ from recenv.sim.simulator import Outcome, Simulator
 from recenv.sim.state import LIVE, USER
 from recenv.world import World
 
-RECOMMENDER_AGENT, USER_AGENT = "recommender_0", "user_0"
-AGENTS = (RECOMMENDER_AGENT, USER_AGENT)
+RECOMMENDER_AGENT: str = "recommender_0"
+USER_AGENT: str = "user_0"
+AGENTS: tuple[str, ...] = (RECOMMENDER_AGENT, USER_AGENT)
 RENDER_MODES = ("ansi",)
 
 Action = int | np.integer | npt.NDArray[np.integer]
@@ -186,7 +187,10 @@ class Visit:
     def _observation_space(self, agent: str) -> spaces.Space[Any]:
         leaves = self.leaves[agent]
         if self.game.observation == "flat":
-            parts = [(np.full(leaf.shape, leaf.low), np.full(leaf.shape, leaf.high)) for leaf in leaves.values()]
+            parts = [
+                (np.full(leaf.shape, leaf.low), np.full(leaf.shape, leaf.high))
+                for leaf in leaves.values()
+            ]
             low, high = (np.concatenate([p[i].ravel() for p in parts]) for i in (0, 1))
             return spaces.Box(low.astype(np.float32), high.astype(np.float32), dtype=np.float32)
         return spaces.Dict(

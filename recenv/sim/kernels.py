@@ -98,7 +98,10 @@ def _show(b, slates, tables, rules, state):
         if item == EMPTY:
             continue
         to_click, to_buy = laws.affinities(
-            state.interest[b], tables.item_vectors[item], tables.click_weight, tables.purchase_weight
+            state.interest[b],
+            tables.item_vectors[item],
+            tables.click_weight,
+            tables.purchase_weight,
         )
         boredom = state.boredom[b, tables.category[item]]
         click = tables.examination[k] * laws.click_given_examined(

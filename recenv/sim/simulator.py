@@ -24,6 +24,7 @@ from recenv.sim.state import LEFT, LIVE, TRUNCATED, USER, State, make_rules, mak
 from recenv.world import World
 
 IntArray = npt.NDArray[np.integer]
+_MAX_THREADS = numba.get_num_threads()
 
 PARALLEL_FROM = 64
 """Batch size from which more threads pay (measured: threads cost more below)."""
@@ -65,9 +66,9 @@ class Simulator:
                 f"slate_size is {game.slate_size}, but examination is known for "
                 f"{len(world.user_model.examination)} slots only. Use a smaller slate."
             )
-        if not 1 <= threads <= numba.config.NUMBA_NUM_THREADS:
+        if not 1 <= threads <= _MAX_THREADS:
             raise ConfigError(
-                f"threads is {threads}, but numba has {numba.config.NUMBA_NUM_THREADS} here. "
+                f"threads is {threads}, but numba has {_MAX_THREADS} here. "
                 "Choose between; NUMBA_NUM_THREADS raises the limit."
             )
         self.world = world

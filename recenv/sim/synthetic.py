@@ -48,6 +48,7 @@ class PlantedConfig(Config):
     seed: int = 0
 
     def check(self) -> None:
+        """Raise ConfigError where a value is out of range."""
         for name in ("num_users", "num_items", "num_categories", "dim"):
             self.require(getattr(self, name) >= 1, name, "at least 1")
         self.require(0 <= self.heldout_users < 1, "heldout_users", "in [0, 1)")

@@ -1,0 +1,1 @@
+"""The laws of the simulated user: their form, their parameters, their fit."""

@@ -43,10 +43,15 @@ class _Rows(NamedTuple):
     examined: npt.NDArray[np.float32]  # examination probability of the slot
 
     def take(self, rows: npt.NDArray[np.intp]) -> _Rows:
-        return _Rows(*(column[rows] for column in self))
+        return _Rows(self.user[rows], self.item[rows], self.response[rows], self.examined[rows])
 
     def add(self, other: _Rows) -> _Rows:
-        return _Rows(*(np.concatenate(pair) for pair in zip(self, other, strict=True)))
+        return _Rows(
+            np.concatenate([self.user, other.user]),
+            np.concatenate([self.item, other.item]),
+            np.concatenate([self.response, other.response]),
+            np.concatenate([self.examined, other.examined]),
+        )
 
 
 def fit_user_model(
@@ -189,9 +194,12 @@ def _run_epochs(
         total = 0.0
         for start in range(0, len(order), config.batch_size):
             at = order[start : start + config.batch_size]
-            batch = [torch.from_numpy(column[at]) for column in epoch]
+            batch = epoch.take(at)
             loss = network.loss(
-                *batch,
+                torch.from_numpy(batch.user),
+                torch.from_numpy(batch.item),
+                torch.from_numpy(batch.response),
+                torch.from_numpy(batch.examined),
                 torch.from_numpy(1 / user_count[at]),
                 torch.from_numpy(1 / item_count[at]),
                 config,

@@ -44,9 +44,7 @@ def affinities(
 
 
 @njit(cache=True)
-def click_given_examined(
-    affinity: np.float32, bias: np.float32, boredom: np.float32
-) -> np.float32:
+def click_given_examined(affinity: np.float32, bias: np.float32, boredom: np.float32) -> np.float32:
     """P(click | slot looked at) = logistic(affinity + biases - boredom).
 
     The examination hypothesis (Richardson et al. 2007): P(click) is this times the

@@ -164,13 +164,15 @@ class UserModel:
     ) -> FloatArray:
         """P(leave after this round): (n,) rounds played, satisfaction, mean slate boredom."""
         d = self.dynamics
-        arrays = np.broadcast_arrays(
+        played, satisfied, bored = np.broadcast_arrays(
             np.asarray(rounds, np.float32),
             np.asarray(satisfaction, np.float32),
             np.asarray(boredom, np.float32),
         )
         return _leave_probs(
-            *(a.astype(np.float32) for a in arrays),
+            played.copy(),
+            satisfied.copy(),
+            bored.copy(),
             np.float32(d.leave_intercept),
             np.float32(d.leave_length),
             np.float32(d.leave_satisfaction),

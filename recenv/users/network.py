@@ -23,6 +23,9 @@ class LawsNetwork(nn.Module):
         fit_user_click_bias: whether users' click levels are identified.
     """
 
+    users: Tensor
+    items: Tensor
+
     def __init__(self, users: Tensor, items: Tensor, *, fit_user_click_bias: bool) -> None:
         super().__init__()
         dim = users.shape[1]

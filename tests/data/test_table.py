@@ -156,9 +156,9 @@ def test_min_user_events() -> None:
 
 
 def _changed(column: str, row: int, value: object) -> pd.DataFrame:
-    frame = EVENTS.astype(object)
-    frame.loc[row, column] = value
-    return frame
+    cells = EVENTS[column].tolist()
+    cells[row] = value
+    return EVENTS.assign(**{column: pd.Series(cells, dtype=object)})
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,9 @@ def test_gymnasium_parallel_and_aec_agree_exactly(env_id, slate_size):
             assert_same(s, p["recommender_0"])
             assert_same(s, aec.observe("recommender_0"))
             slate = space.sample()
-            p, r, *_ = parallel.step({"recommender_0": slate, "user_0": encode([0] * slate_size + [0])})
+            p, r, *_ = parallel.step(
+                {"recommender_0": slate, "user_0": encode([0] * slate_size + [0])}
+            )
             assert r == {"recommender_0": 0, "user_0": 0}
             aec.step(slate)
             answer = encode(user.act(p["user_0"]))
@@ -48,7 +50,10 @@ def test_gymnasium_parallel_and_aec_agree_exactly(env_id, slate_size):
             assert (reward, info["user_reward"]) == (r["recommender_0"], r["user_0"])
             assert (reward, info["user_reward"]) == tuple(aec.rewards.values())
             assert (terminated, truncated) == (t["user_0"], u["user_0"])
-            assert (terminated, truncated) == (aec.terminations["user_0"], aec.truncations["user_0"])
+            assert (terminated, truncated) == (
+                aec.terminations["user_0"],
+                aec.truncations["user_0"],
+            )
             done = terminated or truncated
         endings.add((terminated, truncated))
     assert (True, False) in endings

@@ -17,7 +17,9 @@ def test_unknown_setting_names_the_nearest():
 
 
 def test_slate_larger_than_the_candidates():
-    with pytest.raises(ConfigError, match=r"slate_size must be no larger than num_candidates \(3\)"):
+    with pytest.raises(
+        ConfigError, match=r"slate_size must be no larger than num_candidates \(3\)"
+    ):
         recenv.parallel_env("recenv/Toy-v0", slate_size=4, num_candidates=3)
 
 

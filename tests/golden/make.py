@@ -38,7 +38,9 @@ def replay(env_id: str, visits: int = 5) -> list[dict[str, Any]]:
                 {
                     "slate": observations["user_0"]["slate"].tolist(),
                     "candidates": int(observations["recommender_0"]["candidates"].sum()),
-                    "behaviour": float(observations["user_0"]["behaviour"].astype(float) @ np.arange(17)),
+                    "behaviour": float(
+                        observations["user_0"]["behaviour"].astype(float) @ np.arange(17)
+                    ),
                     "rewards": list(rewards.values()),
                     "ended": [terminated["user_0"], truncated["user_0"]],
                 }

@@ -192,9 +192,7 @@ def test_wrong_input_is_named(still_world, log):
         UserModel.fit(log, world.catalog, few, CONFIG, progress=False)
     everyone = np.ones(world.num_users, bool)
     with pytest.raises(SchemaError, match="No click is left"):
-        UserModel.fit(
-            log, world.catalog, world.interests, CONFIG, folded=everyone, progress=False
-        )
+        UserModel.fit(log, world.catalog, world.interests, CONFIG, folded=everyone, progress=False)
     with pytest.raises(SchemaError, match="There is no item 80"):
         world.user_model.click_probs([0], [80])
 

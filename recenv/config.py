@@ -190,22 +190,26 @@ class InterestConfig(Config):
     """The map from encoder vectors to user-interest vectors of ``dim`` values.
 
     ``half_life_events``: after so many later events of the same user an event counts half.
+    A small log is passed over more than ``epochs`` times, up to ``min_updates`` steps.
     """
 
     dim: int = 32
     half_life_events: float = 50.0
-    epochs: int = 20
-    batch_size: int = 1024
-    learning_rate: float = 0.003
-    weight_decay: float = 0.0001
-    temperature: float = 0.1
+    epochs: int = 12
+    min_updates: int = 500
+    batch_size: int = 512
+    learning_rate: float = 0.0005
+    weight_decay: float = 3.0
+    temperature: float = 1.0
     seed: int = 0
 
     def check(self) -> None:
         """Raise ConfigError where a value is out of range."""
         for name in ("dim", "half_life_events", "epochs", "batch_size", "learning_rate"):
             self.require(getattr(self, name) > 0, name, "positive")
-        self.require(self.temperature > 0, "temperature", "positive")
+        for name in ("min_updates", "temperature"):
+            self.require(getattr(self, name) > 0, name, "positive")
+        self.require(self.weight_decay >= 0, "weight_decay", "zero or more")
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,13 @@ from recenv.encoders.interest import InterestVectors, fit_interests
 from recenv.encoders.items import encode_items
 from recenv.encoders.text import make_encoder
 from recenv.errors import ConfigError
-from recenv.schema import CLICK, Catalog, InteractionLog
+from recenv.schema import (
+    CLICK,
+    EVENT_COLUMNS,
+    OPTIONAL_EVENT_COLUMNS,
+    Catalog,
+    InteractionLog,
+)
 from recenv.users.model import Provenance, UserModel
 
 BUILD_VERSION = 1
@@ -158,6 +164,8 @@ class World:
         """
         arrays, meta = artifacts.load(Path(folder), "world")
         names = json.loads((Path(folder) / "names.json").read_text())
+        events = pd.DataFrame(_under(arrays, "train."))
+        columns = [c for c in (*EVENT_COLUMNS, *OPTIONAL_EVENT_COLUMNS) if c in events]
         catalog = Catalog(
             item_ids=_strings(names["item_ids"]),
             text=_strings(names["text"]),
@@ -176,7 +184,7 @@ class World:
                 encoder=meta["encoder"],
             ),
             train=InteractionLog(
-                events=pd.DataFrame(_under(arrays, "train.")),
+                events=events[columns],
                 user_ids=_strings(names["user_ids"]),
                 name=meta["log"],
                 has_impressions=meta["has_impressions"],

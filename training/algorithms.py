@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from recenv.config import Config
 
@@ -32,7 +32,9 @@ class AlgorithmSettings(Protocol):
 class PPO(Config):
     """Proximal policy optimisation (Schulman et al. 2017) with GAE (Schulman et al. 2016).
 
-    ``minibatch_size`` counts turns of one side.
+    ``minibatch_size`` counts turns of one side. ``slot_credit`` tells the recommender which slot
+    earned what; ``user_kl`` weighs a learning user's divergence from the fitted one, in nats per
+    turn against advantages of unit variance (see ``training.learner``).
     """
 
     rounds_per_iteration: int = 4096
@@ -40,12 +42,14 @@ class PPO(Config):
     epochs: int = 4
     minibatch_size: int = 512
     gamma: float = 0.9
-    gae_lambda: float = 0.9
+    gae_lambda: float = 0.5
     clip: float = 0.2
     entropy: float = 0.002
     value_weight: float = 0.5
     value_clip: float = 100.0
     gradient_clip: float = 1.0
+    slot_credit: bool = True
+    user_kl: float = 0.5
 
     def check(self) -> None:
         """Raise ConfigError where a value is out of range."""
@@ -55,14 +59,19 @@ class PPO(Config):
             self.require(0 <= getattr(self, name) <= 1, name, "in [0, 1]")
         for name in ("clip", "value_clip", "gradient_clip"):
             self.require(getattr(self, name) > 0, name, "positive")
-        for name in ("entropy", "value_weight"):
+        for name in ("entropy", "value_weight", "user_kl"):
             self.require(getattr(self, name) >= 0, name, "zero or more")
 
     def build(self, turns: int) -> AlgorithmConfig:
         """See ``AlgorithmSettings.build``."""
         from ray.rllib.algorithms.ppo import PPOConfig
 
-        return PPOConfig().training(
+        from training.learner import TwoSidedLearner
+
+        config: Any = PPOConfig()
+        return config.training(
+            learner_class=TwoSidedLearner,
+            learner_config_dict={"slot_credit": self.slot_credit, "user_kl": self.user_kl},
             lr=self.learning_rate,
             num_epochs=self.epochs,
             minibatch_size=self.minibatch_size,

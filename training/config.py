@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 from recenv.config import Config, GameConfig
+from recenv.world import World
 from training.algorithms import ALGORITHMS, PPO, AlgorithmSettings
 from training.world import resolve
 
@@ -27,7 +27,7 @@ class NetworkConfig(Config):
     hidden: int = 64
     interest_weight: float = 1.0
     popularity_weight: float = 1.0
-    table_rate: float = 0.1
+    table_rate: float = 0.3
 
     def check(self) -> None:
         """Raise ConfigError where a value is out of range."""
@@ -114,16 +114,6 @@ class TrainConfig(Config):
             "opponent": self.opponent,
         }
 
-    def resolve(self) -> Any:
+    def resolve(self) -> tuple[World, GameConfig]:
         """The world and the game; see ``training.world.resolve``."""
         return resolve(self.env, self.game)
-
-
-def read(path: Path) -> TrainConfig:
-    """A config file.
-
-    Raises:
-        ConfigError: it is not valid, or a value is wrong.
-        UnknownNameError: an unknown key.
-    """
-    return TrainConfig.from_toml(path)

@@ -52,9 +52,12 @@ class PlackettLuce(TorchDistribution):
 
     def logp(self, value: Any, **kwargs: Any) -> Tensor:
         """(...,) log-probability of (..., k) slates without repeats."""
+        return self.slot_logp(value).sum(-1)
+
+    def slot_logp(self, value: Tensor) -> Tensor:
+        """(..., k) log-probability of each slot given the slots before it."""
         picked = self.logits.gather(-1, value.long())
-        total = sum(torch.logsumexp(s, -1) for s in self._slots(value))
-        return picked.sum(-1) - total
+        return picked - torch.stack([torch.logsumexp(s, -1) for s in self._slots(value)], -1)
 
     def entropy(self, **kwargs: Any) -> Tensor:
         """(...,) nats; exact for k = 1.
@@ -64,14 +67,14 @@ class PlackettLuce(TorchDistribution):
         change which slots come before.
         """
         slots = self._slots(self._prefix())
-        return sum((_entropy(scores) for scores in slots), torch.zeros(self.logits.shape[:-1]))
+        return sum((_entropy(scores) for scores in slots), torch.zeros_like(self.logits[..., 0]))
 
     def kl(self, other: Any, **kwargs: Any) -> Tensor:
         """(...,) KL(self || other) in nats; exact for k = 1, else as ``entropy``."""
         if not isinstance(other, PlackettLuce):
             raise TypeError(f"KL wants another PlackettLuce, but got {type(other).__name__}.")
         prefix = self._prefix()
-        total = torch.zeros(self.logits.shape[:-1])
+        total = torch.zeros_like(self.logits[..., 0])
         for mine, theirs in zip(self._slots(prefix), other._slots(prefix), strict=True):
             p, q = torch.log_softmax(mine, -1), torch.log_softmax(theirs, -1)
             total = total + (p.exp() * (p - q)).sum(-1)

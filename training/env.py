@@ -117,9 +117,7 @@ class TurnEnv(MultiAgentEnv):
         return self._going({RECOMMENDER_AGENT: self._observe(RECOMMENDER_AGENT)}, rewards)
 
     @staticmethod
-    def _going(
-        observations: dict[str, Observation], rewards: dict[str, float]
-    ) -> MultiAgentStep:
+    def _going(observations: dict[str, Observation], rewards: dict[str, float]) -> MultiAgentStep:
         return observations, rewards, {"__all__": False}, {"__all__": False}, {}
 
     def _recommend(self) -> None:

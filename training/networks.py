@@ -108,7 +108,9 @@ class RecommenderNetwork(nn.Module):
         self.visit_scale = 1 / scale
         features = 8
         self.mlp = _mlp(features, config.hidden // 2, 1)
-        self.value_head = _mlp(2 * p + features + 2, config.hidden, 1)
+        context = 2 * p + features + 2
+        self.value_head = _mlp(context, config.hidden, 1)
+        self.slot_head = _mlp(context, config.hidden, game.slate_size)
 
     def forward(self, observation: Observation) -> Scored:
         """Scores of (B, ...) observations with the leaves ``RECOMMENDER_LEAVES``."""
@@ -163,6 +165,10 @@ class RecommenderNetwork(nn.Module):
         """(B,) expected discounted reward from here on."""
         return self.value_head(context)[:, 0]
 
+    def slot_values(self, context: Tensor) -> Tensor:
+        """(B, K) expected reward of this round from each slot."""
+        return self.slot_head(context)
+
     def _seed(self, name: str, table: np.ndarray) -> None:
         """A fixed table that no checkpoint holds: it comes from the world."""
         tensor = torch.as_tensor(np.ascontiguousarray(table), dtype=torch.float32)
@@ -204,9 +210,7 @@ class UserNetwork(nn.Module):
     def forward(self, observation: Observation) -> Answered:
         """Logits of (B, ...) observations with the leaves ``USER_LEAVES``."""
         k = self.slots
-        behaviour = observation["behaviour"].clamp(min=_LEAST_PROBABILITY).log()
-        response = behaviour[:, : 3 * k].reshape(-1, k, 3)
-        leaving = behaviour[:, 3 * k :]
+        response, leaving = self._fitted(observation)
         slate = observation["slate"].long()
         shown = (slate >= 0).float()
         boredom = observation["boredom"].gather(1, self.category[slate.clamp(min=0)]) * shown
@@ -237,12 +241,22 @@ class UserNetwork(nn.Module):
         pooled = slot.mean(1)
         answer = response + self.respond(each)
         leave = leaving + self.leave(torch.cat([visit, pooled[:, :4]], -1))
-        if k == 1:
+        return Answered(self._logits(answer, leave), torch.cat([visit, pooled], -1))
+
+    def fitted_logits(self, observation: Observation) -> Tensor:
+        """The fitted user's logits, as ``forward`` gives them before training."""
+        return self._logits(*self._fitted(observation))
+
+    def _fitted(self, observation: Observation) -> tuple[Tensor, Tensor]:
+        """(B, K, 3) and (B, 2) log-probabilities of the fitted user."""
+        behaviour = observation["behaviour"].clamp(min=_LEAST_PROBABILITY).log()
+        return behaviour[:, :-2].reshape(-1, self.slots, 3), behaviour[:, -2:]
+
+    def _logits(self, answer: Tensor, leave: Tensor) -> Tensor:
+        if self.slots == 1:
             joint = torch.log_softmax(answer[:, 0], -1)[:, :, None]
-            logits = (joint + torch.log_softmax(leave, -1)[:, None, :]).reshape(-1, 6)
-        else:
-            logits = torch.cat([answer.reshape(-1, 3 * k), leave], -1)
-        return Answered(logits, torch.cat([visit, pooled], -1))
+            return (joint + torch.log_softmax(leave, -1)[:, None, :]).reshape(-1, 6)
+        return torch.cat([answer.flatten(1), leave], -1)
 
     def value(self, context: Tensor) -> Tensor:
         """(B,) expected discounted reward from here on."""

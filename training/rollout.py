@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from recenv.env.visit import RECOMMENDER_AGENT, USER_AGENT
 from recenv.recommenders.base import Recommender
+from recenv.schema import CLICK, PURCHASE
 from recenv.sim.observation import Observation
-from recenv.sim.simulator import Simulator
+from recenv.sim.simulator import Outcome, Simulator
 from recenv.sim.state import LEFT, LIVE, State
 from training.env import env_action, pick_leaves
 
@@ -38,6 +39,7 @@ class Steps:
     rewards: np.ndarray  # (n,)
     logp: np.ndarray  # (n,)
     inputs: np.ndarray  # (n, F)
+    slot_rewards: np.ndarray | None = None  # (n, K) the recommender's, by slot
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,12 @@ class Finished:
 class _Track:
     """One agent's turns, round by round, and what follows the last one of each visit."""
 
-    def __init__(self, turns: list[Turn], rewards: list[np.ndarray]) -> None:
+    def __init__(
+        self,
+        turns: list[Turn],
+        rewards: list[np.ndarray],
+        slot_rewards: list[np.ndarray] | None = None,
+    ) -> None:
         # (B, T, ...), so that a visit's chunk is a contiguous slice
         def stack(parts: list[np.ndarray]) -> np.ndarray:
             return np.ascontiguousarray(np.stack(parts, axis=1))
@@ -75,6 +82,7 @@ class _Track:
         self.logp = stack([t.logp for t in turns])
         self.inputs = stack([t.inputs for t in turns])
         self.reward = stack(rewards)
+        self.slot_rewards = stack(slot_rewards) if slot_rewards else None
 
     def steps(self, row: int, start: int, stop: int, final: Observation | None) -> Steps:
         """Rounds [start, stop) of a visit; without ``final``, round ``stop`` observes it."""
@@ -87,7 +95,12 @@ class _Track:
             }
         cut = (row, slice(start, stop))
         return Steps(
-            observations, self.action[cut], self.reward[cut], self.logp[cut], self.inputs[cut]
+            observations,
+            self.action[cut],
+            self.reward[cut],
+            self.logp[cut],
+            self.inputs[cut],
+            None if self.slot_rewards is None else self.slot_rewards[cut],
         )
 
 
@@ -140,6 +153,7 @@ class Rollout:
         """
         turns: dict[str, list[Turn]] = {agent: [] for agent in self.trained}
         rewards: list[np.ndarray] = []  # (B, 2) each
+        self._slot_rewards: list[np.ndarray] = []
         ends: list[tuple[int, int, bool, dict[str, Observation]]] = []  # row, round, left, final
         finished = Finished()
         ended_sums = np.zeros(3)
@@ -173,9 +187,7 @@ class Rollout:
             turns[RECOMMENDER_AGENT].append(turn)
             slates = env_action(RECOMMENDER_AGENT, turn.action, k)
         else:
-            slates = self.opponent.recommend(
-                simulator.recommender_observation(state), state.key, k
-            )
+            slates = self.opponent.recommend(simulator.recommender_observation(state), state.key, k)
         simulator.show(state, slates)
         if USER_AGENT in self.trained:
             turn = actors[USER_AGENT](self._observe(USER_AGENT, state))
@@ -185,7 +197,18 @@ class Rollout:
             outcome = simulator.respond_fitted(state)
         rewards = np.stack([outcome.recommender_reward, outcome.user_reward], axis=1)
         self._total += rewards
+        self._slot_rewards.append(self._by_slot(outcome))
         return rewards
+
+    def _by_slot(self, outcome: Outcome) -> np.ndarray:
+        """(B, K) what each slot's answer added to the recommender's reward."""
+        weights = self.simulator.game.reward
+        response = outcome.answers[:, :-1]
+        paid = weights.purchase * (response == PURCHASE)
+        if weights.purchase_by_value:
+            paid = paid * self.simulator.tables.price[self.state.last_slate]
+        own = weights.click * (response >= CLICK) + paid
+        return ((1 - abs(weights.cooperation) / 2) * own).astype(np.float32)
 
     def _observe(self, agent: str, state: State) -> Observation:
         if agent == RECOMMENDER_AGENT:
@@ -213,7 +236,9 @@ class Rollout:
         total = len(rewards)
         tracks: dict[str, _Track] = {}
         if RECOMMENDER_AGENT in self.trained:
-            tracks[RECOMMENDER_AGENT] = _Track(turns[RECOMMENDER_AGENT], list(rewards[..., 0]))
+            tracks[RECOMMENDER_AGENT] = _Track(
+                turns[RECOMMENDER_AGENT], list(rewards[..., 0]), self._slot_rewards
+            )
         waiting = np.zeros(self.batch, np.int64)  # 1 where the track begins a round earlier
         shift = 0
         if USER_AGENT in self.trained:

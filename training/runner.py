@@ -21,6 +21,7 @@ from ray.rllib.utils import metrics as names
 
 from recenv.env.visit import RECOMMENDER_AGENT, USER_AGENT
 from training.env import MODULE, TurnEnv, module_of
+from training.learner import SLOT_REWARDS
 from training.rollout import Chunk, Rollout, Turn
 
 
@@ -101,9 +102,7 @@ class BatchedEnvRunner(MultiAgentEnvRunner):
                 else:
                     action = distribution.to_deterministic().sample()
                 logp = distribution.logp(action)
-            return Turn(
-                observation, action.cpu().numpy(), logp.cpu().numpy(), inputs.cpu().numpy()
-            )
+            return Turn(observation, action.cpu().numpy(), logp.cpu().numpy(), inputs.cpu().numpy())
 
         return act
 
@@ -118,6 +117,8 @@ class BatchedEnvRunner(MultiAgentEnvRunner):
         episode.env_t = chunk.rounds * self._turns
         for agent, steps in chunk.steps.items():
             extra = {Columns.ACTION_LOGP: steps.logp, Columns.ACTION_DIST_INPUTS: steps.inputs}
+            if steps.slot_rewards is not None and steps.slot_rewards.shape[1] > 1:
+                extra[SLOT_REWARDS] = steps.slot_rewards
             single = SingleAgentEpisode(
                 observations=InfiniteLookbackBuffer(steps.observations),  # type: ignore[arg-type]
                 observation_space=observation_spaces[agent],

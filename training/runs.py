@@ -125,7 +125,7 @@ class RunFolder:
         entry = {"name": name, "iteration": iteration, "seconds": seconds, "reward": reward}
         index = self._read_index()
         best = index.get("best")
-        if best is None or (reward or float("-inf")) >= (best["reward"] or float("-inf")):
+        if best is None or _worth(entry) >= _worth(best):
             best = entry
         write_atomically(self._index, json.dumps({"last": entry, "best": best}, indent=2))
         for other in self._checkpoints.iterdir():
@@ -147,6 +147,11 @@ class RunFolder:
 
     def _read_index(self) -> dict[str, Any]:
         return json.loads(self._index.read_text()) if self._index.is_file() else {}
+
+
+def _worth(entry: dict[str, Any]) -> float:
+    """A checkpoint without an evaluation counts least."""
+    return float("-inf") if entry["reward"] is None else entry["reward"]
 
 
 def seed_runs(path: Path) -> list[RunFolder]:

@@ -37,6 +37,7 @@ _LEARNER_METRICS = {
     "value_loss": "vf_loss_unclipped",
     "value_explained": "vf_explained_var",
     "entropy": "entropy",
+    "kl_from_fitted": "kl_from_fitted",
 }
 _TRAINED = "num_module_steps_trained_lifetime"
 
@@ -87,9 +88,7 @@ def algorithm_config(config: TrainConfig) -> AlgorithmConfig:
             **runner,
         )
         .fault_tolerance(restart_failed_env_runners=True)
-        .learners(
-            num_learners=config.num_learners, num_gpus_per_learner=config.gpus_per_learner
-        )
+        .learners(num_learners=config.num_learners, num_gpus_per_learner=config.gpus_per_learner)
         .multi_agent(
             policies=set(config.trained),
             policy_mapping_fn=module_of,

@@ -8,6 +8,7 @@ items to ``dim`` values each, such that the inner product says what a user consu
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,9 +82,11 @@ def fit_interests(
     Each train event asks: which item is it, given the rest of the user's history? The item
     itself is left out of that history, so that the maps cannot learn to recognise it. The other
     items of the batch are the wrong answers, corrected for their unequal chances to be in it
-    (Yi et al. 2019, "Sampling-Bias-Corrected Neural Modeling for Large Corpus Item
-    Recommendations", RecSys). A purchase counts twice a click. The epoch with the lowest loss on
-    the same users' validation part is kept.
+    (Bengio and Senécal 2008, "Adaptive Importance Sampling to Accelerate Training of a Neural
+    Probabilistic Language Model", IEEE TNN; for two towers Yi et al. 2019, "Sampling-Bias-
+    Corrected Neural Modeling for Large Corpus Item Recommendations", RecSys, but the right item,
+    whose chance is 1, is not corrected). A purchase counts twice a click. The epoch with the
+    lowest loss on the same users' validation part is kept.
 
     An item's popularity is an input beside its text because text tells it badly: without it the
     vectors rank held-out users' next purchases worse than popularity alone. An item without
@@ -239,7 +242,9 @@ class _Towers:
         rng = np.random.default_rng(config.seed)
         sample = rng.permutation(len(check))[: _VALID_BATCHES * config.batch_size]
         best, kept = np.inf, None
-        epochs = tqdm(range(config.epochs), desc="interests", disable=not self.progress)
+        updates = max(-(-len(events) // config.batch_size), 1)  # of one epoch
+        count = max(config.epochs, -(-config.min_updates // updates))
+        epochs = tqdm(range(count), desc="interests", disable=not self.progress)
         for _ in epochs:
             order = rng.permutation(len(events))
             for rows in self._batches(order):
@@ -284,11 +289,13 @@ class _Towers:
         weight = torch.from_numpy(events.weight)
         users = self._map("user", torch.from_numpy(means))
         logits = users @ self._map("item", self.items[item]).T / self.config.temperature
-        logits = logits - self.log_chance[item]
+        # Importance sampling: divided by how often they are expected in the batch, the wrong
+        # answers estimate the sum over the catalogue; the right one is always there.
+        offset = self.log_chance[item] + math.log(max(len(item) - 1, 1))
+        offset = offset.repeat(len(item), 1).fill_diagonal_(0.0)
         # another event on the same item is not a wrong answer
-        same = item[:, None] == item[None, :]
-        same.fill_diagonal_(False)
-        logits = logits.masked_fill(same, -torch.inf)
+        same = (item[:, None] == item[None, :]).fill_diagonal_(False)
+        logits = (logits - offset).masked_fill(same, -torch.inf)
         right = torch.arange(len(item))
         losses = torch.nn.functional.cross_entropy(logits, right, reduction="none")
         return (weight * losses).sum() / weight.sum()

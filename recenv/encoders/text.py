@@ -24,20 +24,22 @@ _BATCH = 64  # texts a forward pass
 
 
 class TextEncoder(Protocol):
-    """What turns texts into vectors.
-
-    Attributes:
-        name: for reports.
-        is_language_model: whether the vectors carry what a language model knows.
-        identity: changes whenever the same text may get another vector; names cached encodings.
-    """
+    """What turns texts into vectors."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """For reports."""
+        ...
+
     @property
-    def is_language_model(self) -> bool: ...
+    def is_language_model(self) -> bool:
+        """Whether the vectors carry what a language model knows."""
+        ...
+
     @property
-    def identity(self) -> str: ...
+    def identity(self) -> str:
+        """Names cached encodings: changes whenever a text may get another vector."""
+        ...
 
     def encode(self, texts: Sequence[str], progress: bool) -> npt.NDArray[np.float32]:
         """(n, E) float32 vectors of unit length."""

@@ -11,13 +11,21 @@ import pandas as pd
 import pytest
 
 from recenv.config import InterestConfig, SplitConfig
-from recenv.data import Split, make_split
-from recenv.encoders import InterestVectors, fit_interests, history_weights, user_means
+from recenv.data import Split, load, make_split
+from recenv.encoders import (
+    HashingEncoder,
+    InterestVectors,
+    fit_interests,
+    history_weights,
+    user_means,
+)
 from recenv.encoders.history import Histories
 from recenv.errors import ArtifactError, MissingDependencyError, SchemaError
 from recenv.schema import InteractionLog
 
-SMALL = InterestConfig(dim=4, epochs=10, batch_size=256, learning_rate=0.01)
+SMALL = InterestConfig(
+    dim=4, epochs=10, min_updates=300, batch_size=256, learning_rate=0.01, weight_decay=0.0
+)
 
 
 def _log(user: np.ndarray, item: np.ndarray, response: np.ndarray, num: int) -> InteractionLog:
@@ -48,7 +56,7 @@ def _two_clusters() -> tuple[InteractionLog, np.ndarray, np.ndarray]:
     item = np.where(stray, rng.integers(0, 40, len(user)), item)
     order = rng.permutation(len(user))
     log = _log(user[order], item[order], np.ones(len(user)), 80)
-    vectors = rng.normal(size=(40, 16)).astype(np.float32)
+    vectors = 0.3 * rng.normal(size=(40, 16)).astype(np.float32)
     vectors[:, :2] += 2 * np.eye(2)[kind_of_item]
     return log, vectors, kind_of_user[:, None] == kind_of_item[None, :]
 
@@ -117,7 +125,8 @@ def test_two_clusters_are_recovered() -> None:
     held = split.heldout
     assert held.any()
     right = scores[held][matches[held]].mean() - scores[held][~matches[held]].mean()
-    assert right > 2  # 9 to 1 in the world is log 9 = 2.2; popularity alone gives 0
+    # 95 % of events are on the user's own kind, so the log-probabilities differ by log(95 / 5)
+    assert right == pytest.approx(np.log(19), abs=0.4)
     best = scores[held].argmax(axis=1)
     assert matches[np.flatnonzero(held), best].mean() > 0.9
 
@@ -171,6 +180,47 @@ def test_one_event_per_user() -> None:
     made = _fit(log, make_split(log), rng.normal(size=(5, 6)))
     assert np.isfinite(made.users).all()
     assert np.isfinite(made.items).all()
+
+
+def test_small_log_gets_enough_updates() -> None:
+    log, vectors, matches = _two_clusters()
+    some = log.take(np.arange(len(log)) < 400)
+    split = make_split(some, SplitConfig())
+    made = fit_interests(
+        some, split, vectors, InterestConfig(), encoder="t", is_language_model=False, progress=False
+    )
+    scores = made.users @ made.items.T
+    held = split.heldout
+    assert scores[held][matches[held]].mean() > scores[held][~matches[held]].mean() + 0.5
+
+
+def test_beats_popularity_on_movielens() -> None:
+    """AUC of held-out users' later purchases against all films not in their history."""
+    log, catalog = load("movielens-100k", download=False)
+    split = make_split(log, SplitConfig())
+    made = fit_interests(
+        log,
+        split,
+        HashingEncoder(256).encode([str(t) for t in catalog.text]),
+        InterestConfig(epochs=3),
+        encoder="hashing",
+        is_language_model=False,
+        progress=False,
+    )
+    user, item = log.column("user"), log.column("item")
+    popularity = np.bincount(item[split.rows("train")], minlength=len(catalog))
+    history = split.rows("train", "heldout")
+    later = split.rows("valid", "heldout") | split.rows("test", "heldout")
+    later &= log.column("response") == 2
+    aucs = []
+    for u in np.unique(user[later]):
+        scores = np.stack([popularity, made.items @ made.users[u]])  # (2, N)
+        unseen = np.setdiff1d(np.arange(len(catalog)), item[history & (user == u)])
+        right = scores[:, item[later & (user == u)], None]
+        wrong = scores[:, None, unseen]
+        aucs.append(((right > wrong) + 0.5 * (right == wrong)).mean(axis=(1, 2)))
+    of_popularity, of_interest = np.mean(aucs, axis=0)
+    assert 0.80 < of_popularity < of_interest - 0.02
 
 
 def test_save_and_load(tmp_path: Path) -> None:

@@ -23,10 +23,18 @@ def test_toml_round_trip():
 
 def test_flags_reach_every_depth_and_lie_on_top_of_the_file(tmp_path):
     file = tmp_path / "config.toml"
-    file.write_text('seed = 3\nrounds = 10\n[game.reward]\nclick = 2.0\n[ppo]\nepochs = 7\n')
+    file.write_text("seed = 3\nrounds = 10\n[game.reward]\nclick = 2.0\n[ppo]\nepochs = 7\n")
     given = flags(
-        "--rounds", "99", "--train", "user", "--no-batched-runner", "--ppo.learning-rate", "0.5",
-        "--game.reward.cooperation=1", "--game.slate-size", "1",
+        "--rounds",
+        "99",
+        "--train",
+        "user",
+        "--no-batched-runner",
+        "--ppo.learning-rate",
+        "0.5",
+        "--game.reward.cooperation=1",
+        "--game.slate-size",
+        "1",
     )
     config = config_of(file, given)
     assert (config.seed, config.rounds, config.train) == (3, 99, "user")

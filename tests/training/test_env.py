@@ -39,8 +39,12 @@ def test_random_play_keeps_the_contract(env_config, trained, slate_size):
                 action = action - action % 2 if slate_size == 1 else [*action[:-1], 0]
             observations, rewards, terminated, truncated, infos = env.step({mover: action})
             episode.add_env_step(
-                observations, {mover: action}, rewards, infos,
-                terminateds=terminated, truncateds=truncated,
+                observations,
+                {mover: action},
+                rewards,
+                infos,
+                terminateds=terminated,
+                truncateds=truncated,
             )
             turns += 1
             for agent, reward in rewards.items():
@@ -141,7 +145,7 @@ def test_batched_visits_are_the_adapters_visits(env_config, world, game):
         assert rollout.finished.rounds_played == 32
     env, first = make(env_config, *BOTH), {}
     for session in range(80):
-        observations, replay = env.reset(seed=rollout._seed if session == 0 else None)
+        observations, _ = env.reset(seed=rollout._seed if session == 0 else None)
         key = tuple(observations[RECOMMENDER_AGENT]["candidates"])
         first[key] = session
     visits = visits_of(chunks)
@@ -156,7 +160,10 @@ def test_batched_visits_are_the_adapters_visits(env_config, world, game):
         observations, _ = env.reset(seed=rollout._seed)
         for _ in range(session):
             observations, _ = env.reset()
-        taken = {a: [(s, i) for s in steps for i in range(len(s.rewards))] for a, steps in joined.items()}
+        taken = {
+            agent: [(s, i) for s in steps for i in range(len(s.rewards))]
+            for agent, steps in joined.items()
+        }
         assert len(taken[RECOMMENDER_AGENT]) == len(taken[USER_AGENT])
         for ours, theirs in zip(taken[RECOMMENDER_AGENT], taken[USER_AGENT], strict=True):
             for agent, (steps, i) in ((RECOMMENDER_AGENT, ours), (USER_AGENT, theirs)):

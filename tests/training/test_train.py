@@ -27,17 +27,18 @@ def start(tmp_path, *flags, new=True):
     command = [sys.executable, "-m", "training.train"]
     if new:
         command += [*TINY, "--runs", str(tmp_path), "--name", "run"]
-    return subprocess.Popen(
-        [*command, *flags],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "PYTHONWARNINGS": "ignore"},
-    )
+    with (tmp_path / "output.txt").open("w") as output:  # a pipe would wait for Ray's processes
+        return subprocess.Popen(
+            [*command, *flags],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "PYTHONWARNINGS": "ignore"},
+        )
 
 
-def finish(process, code=0):
-    output, _ = process.communicate(timeout=300)
+def finish(process, tmp_path, code=0):
+    process.wait(timeout=300)
+    output = (tmp_path / "output.txt").read_text()
     assert process.returncode == code, output
     return output
 
@@ -48,7 +49,7 @@ def wait_for_iteration(run, iteration, process):
         found = run.checkpoint() if (run.path / "checkpoints" / "index.json").is_file() else None
         if found and found.iteration >= iteration:
             return
-        assert process.poll() is None, process.communicate()[0]
+        assert process.poll() is None
         time.sleep(0.05)
     pytest.fail("no checkpoint came")
 
@@ -63,7 +64,8 @@ def curve(run, until):
 
 def test_ppo_trains_both_sides_and_reports(tmp_path):
     output = finish(
-        start(tmp_path, "--rounds", "384", "--evaluation-every", "2", "--checkpoint-every", "2")
+        start(tmp_path, "--rounds", "384", "--evaluation-every", "2", "--checkpoint-every", "2"),
+        tmp_path,
     )
     run = RunFolder(tmp_path / "run")
     rows = run.read_metrics()
@@ -75,8 +77,14 @@ def test_ppo_trains_both_sides_and_reports(tmp_path):
         assert (np.diff(steps) > 0).all()
         assert all(np.isfinite(row[f"{side}_reward"]) for row in rows)
     assert [r["iteration"] for r in rows if "evaluation_user_reward" in r] == [2, 3]
-    for name in ("config.toml", "checkpoints/index.json", "report/report.md",
-                 "report/comparison.png", "report/learning_curve.png", "report/results.json"):
+    for name in (
+        "config.toml",
+        "checkpoints/index.json",
+        "report/report.md",
+        "report/comparison.png",
+        "report/learning_curve.png",
+        "report/results.json",
+    ):
         assert (run.path / name).is_file(), name
     assert list(run.tensorboard.glob("events*"))
     world = load_world("recenv/Toy-v0")
@@ -104,7 +112,7 @@ def test_killed_run_resumes_with_the_same_curve(tmp_path):
     assert len(before) == at
     rounds = str(128 * (at + 2))
     finish(start(tmp_path, "--resume", str(run.path), "--rounds", rounds, "--no-report",
-                 "--no-progress", new=False))  # fmt: skip
+                 "--no-progress", new=False), tmp_path)  # fmt: skip
     after = run.read_metrics()
     assert curve(run, at) == before
     assert [row["iteration"] for row in after] == list(range(1, at + 3))
@@ -120,7 +128,7 @@ def test_interrupt_ends_with_a_checkpoint(tmp_path):
     while len(run.read_metrics()) < 3 and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    output = finish(process, code=130)
+    output = finish(process, tmp_path, code=130)
     assert "--resume" in output
     assert run.checkpoint().iteration == len(run.read_metrics()) >= 3
 
@@ -137,12 +145,12 @@ def test_interrupt_ends_with_a_checkpoint(tmp_path):
     ],
 )
 def test_other_ways_to_train(tmp_path, flags):
-    output = finish(start(tmp_path, "--rounds", "256", *flags))
+    output = finish(start(tmp_path, "--rounds", "256", *flags), tmp_path)
     assert "Report:" in output
 
 
 def test_bad_flags_are_told_in_one_line(tmp_path):
-    output = finish(start(tmp_path, "--env", "recenv/Toi-v0"), code=2)
+    output = finish(start(tmp_path, "--env", "recenv/Toi-v0"), tmp_path, code=2)
     assert "Did you mean 'recenv/Toy-v0'" in output
     assert "Traceback" not in output
 

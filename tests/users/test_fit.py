@@ -149,7 +149,7 @@ def test_folded_users_touch_no_shared_parameter(still_world, log):
     folded[:30] = True
     _, _, with_them = errors(still_world, log, folded)
     without = log.take(~folded[log.column("user")])
-    _, _, alone = errors(still_world, without)
+    _, _, alone = errors(still_world, without, folded)
     for name in ("item_vectors", "item_click_bias", "click_weight", "purchase_weight"):
         np.testing.assert_array_equal(getattr(with_them, name), getattr(alone, name))
     np.testing.assert_array_equal(with_them.user_vectors[30:], alone.user_vectors[30:])

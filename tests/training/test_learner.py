@@ -1,0 +1,163 @@
+"""Credit by slot: what it learns from, and where its gradient points."""
+
+import itertools
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
+
+from recenv.config import GameConfig, RewardConfig
+from recenv.env.visit import RECOMMENDER_AGENT
+from recenv.sim.simulator import Simulator
+from training.config import NetworkConfig
+from training.distributions import PlackettLuce, answer_distribution
+from training.learner import SLOT_REWARDS, TwoSidedLearner
+from training.networks import USER_LEAVES, RecommenderNetwork, UserNetwork
+from training.rollout import Rollout, Turn
+
+
+@pytest.mark.parametrize(
+    "reward",
+    [RewardConfig(), RewardConfig(purchase=2.5, purchase_by_value=True, leave_cost=0.0)],
+)
+def test_slot_rewards_and_the_leave_cost_are_the_reward(world, reward):
+    game = GameConfig(slate_size=3, num_candidates=12, max_rounds=6, reward=reward)
+    rollout = Rollout(Simulator(world, game), 32, {RECOMMENDER_AGENT}, None)
+    rollout.reset(np.random.SeedSequence(0))
+    rng = np.random.default_rng(0)
+
+    def act(observation):
+        # with repeats, which leave slots empty
+        action = rng.integers(12, size=(32, 3))
+        return Turn(observation, action, np.zeros(32), np.zeros((32, 1)))
+
+    chunks = rollout.play({RECOMMENDER_AGENT: act}, rounds=20)
+    some = 0
+    for chunk in chunks:
+        steps = chunk.steps[RECOMMENDER_AGENT]
+        leave = np.zeros(len(steps.rewards))
+        leave[-1] = reward.leave_cost if chunk.terminated else 0.0
+        np.testing.assert_allclose(steps.slot_rewards.sum(1) - leave, steps.rewards, atol=1e-5)
+        some += (steps.slot_rewards > 0).sum()
+    assert some > 50
+
+
+class _Policy(RecommenderNetwork):
+    """Fixed scores with heads that know the mean reward of each slot."""
+
+    def __init__(self, scores, value, slots):
+        torch.nn.Module.__init__(self)
+        self.scores = torch.nn.Parameter(scores.clone())
+        self.total, self.each = value, slots
+
+    def value(self, context):
+        return self.total.expand(len(context))
+
+    def slot_values(self, context):
+        return self.each.expand(len(context), -1)
+
+
+def loss_gradient(scores, slates, earned, mean):
+    """The learner's gradient with respect to the scores, over weighted slates."""
+    network = _Policy(scores, mean.sum(), mean)
+
+    class _Module:
+        def __init__(self):
+            self.network = network
+
+        def unwrapped(self):
+            return self
+
+        def get_train_action_dist_cls(self):
+            return PlackettLuce.get_partial_dist_cls(k=slates.shape[1])
+
+        get_exploration_action_dist_cls = get_train_action_dist_cls
+
+    learner = object.__new__(TwoSidedLearner)
+    learner.__dict__["_module"] = {"recommender": _Module()}
+    learner.metrics = SimpleNamespace(log_dict=lambda *a, **k: None)
+    learner.entropy_coeff_schedulers_per_module = {
+        "recommender": SimpleNamespace(get_current_value=lambda: 0.0)
+    }
+    n = len(slates)
+    inputs = network.scores.expand(n, -1)
+    loss = learner.compute_loss_for_module(
+        module_id="recommender",
+        config=SimpleNamespace(
+            clip_param=0.2,
+            vf_clip_param=10.0,
+            vf_loss_coeff=0.0,
+            learner_config_dict={"slot_credit": True, "user_kl": 0.0},
+        ),
+        batch={
+            "loss_mask": torch.ones(n, dtype=torch.bool),
+            "actions": slates,
+            "action_dist_inputs": inputs.detach(),
+            SLOT_REWARDS: earned,
+            "value_targets": earned.sum(1),
+        },
+        fwd_out={"action_dist_inputs": inputs, "embeddings": torch.zeros(n, 1)},
+    )
+    loss.backward()
+    return network.scores.grad
+
+
+def test_its_gradient_points_where_the_expected_reward_grows(monkeypatch):
+    monkeypatch.setattr(TwoSidedLearner, "module", property(lambda self: self._module))
+    torch.manual_seed(0)
+    scores = torch.tensor([0.3, -0.2, 0.1, 0.0, 0.4])
+    worth = torch.tensor([1.0, 0.2, 0.0, 0.6, 0.1])
+    every = torch.tensor(list(itertools.permutations(range(5), 2)))
+    leaf = scores.clone().requires_grad_()
+    p = PlackettLuce(leaf.expand(len(every), -1), 2).logp(every).exp()
+    (p * worth[every].sum(1)).sum().backward()
+    drawn = PlackettLuce(scores, 2).sample(sample_shape=(40_000,))
+    noise = 0.5 * torch.randn(40_000, 2)
+    gradient = -loss_gradient(scores, drawn, worth[drawn] + noise, worth[drawn].mean(0))
+    cosine = torch.nn.functional.cosine_similarity(gradient, leaf.grad, dim=0)
+    assert cosine > 0.95
+
+
+def user_loss(monkeypatch, world, user_kl, shift):
+    """The user's loss when RLlib's own is zero, with ``shift`` added to the stay logit."""
+    game = GameConfig(slate_size=3, num_candidates=12)
+    simulator = Simulator(world, game)
+    state = simulator.reset(np.arange(20))
+    simulator.show(state, np.tile(np.arange(3), (20, 1)))
+    leaves = simulator.user_observation(state)
+    observation = {name: torch.from_numpy(leaves[name]) for name in USER_LEAVES}
+    network = UserNetwork(world, game, NetworkConfig(hidden=8))
+    logits = network(observation).logits.detach().clone()
+    logits[:, -2] += shift
+    module = SimpleNamespace(
+        network=network, get_train_action_dist_cls=lambda: answer_distribution(3)
+    )
+    monkeypatch.setattr(
+        TwoSidedLearner, "module", {"user": SimpleNamespace(unwrapped=lambda: module)}
+    )
+    monkeypatch.setattr(PPOTorchLearner, "compute_loss_for_module", lambda self, **k: 0.0)
+    learner = object.__new__(TwoSidedLearner)
+    learner.metrics = SimpleNamespace(log_value=lambda *a, **k: None)
+    loss = learner.compute_loss_for_module(
+        module_id="user",
+        config=SimpleNamespace(learner_config_dict={"slot_credit": True, "user_kl": user_kl}),
+        batch={"obs": observation, "loss_mask": torch.ones(20, dtype=torch.bool)},
+        fwd_out={"action_dist_inputs": logits},
+    )
+    leave = observation["behaviour"][:, -1].double()
+    stay = (1 - leave) * np.exp(shift)
+    p = torch.stack([stay, leave], 1) / (stay + leave)[:, None]
+    q = torch.stack([1 - leave, leave], 1)
+    return float(loss), float((p * (p / q).log()).sum(1).mean())
+
+
+def test_the_user_is_tied_to_the_fitted_one_by_kl(monkeypatch, world):
+    loss, _ = user_loss(monkeypatch, world, 0.7, 0.0)
+    assert loss == pytest.approx(0, abs=1e-6)
+    loss, kl = user_loss(monkeypatch, world, 0.7, 1.5)
+    assert kl > 0.01
+    assert loss == pytest.approx(0.7 * kl, rel=1e-3)
+    loss, _ = user_loss(monkeypatch, world, 0.0, 1.5)
+    assert loss == 0  # RLlib's own loss, untouched

@@ -19,7 +19,7 @@ $(READY): pyproject.toml constraints.txt
 	touch $(READY)
 
 demo: $(READY)
-	$(BIN)/python -m training.train --env recenv/MovieLens100K-v0 --algorithm ppo --train both --run runs/demo
+	$(BIN)/python -m training.train --env recenv/MovieLens100K-v0 --algorithm ppo --train both
 
 check: $(READY)
 	$(BIN)/ruff check .

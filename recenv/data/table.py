@@ -50,7 +50,8 @@ def read_table(
     name: str | None = None,
     time_unit: Literal["s", "ms"] = "s",
     duplicates: Literal["error", "drop", "strongest"] = "error",
-    min_user_events: int = 1,
+    min_user_events: int = 2,
+    short_users: Literal["error", "drop", "keep"] = "error",
 ) -> tuple[InteractionLog, Catalog]:
     """Read a log and its items.
 
@@ -78,7 +79,10 @@ def read_table(
             error, or are dropped but for the first ("drop"). "strongest" keeps, of rows that
             agree in user, item, time, position and session, the one with the strongest event:
             for logs with one row for the impression and another for its click.
-        min_user_events: users with fewer rows are left out.
+        min_user_events: a user with fewer rows is short: with one event there is no history to
+            learn from beside the event to predict.
+        short_users: short users are an error, are left out, or are kept (a split puts all their
+            events into the training part).
 
     Raises:
         SchemaError: a column or value is wrong; the message names the column, the data row
@@ -123,17 +127,8 @@ def read_table(
         pairs = pd.MultiIndex.from_arrays([user, label])
         made["session"] = pd.factorize(pairs)[0].astype(np.int64)
     made = _drop_duplicates(made, duplicates, user_ids, catalog.item_ids)
-    counts = np.bincount(made["user"], minlength=len(user_ids))
-    if (counts < min_user_events).any():
-        kept = np.flatnonzero(counts >= min_user_events)
-        if len(kept) == 0:
-            raise SchemaError(
-                f"The log is empty: no user has min_user_events={min_user_events} rows (the most "
-                f"is {counts.max()}). Lower min_user_events."
-            )
-        made = made.loc[np.isin(made["user"], kept)].copy()
-        made["user"] = np.searchsorted(kept, made["user"]).astype(np.int32)
-        user_ids = user_ids[kept]
+    if short_users != "keep":
+        made, user_ids = _without_short_users(made, user_ids, min_user_events, short_users)
     has_impressions = bool((made["response"] == IGNORE).any())
     notes = () if has_impressions else (
         "The log has no impressions: what was shown and passed over is unknown, so the overall "
@@ -249,6 +244,36 @@ def _responses(
         "event_types={..., 'wishlist': 'click'}, or drop these rows.",
     )
     return found
+
+
+def _without_short_users(
+    made: pd.DataFrame,
+    user_ids: npt.NDArray[np.object_],
+    least: int,
+    remedy: Literal["error", "drop"],
+) -> tuple[pd.DataFrame, npt.NDArray[np.object_]]:
+    """Events and ids without the users that have fewer than ``least`` rows."""
+    counts = np.bincount(made["user"], minlength=len(user_ids))
+    short = counts < least
+    if not short.any():
+        return made, user_ids
+    if remedy == "error":
+        row = made.index[short[made["user"]]][0]
+        user = made["user"].loc[row]
+        raise SchemaError(
+            f"User {user_ids[user]!r} (data row {row}, 0-based) has {counts[user]} event(s), but "
+            f"min_user_events is {least} ({int(short.sum())} such users). Give "
+            'short_users="drop" to leave them out, or "keep" to take them as they are.'
+        )
+    kept = np.flatnonzero(~short)
+    if len(kept) == 0:
+        raise SchemaError(
+            f"The log is empty: no user has min_user_events={least} rows (the most is "
+            f"{counts.max()}). Lower min_user_events."
+        )
+    made = made.loc[np.isin(made["user"], kept)].copy()
+    made["user"] = np.searchsorted(kept, made["user"]).astype(np.int32)
+    return made, user_ids[kept]
 
 
 def _drop_duplicates(

@@ -90,7 +90,7 @@ def test_csv_and_parquet_agree_bit_for_bit(tmp_path: Path) -> None:
 
 def test_without_events_and_items() -> None:
     frame = pd.DataFrame({"user": [10, 9, 9], "item": [3.0, 20.0, 3.0], "time": [1, 2, 3]})
-    log, catalog = read_table(frame)
+    log, catalog = read_table(frame, short_users="keep")
     assert list(catalog.item_ids) == ["3", "20"]  # as numbers, and without ".0"
     assert list(catalog.text) == ["3", "20"]
     assert catalog.category_names == ("all",)
@@ -101,7 +101,7 @@ def test_without_events_and_items() -> None:
 
 
 def test_times() -> None:
-    base = {"user": [1, 2], "item": [1, 2]}
+    base = {"user": [1, 1], "item": [1, 2]}
     iso = pd.DataFrame(base | {"time": ["1970-01-01T00:00:01.5Z", "1970-01-01 01:00:02+01:00"]})
     assert list(read_table(iso)[0].column("time")) == [1.5, 2.0]
     stamps = pd.DataFrame(base | {"time": pd.to_datetime(["1970-01-02", "1970-01-03"])})
@@ -146,13 +146,17 @@ def test_duplicates() -> None:
     assert sorted(strongest.column("response")) == [0, 1]
 
 
-def test_min_user_events() -> None:
-    frame = pd.DataFrame({"user": ["a", "b", "b"], "item": [1, 1, 2], "time": [1, 2, 3]})
-    log, _ = read_table(frame, min_user_events=2)
+def test_a_user_with_one_event() -> None:
+    frame = pd.DataFrame({"user": ["b", "b", "a"], "item": [1, 2, 1], "time": [1, 2, 3]})
+    with pytest.raises(SchemaError, match=r"User 'a' \(data row 2.*short_users=\"drop\""):
+        read_table(frame)
+    log, _ = read_table(frame, short_users="drop")
     assert list(log.user_ids) == ["b"]
     assert list(log.column("user")) == [0, 0]
+    kept, _ = read_table(frame, short_users="keep")
+    assert list(kept.user_ids) == ["a", "b"]
     with pytest.raises(SchemaError, match="no user has min_user_events=3"):
-        read_table(frame, min_user_events=3)
+        read_table(frame, min_user_events=3, short_users="drop")
 
 
 def _changed(column: str, row: int, value: object) -> pd.DataFrame:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 from pathlib import Path
 
 import pytest
 
-os.environ.setdefault(
-    "RECENV_HOME", str(Path(__file__).parent.parent / ".pytest_cache" / "recenv-home")
-)
+ROOT = Path(__file__).parent.parent
+CACHE = ROOT / ".pytest_cache"
+os.environ.setdefault("RECENV_HOME", str(CACHE / "recenv-home"))
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# numba does not notice that a function called from another file has changed: a cache for each
+# state of the sources does
+_sources = b"".join(path.read_bytes() for path in sorted((ROOT / "recenv").rglob("*.py")))
+os.environ["NUMBA_CACHE_DIR"] = str(CACHE / f"numba-{hashlib.sha256(_sources).hexdigest()[:12]}")
 
 from recenv.env.registration import load_world
 from recenv.sim.synthetic import PlantedConfig, planted_world

@@ -7,6 +7,7 @@ setting redoes only what depends on it.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -96,16 +97,15 @@ class World:
     def hash(self) -> str:
         """Content hash (16 hexadecimal digits)."""
         arrays, meta = self.user_model.to_artifact()
-        sums = {k: content_hash(v.tobytes().hex()) for k, v in sorted(arrays.items())}
-        vectors = [a.tobytes().hex() for a in (self.interests.items, self.interests.users)]
-        return content_hash(
-            sums,
-            meta,
-            content_hash(vectors),
-            self.catalog.hash,
-            self.train.hash,
-            self.heldout.tolist(),
-        )
+        arrays |= {
+            "interests.items": self.interests.items,
+            "interests.users": self.interests.users,
+            "heldout": self.heldout,
+        }
+        digest = hashlib.sha256()
+        for name in sorted(arrays):
+            digest.update(name.encode() + np.ascontiguousarray(arrays[name]).tobytes())
+        return content_hash(digest.hexdigest(), meta, self.catalog.hash, self.train.hash)
 
     def describe(self) -> str:
         """A few lines of Markdown: sizes, where each law comes from, notes."""

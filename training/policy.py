@@ -10,10 +10,11 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from recenv import artifacts, rng
+from recenv import artifacts
 from recenv.config import GameConfig
 from recenv.errors import ArtifactError
 from recenv.sim.observation import Observation
+from recenv.users.policy import draw_leaving, draw_responses
 from recenv.world import World
 from training.config import NetworkConfig, Side
 from training.networks import (
@@ -83,11 +84,8 @@ class NetworkUser:
             answers[:, slots] = leaving[rows, answers[:, 0]] > 0.5
             return answers
         rounds = observation["round"][:, 0]
-        u = rng.uniforms(keys, rounds, rng.ANSWER, slots)
-        buy, click = response[..., 2], response[..., 2] + response[..., 1]
-        answers[:, :slots] = (u < buy).astype(np.int64) + (u < click)
-        leave = rng.uniforms(keys, rounds, rng.LEAVE, 1)[:, 0]
-        answers[:, slots] = leave < leaving[rows, answers[:, 0]]
+        answers[:, :slots] = draw_responses(response, keys, rounds)
+        answers[:, slots] = draw_leaving(leaving[rows, answers[:, 0]], keys, rounds)
         return answers
 
 

@@ -132,7 +132,7 @@ def fit_interests(
         config,
         progress=progress,
     )
-    with _one_thread():
+    with one_thread():
         towers.fit(
             _Events(user[fit], item[fit], weight[fit]),
             _Events(user[check], item[check], weight[check]),
@@ -171,7 +171,7 @@ class _Events:
 
 
 @contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Torch on one thread, so that sums have one order on any machine.
 
     It costs little: the matrices are small, and on cores shared with others several threads

@@ -4,26 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-from gymnasium import spaces
 from pettingzoo import AECEnv
 
-from recenv.config import GameConfig
+from recenv.env.shared import TwoAgentEnv
 from recenv.env.visit import (
     AGENTS,
     RECOMMENDER_AGENT,
-    RENDER_MODES,
     USER_AGENT,
     Action,
     AgentObservation,
-    Visit,
 )
 from recenv.errors import ActionError
-from recenv.world import World
 
 
-class RecAECEnv(AECEnv[str, Any, Any]):
+class RecAECEnv(TwoAgentEnv, AECEnv[str, Any, Any]):
     """One user's visit, turn by turn; spaces and rewards as in ``RecParallelEnv``.
 
     Args:
@@ -35,32 +29,7 @@ class RecAECEnv(AECEnv[str, Any, Any]):
         ConfigError: the game does not fit the world.
     """
 
-    metadata = {
-        "render_modes": list(RENDER_MODES),
-        "render_fps": 1,
-        "name": "recenv",
-        "is_parallelizable": False,
-    }
-
-    def __init__(
-        self, world: World, game: GameConfig | None = None, *, render_mode: str | None = None
-    ) -> None:
-        super().__init__()
-        self.visit = Visit(world, game or GameConfig(), render_mode)
-        self.render_mode = render_mode
-        self.possible_agents = list(AGENTS)
-        self.agents: list[str] = []
-        self.observation_spaces = self.visit.observation_spaces
-        self.action_spaces: dict[str, spaces.Space[Any]] = dict(self.visit.action_spaces)
-        self.state_space = self.visit.state_space
-
-    def observation_space(self, agent: str) -> spaces.Space[Any]:
-        """The agent's observation space (the same object at every call)."""
-        return self.observation_spaces[agent]
-
-    def action_space(self, agent: str) -> spaces.Space[Any]:
-        """The agent's action space (the same object at every call)."""
-        return self.action_spaces[agent]
+    metadata = {**TwoAgentEnv.metadata, "is_parallelizable": False}
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
         """Begin a visit. Without a seed, the next visit in the sequence of the last seed."""
@@ -106,14 +75,3 @@ class RecAECEnv(AECEnv[str, Any, Any]):
         self.truncations = dict.fromkeys(AGENTS, bool(outcome.truncated[0]))
         self.agent_selection = RECOMMENDER_AGENT
         self._accumulate_rewards()
-
-    def state(self) -> npt.NDArray[np.float32]:
-        """The true state, for centralised critics: both flat observations, (F,) float32."""
-        return self.visit.true_state()
-
-    def render(self) -> str | None:  # type: ignore[override]
-        """The visit so far as text, in mode "ansi"."""
-        return self.visit.render()
-
-    def close(self) -> None:
-        """Nothing to close."""

@@ -24,6 +24,7 @@ import numpy.typing as npt
 from tqdm.auto import tqdm
 
 from recenv.config import UserModelConfig
+from recenv.encoders.interest import one_thread
 from recenv.errors import MissingDependencyError, SchemaError
 from recenv.schema import CLICK, PURCHASE, Catalog, InteractionLog
 from recenv.users.laws import examination_prior
@@ -92,7 +93,10 @@ def fit_user_model(
         fit_user_click_bias=log.has_impressions,
     )
     sampler = None if log.has_impressions else _Sampler(rows, num_users, num_items, config)
-    with tqdm(total=0, desc="user model", unit="epoch", disable=not progress) as bar:
+    with (
+        one_thread(),
+        tqdm(total=0, desc="user model", unit="epoch", disable=not progress) as bar,
+    ):
         _optimise(network, rows.take(np.flatnonzero(own)), sampler, config, bar)
         if folded.any():
             network.freeze_shared()
@@ -161,23 +165,6 @@ def _optimise(
 
     if len(rows.user) == 0:
         return
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the operations are small: threads only wait for each other
-    try:
-        _run_epochs(network, rows, sampler, config, bar)
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _run_epochs(
-    network: LawsNetwork,
-    rows: _Rows,
-    sampler: _Sampler | None,
-    config: UserModelConfig,
-    bar: tqdm,
-) -> None:
-    import torch
-
     rng = np.random.default_rng(config.seed)
     per_row = 1 if sampler is None else 1 + config.negatives
     updates = math.ceil(len(rows.user) * per_row / config.batch_size)

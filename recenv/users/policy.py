@@ -32,6 +32,34 @@ class UserPolicy(Protocol):
         ...
 
 
+def draw_responses(
+    probabilities: npt.NDArray[np.floating],
+    keys: npt.NDArray[np.uint64],
+    rounds: npt.NDArray[np.int32],
+) -> npt.NDArray[np.int64]:
+    """(B, K, 3) P(ignore, click, purchase) to (B, K) responses, by inversion as the step does.
+
+    Args:
+        probabilities: float32 sums are taken in the order of the step, so that equal
+            probabilities give equal answers.
+        keys: (B,) random key of each visit.
+        rounds: (B,) rounds completed.
+    """
+    buy = probabilities[..., 2]
+    click = buy + probabilities[..., 1]
+    u = rng.uniforms(keys, rounds, rng.ANSWER, probabilities.shape[1])
+    return (u < buy).astype(np.int64) + (u < click)
+
+
+def draw_leaving(
+    probability: npt.NDArray[np.floating],
+    keys: npt.NDArray[np.uint64],
+    rounds: npt.NDArray[np.int32],
+) -> npt.NDArray[np.bool_]:
+    """(B,) P(leave) to (B,) whether the user leaves; see ``draw_responses``."""
+    return rng.uniforms(keys, rounds, rng.LEAVE, 1)[:, 0] < probability
+
+
 class FittedUser:
     """The fitted user, as a policy of the observation alone.
 
@@ -56,11 +84,9 @@ class FittedUser:
         batch, slots = len(behaviour), (behaviour.shape[1] - 2) // 3
         rounds = observation["round"][:, 0]
         response = behaviour[:, : 3 * slots].reshape(batch, slots, 3)
-        buy, click = response[..., 2], response[..., 2] + response[..., 1]
-        u = rng.uniforms(keys, rounds, rng.ANSWER, slots)
         answers = np.empty((batch, slots + 1), np.int64)
-        answers[:, :slots] = (u < buy).astype(np.int64) + (u < click)
-        answers[:, slots] = rng.uniforms(keys, rounds, rng.LEAVE, 1)[:, 0] < behaviour[:, -1]
+        answers[:, :slots] = draw_responses(response, keys, rounds)
+        answers[:, slots] = draw_leaving(behaviour[:, -1], keys, rounds)
         return answers
 
     def act(self, observation: dict[str, Any]) -> npt.NDArray[np.int64]:

@@ -26,7 +26,7 @@ class NetworkConfig(Config):
 
     hidden: int = 64
     interest_weight: float = 1.0
-    popularity_weight: float = 1.0
+    popularity_weight: float = 0.25
     table_rate: float = 0.3
 
     def check(self) -> None:
@@ -65,7 +65,7 @@ class TrainConfig(Config):
     train: Literal["both", "recommender", "user"] = "both"
     opponent: Literal["random", "popularity", "content", "als"] = "popularity"
     seed: int = 0
-    rounds: int = 160_000
+    rounds: int = 240_000
     num_env_runners: int = 0
     num_envs_per_env_runner: int = 128
     batched_runner: bool = True

@@ -36,7 +36,7 @@ class Checkpoint:
 
 
 class RunFolder:
-    """``config.toml``, ``metrics.csv``, ``checkpoints/``, ``tensorboard/`` and ``policy/``.
+    """``config.toml``, ``world.json``, ``metrics.csv``, ``checkpoints/``, ``policy/`` and others.
 
     Args:
         path: the folder; need not exist.
@@ -48,6 +48,7 @@ class RunFolder:
         self.policy = path / "policy"
         self.tensorboard = path / "tensorboard"
         self._config = path / "config.toml"
+        self._world = path / "world.json"
         self._checkpoints = path / "checkpoints"
         self._index = self._checkpoints / "index.json"
 
@@ -85,6 +86,23 @@ class RunFolder:
                 "folder that python -m training.train printed."
             )
         return TrainConfig.from_toml(self._config)
+
+    def pin_world(self, name: str, content: str) -> None:
+        """Remember the world's hash, or check that it is still the one remembered.
+
+        Raises:
+            ArtifactError: the run was begun in another world.
+        """
+        if not self._world.is_file():
+            write_atomically(self._world, json.dumps({"name": name, "hash": content}, indent=2))
+            return
+        begun = json.loads(self._world.read_text())
+        if begun["hash"] != content:
+            raise ArtifactError(
+                f"The run {self.path} was begun in the world {begun['name']!r} "
+                f"({begun['hash']}), but that is now {name!r} ({content}): its log or its settings "
+                "changed. Begin a new run, or give the folder of the saved world as --env."
+            )
 
     def write_metrics(self, rows: list[Row]) -> None:
         """Write all rows; a reader sees the old file or the new one."""

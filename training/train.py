@@ -53,10 +53,12 @@ def train(folder: RunFolder, *, progress: bool = True) -> bool:
         Whether it came to the end; False if it was interrupted (a checkpoint is written).
 
     Raises:
-        ArtifactError: there is no run.
+        ArtifactError: there is no run, or its world has changed.
         TrainingError: a side that should learn was not updated.
     """
     config = folder.config()
+    world, _ = config.resolve()
+    folder.pin_world(world.name, world.hash)
     start = folder.checkpoint()
     done = start.iteration if start else 0
     rows = [row for row in folder.read_metrics() if row["iteration"] <= done]

@@ -41,7 +41,6 @@ def test_flags_reach_every_depth_and_lie_on_top_of_the_file(tmp_path):
     assert not config.batched_runner
     assert (config.ppo.epochs, config.ppo.learning_rate) == (7, 0.5)
     assert config.game == {"slate_size": 1, "reward": {"click": 2.0, "cooperation": 1}}
-    assert config.resolve.__self__ is config
 
 
 def test_every_plain_setting_has_a_flag():

@@ -71,3 +71,11 @@ def test_runs_of_seeds_are_found_in_order(tmp_path):
     for seed in (10, 2):
         RunFolder(tmp_path / f"seed-{seed}").create(TrainConfig(seed=seed))
     assert [run.config().seed for run in seed_runs(tmp_path)] == [2, 10]
+
+
+def test_a_run_stays_in_its_world(tmp_path):
+    run = RunFolder(tmp_path)
+    run.pin_world("toy", "aaaa")
+    run.pin_world("toy", "aaaa")
+    with pytest.raises(ArtifactError, match="begun in the world 'toy'"):
+        run.pin_world("toy", "bbbb")

@@ -123,6 +123,8 @@ def evaluate(
         ],
     )
     print(f"Report: {report}")
+    for picture in sorted(report.parent.glob("*.png")):
+        print(f"Picture: {picture}")
     return report
 
 

@@ -83,6 +83,9 @@ def train(folder: RunFolder, *, progress: bool = True) -> bool:
                 disable=not progress,
             ) as bar,
         ):
+            if config.evaluation_every and not rows:
+                rows.append({"iteration": 0, "rounds": 0, **evaluator(session), "seconds": 0.0})
+                folder.write_metrics(rows)
             while done < config.iterations and not stop:
                 row: Row = {"iteration": done + 1, "rounds": (done + 1) * per_iteration}
                 row |= session.iterate()

@@ -129,7 +129,7 @@ def evaluate(
 
 
 def _name(config: TrainConfig, side: str, several: bool, seed: int) -> str:
-    return f"{config.algorithm.upper()} {side}" + (f", seed {seed}" if several else "")
+    return f"{config.algorithm.upper()} {side}" + (f" #{seed}" if several else "")
 
 
 def _seeded(world: World, game: GameConfig, config: TrainConfig) -> NetworkRecommender:

@@ -119,6 +119,11 @@ def _toml_value(text: str) -> Any:
 def _put(tree: dict[str, Any], path: list[str], value: Any) -> None:
     for key in path[:-1]:
         tree = tree.setdefault(key, {})
+        if not isinstance(tree, dict):
+            raise ConfigError(
+                f"--{'.'.join(path)} names a setting inside {key!r}, but {key!r} was given the "
+                f"value {tree!r}. Give one or the other."
+            )
     tree[path[-1]] = value
 
 

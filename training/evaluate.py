@@ -114,12 +114,18 @@ def evaluate(
         more=more,
         users=compared,
         curves=_curves(runs),
-        command=f"python -m training.evaluate {path}",
+        command=f"python -m training.evaluate {path} --users {users} "
+        f"--episodes-per-user {episodes_per_user} --seed {seed}",
         seeds={"training": [c.seed for _, c in runs], "evaluation": seed},
         config_hash=config.hash,
         notes=[
-            "The learning curve is of the current policies on users of the training pool; the "
-            "tables are of held-out users, whose rows in the user table never learned.",
+            f"The learning curve is of the current policies on users of the pool {game.users!r}, "
+            f"which trained; the tables are of the pool {users!r}."
+            + (
+                " Its users had no part in training."
+                if (game.users, users) == ("train", "heldout")
+                else " THE POOLS OVERLAP: the tables are of users met in training."
+            ),
         ],
     )
     print(f"Report: {report}")

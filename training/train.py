@@ -86,10 +86,13 @@ def train(folder: RunFolder, *, progress: bool = True) -> bool:
             if config.evaluation_every and not rows:
                 rows.append({"iteration": 0, "rounds": 0, **evaluator(session), "seconds": 0.0})
                 folder.write_metrics(rows)
+                for name, value in rows[0].items():
+                    writer.add_scalar(_tag(name), value, 0)
             while done < config.iterations and not stop:
                 row: Row = {"iteration": done + 1, "rounds": (done + 1) * per_iteration}
                 row |= session.iterate()
                 done += 1
+                reward = None  # of this iteration, if it is evaluated
                 if config.evaluation_every and (
                     done % config.evaluation_every == 0 or done == config.iterations
                 ):

@@ -81,8 +81,8 @@ def resolve(source: str | World, overrides: dict[str, Any]) -> tuple[World, Game
     """
     if isinstance(source, str):
         return load_world(source), env_spec(source).game.replace(**overrides)
-    defaults = GameConfig(num_candidates=min(GameConfig.num_candidates, len(source.catalog)))
-    return source, defaults.replace(**overrides)
+    fitting = {"num_candidates": min(GameConfig.num_candidates, len(source.catalog))}
+    return source, GameConfig.from_dict({**fitting, **overrides})
 
 
 def parallel_env(

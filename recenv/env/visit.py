@@ -55,7 +55,9 @@ class Visit:
         self.observation_spaces = {a: self._observation_space(a) for a in AGENTS}
         self.action_spaces = {
             RECOMMENDER_AGENT: _action_space([game.num_candidates] * game.slate_size),
-            USER_AGENT: _action_space([3] * game.slate_size + [2]),
+            USER_AGENT: spaces.Discrete(6)  # one slot, and stay or leave: the joint choice
+            if game.slate_size == 1
+            else _action_space([3] * game.slate_size + [2]),
         }
         size = sum(_size(leaves) for leaves in self.leaves.values())
         self.state_space = spaces.Box(-np.inf, np.inf, (size,), np.float32)
@@ -86,14 +88,16 @@ class Visit:
             ConfigError: a negative seed, or ``options["user"]`` is no user code.
         """
         if seed is not None:
-            if seed < 0:
-                raise ConfigError(f"seed must be zero or more, but is {seed}.")
+            if not _is_integer(seed) or not 0 <= seed < 2**63:
+                raise ConfigError(f"seed must be an integer in [0, 2**63), but is {seed!r}.")
             self._seed, self._session = int(seed), 0
         elif self._seed is None:
             self._seed = int(np.random.SeedSequence().generate_state(1)[0])
         else:
             self._session += 1
         user = (options or {}).get("user")
+        if user is not None and not _is_integer(user):
+            raise ConfigError(f"options['user'] must be a user's code, but is {user!r}.")
         self.state = self.simulator.reset(
             self._seed, None if user is None else [user], sessions=self._session
         )
@@ -204,9 +208,11 @@ class Visit:
 def _action_space(choices: list[int]) -> spaces.MultiDiscrete | spaces.Discrete:
     if len(choices) == 1:
         return spaces.Discrete(choices[0])
-    if len(choices) == 2 and choices[1] == 2:  # one slot and stay or leave: the joint choice
-        return spaces.Discrete(choices[0] * choices[1])
     return spaces.MultiDiscrete(np.array(choices))
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 def _size(leaves: dict[str, Leaf]) -> int:

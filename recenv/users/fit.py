@@ -108,10 +108,21 @@ def fit_user_model(
         arrays["item_click_bias"] += _level_shift(arrays, users, config)
     return UserModel(
         **arrays,
-        examination=examination_prior(MAX_SLOTS, config.examination_decay),
+        examination=_examination(log, config),
         dynamics=Dynamics.from_config(config),
         laws=_provenance(log, config),
     )
+
+
+def _examination(log: InteractionLog, config: UserModelConfig) -> npt.NDArray[np.float32]:
+    """(MAX_SLOTS,) the prior; ones where impressions have no positions.
+
+    There the fitted click law is already of what was shown, and a prior on top would put the
+    click rate below the logged one.
+    """
+    if log.has_impressions and "position" not in log.events:
+        return np.ones(MAX_SLOTS, np.float32)
+    return examination_prior(MAX_SLOTS, config.examination_decay)
 
 
 def _rows(log: InteractionLog, config: UserModelConfig) -> _Rows:
@@ -119,7 +130,7 @@ def _rows(log: InteractionLog, config: UserModelConfig) -> _Rows:
     examined = np.ones(len(response), np.float32)
     if log.has_impressions and "position" in log.events:
         slot = np.minimum(log.column("position"), MAX_SLOTS) - 1
-        examined = examination_prior(MAX_SLOTS, config.examination_decay)[slot]
+        examined = _examination(log, config)[slot]
     rows = _Rows(
         log.column("user").astype(np.int64), log.column("item").astype(np.int64), response, examined
     )
@@ -245,7 +256,14 @@ def _provenance(log: InteractionLog, config: UserModelConfig) -> dict[str, Prove
         if log.has_impressions
         else Provenance("prior", f"mean P(click given looked at) stated as {config.click_rate}")
     )
+    if "position" in log.events and log.has_impressions:
+        examination = f"position-based model, k ** -{config.examination_decay}; stated, not fitted"
+    elif log.has_impressions:
+        examination = "every slot counts as looked at: the log has no positions"
+    else:
+        examination = f"position-based model, k ** -{config.examination_decay}; no impressions"
     return {
+        "examination": Provenance("prior", examination),
         "click": Provenance("fitted", f"{log.name}: {clicks} clicks against {contrast}"),
         "click level": level,
         "purchase": Provenance("fitted", f"{log.name}: {purchases} purchases in {clicks} clicks"),

@@ -52,7 +52,6 @@ class Dynamics(NamedTuple):
 
 
 PRIOR_NOTES = {
-    "examination": "position-based model, k ** -decay; the log has no positions",
     "leave": "discrete-time logistic hazard with stated coefficients",
     "boredom": "consumed categories bore, and recover, at stated rates",
     "drift": "interest moves towards consumed items at a stated rate",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from recenv import rng
+from recenv.errors import ConfigError
 
 Observation = dict[str, np.ndarray]
 
@@ -64,17 +66,26 @@ class FittedUser:
     """The fitted user, as a policy of the observation alone.
 
     It draws from ``observation["behaviour"]`` by inversion, on the visit's own random numbers:
-    with the seed of ``env.reset`` it answers exactly as ``Simulator.respond_fitted`` would.
+    told of each visit, it answers exactly as ``Simulator.respond_fitted`` would.
 
     Args:
-        seed: the seed that the environment was reset with.
-        session: how often it was reset without a seed since.
+        info: ``infos["user_0"]`` of ``env.reset``; or call ``begin`` with it at every reset.
     """
 
     name = "fitted user"
 
-    def __init__(self, seed: int = 0, session: int = 0) -> None:
-        self._key = rng.session_key(np.uint64(seed), np.uint64(session))
+    def __init__(self, info: Mapping[str, Any] | None = None) -> None:
+        self._key: np.uint64 | None = None
+        if info is not None:
+            self.begin(info)
+
+    def begin(self, info: Mapping[str, Any]) -> None:
+        """Take up the random numbers of a new visit.
+
+        Args:
+            info: ``infos["user_0"]`` of ``env.reset``: has the visit's ``seed`` and ``session``.
+        """
+        self._key = rng.session_key(np.uint64(info["seed"]), np.uint64(info["session"]))
 
     def answer(
         self, observation: Observation, keys: npt.NDArray[np.uint64]
@@ -93,6 +104,14 @@ class FittedUser:
         """(K + 1,) answer to one unbatched dict observation of ``user_0``.
 
         With ``slate_size=1`` the environment's action is ``2 * answer[0] + answer[1]``.
+
+        Raises:
+            ConfigError: no visit was begun.
         """
+        if self._key is None:
+            raise ConfigError(
+                "The fitted user needs to know the visit: call user.begin(infos['user_0']) after "
+                "every env.reset()."
+            )
         batch = {name: np.asarray(value)[None] for name, value in observation.items()}
         return self.answer(batch, np.array([self._key]))[0]

@@ -4,6 +4,7 @@ import pytest
 
 import recenv
 from recenv.errors import ActionError, ConfigError, UnknownNameError
+from recenv.sim.synthetic import PlantedConfig, planted_world
 
 
 def test_unknown_id_names_the_nearest():
@@ -68,7 +69,35 @@ def test_gymnasium_step_after_the_end():
 
 def test_wrong_seed_and_user():
     env = recenv.parallel_env("recenv/Toy-v0")
-    with pytest.raises(ConfigError, match="seed must be zero or more"):
-        env.reset(seed=-1)
+    for seed in (-1, 2**63, 1.5):
+        with pytest.raises(ConfigError, match="seed must be an integer in"):
+            env.reset(seed=seed)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="There is no user 999"):
         env.reset(seed=0, options={"user": 999})
+    for user in ("5", [3], 1.7, True):
+        with pytest.raises(ConfigError, match="must be a user's code"):
+            env.reset(seed=0, options={"user": user})
+
+
+def test_the_fitted_user_wants_to_know_the_visit():
+    env = recenv.parallel_env("recenv/Toy-v0")
+    observations, _ = env.reset(seed=0)
+    with pytest.raises(ConfigError, match="call user.begin"):
+        recenv.FittedUser().act(observations["user_0"])
+
+
+def test_smallest_games_have_the_right_spaces(toy):
+    env = recenv.parallel_env(toy, slate_size=2, num_candidates=2)
+    env.reset(seed=0)
+    env.step({"recommender_0": np.array([1, 0]), "user_0": np.zeros(3, int)})
+    assert env.action_space("recommender_0").shape == (2,)
+    one = recenv.parallel_env(toy, slate_size=1, num_candidates=3)
+    assert one.action_space("recommender_0").n == 3
+    assert one.action_space("user_0").n == 6
+
+
+def test_a_world_of_few_items():
+    world = planted_world(PlantedConfig(num_users=10, num_items=4))
+    env = recenv.parallel_env(world, slate_size=2)
+    env.reset(seed=0)
+    assert env.game.num_candidates == 4

@@ -185,6 +185,22 @@ def test_priors_are_marked_as_such(fitted):
     }
 
 
+def simulated_click_rate(world, model, seed=7):
+    twin = dataclasses.replace(world, user_model=model)
+    emitted = emit_log(twin, GAME, visits_per_user=5, seed=seed)
+    return (emitted.column("response") >= CLICK).mean()
+
+
+@pytest.mark.parametrize("positions", [True, False])
+def test_the_simulated_click_rate_is_the_logged_one(still_world, log, positions):
+    """0.005 is four standard errors of 75 000 simulated impressions."""
+    events = log.events if positions else log.events.drop(columns="position")
+    model = errors(still_world, dataclasses.replace(log, events=events))[2]
+    logged = (log.column("response") >= CLICK).mean()
+    assert abs(simulated_click_rate(still_world, model) - logged) < 0.005
+    assert ("no positions" in model.laws["examination"].note) == (not positions)
+
+
 def test_wrong_input_is_named(still_world, log):
     world = still_world
     few = InterestVectors(world.interests.items[:3], world.interests.users, False, "x")

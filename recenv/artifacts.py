@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import platformdirs
+from filelock import FileLock
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
@@ -71,14 +72,27 @@ def save(
             (part / name).write_text(text)
         files = {f.name: _sha256(f) for f in sorted(part.iterdir())}
         manifest = {"kind": kind, "format": FORMAT_VERSION, "meta": dict(meta), "files": files}
-        (part / _MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True))
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(part, folder)
-    except BaseException:
+        text = json.dumps(manifest, indent=2, sort_keys=True)
+        (part / _MANIFEST).write_text(text)
+        with lock(folder):
+            if exists(folder) and (folder / _MANIFEST).read_text() == text and _whole(folder):
+                return folder  # another process wrote the same; leave it to its readers
+            if folder.exists():
+                os.replace(folder, part.with_name(f"{part.name}-old"))
+            os.replace(part, folder)
+    finally:
         shutil.rmtree(part, ignore_errors=True)
-        raise
+        shutil.rmtree(part.with_name(f"{part.name}-old"), ignore_errors=True)
     return folder
+
+
+def lock(folder: Path) -> FileLock:
+    """A lock between processes of this machine on what is made at ``folder``.
+
+    The lock's file lies in the folder for temporary files, not beside the artifact.
+    """
+    name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:24]
+    return FileLock(Path(tempfile.gettempdir()) / f"recenv-{os.getuid()}-{name}.lock")
 
 
 def load(folder: Path, kind: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -117,6 +131,12 @@ def load(folder: Path, kind: str) -> tuple[dict[str, np.ndarray], dict[str, Any]
 def exists(folder: Path) -> bool:
     """Whether an artifact was written here (whole: folders appear at once)."""
     return (folder / _MANIFEST).is_file()
+
+
+def _whole(folder: Path) -> bool:
+    """Whether every file of the manifest stands there unchanged."""
+    files = json.loads((folder / _MANIFEST).read_text())["files"]
+    return all((folder / f).is_file() and _sha256(folder / f) == h for f, h in files.items())
 
 
 def _sha256(path: Path) -> str:

@@ -17,7 +17,6 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from filelock import FileLock
 from tqdm.auto import tqdm
 
 from recenv import artifacts
@@ -229,7 +228,7 @@ def build_world(
 
     folder.mkdir(parents=True, exist_ok=True)
     with (
-        FileLock(folder / f"{world_path.name}.lock"),
+        artifacts.lock(world_path.with_suffix(".build")),
         tqdm(total=3, desc=f"world {log.name}", unit="stage", disable=not progress) as bar,
     ):
         if artifacts.exists(world_path):  # another process built it while this one waited
@@ -237,22 +236,23 @@ def build_world(
         split = make_split(log, config.split)
         split.check_no_leak(log)
         bar.set_postfix_str("encoding item texts")
-        if artifacts.exists(interest_path):
-            interests = InterestVectors.load(interest_path)
-        else:
-            item_vectors = encode_items(catalog, config.encoder, progress=progress)
-            bar.update()
-            bar.set_postfix_str("interest vectors")
-            interests = fit_interests(
-                log,
-                split,
-                item_vectors,
-                config.interest,
-                encoder=encoder.name,
-                is_language_model=encoder.is_language_model,
-                progress=progress,
-            )
-            interests.save(interest_path)
+        with artifacts.lock(interest_path.with_suffix(".build")):  # worlds can share it
+            if artifacts.exists(interest_path):
+                interests = InterestVectors.load(interest_path)
+            else:
+                item_vectors = encode_items(catalog, config.encoder, progress=progress)
+                bar.update()
+                bar.set_postfix_str("interest vectors")
+                interests = fit_interests(
+                    log,
+                    split,
+                    item_vectors,
+                    config.interest,
+                    encoder=encoder.name,
+                    is_language_model=encoder.is_language_model,
+                    progress=progress,
+                )
+                interests.save(interest_path)
         bar.update(2 - bar.n)
         bar.set_postfix_str("user model")
         train = log.take(split.rows("train", "all"))

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -57,3 +59,18 @@ def test_another_kind_and_nothing_there(folder, tmp_path):
         artifacts.load(folder, "world")
     with pytest.raises(ArtifactError, match="No artifact at"):
         artifacts.load(tmp_path / "nowhere", "thing")
+
+
+def test_writers_at_once_leave_a_whole_artifact(tmp_path):
+    """Four processes write and read one artifact; none fails and nothing else is left."""
+    code = f"""
+import numpy as np
+from pathlib import Path
+from recenv import artifacts
+for _ in range(20):
+    artifacts.save(Path({str(tmp_path / "x")!r}), "thing", {{"a": np.ones(1000)}}, {{}})
+    assert artifacts.load(Path({str(tmp_path / "x")!r}), "thing")[0]["a"].sum() == 1000
+"""
+    processes = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(4)]
+    assert [p.wait(timeout=120) for p in processes] == [0, 0, 0, 0]
+    assert [p.name for p in tmp_path.iterdir()] == ["x"]

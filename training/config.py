@@ -87,6 +87,14 @@ class TrainConfig(Config):
         for name in ("seed", "num_env_runners", "num_learners", "evaluation_every"):
             self.require(getattr(self, name) >= 0, name, "zero or more")
         self.require(self.evaluation_visits >= 1, "evaluation_visits", "at least 1")
+        together = max(1, self.num_env_runners) * self.num_envs_per_env_runner
+        self.require(
+            self.settings.rounds_per_iteration % together == 0,
+            "num_envs_per_env_runner",
+            f"such that all runners' visits ({together}) divide the algorithm's "
+            f"rounds_per_iteration ({self.settings.rounds_per_iteration}), so that an iteration "
+            "is as long as it says",
+        )
         GameConfig().replace(**self.game)  # names and types; the fit to the world comes later
 
     @property

@@ -104,6 +104,8 @@ class TurnEnv(MultiAgentEnv):
         rewards = {agent: both[agent] for agent in self._learners}
         terminated, truncated = bool(outcome.terminated[0]), bool(outcome.truncated[0])
         if terminated or truncated:
+            # A truncated user's value is taken from its idle screen here: the recommender's
+            # next slate is not known. The batched runner shows one.
             return (
                 {agent: self._observe(agent) for agent in self._learners},
                 rewards,

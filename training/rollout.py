@@ -164,10 +164,11 @@ class Rollout:
             if len(rows) == 0:
                 continue
             last = self._take(rows)
-            finals = {agent: self._observe(agent, last) for agent in self.trained}
+            left = last.ended == LEFT
+            finals = self._finals(last, actors)
             for i, row in enumerate(rows):
                 final = {a: {k: v[i] for k, v in o.items()} for a, o in finals.items()}
-                ends.append((int(row), now, bool(last.ended[i] == LEFT), final))
+                ends.append((int(row), now, bool(left[i]), final))
             finished.visits += len(rows)
             ended_sums += [last.round.sum(), *self._total[rows].sum(0)]
             self._begin(rows)
@@ -178,6 +179,32 @@ class Rollout:
             finished.user_reward = float(theirs)
         self.finished = finished
         return list(self._chunks(turns, np.stack(rewards), ends))
+
+    def _finals(self, last: State, actors: dict[str, Actor]) -> dict[str, Observation]:
+        """What the learning agents would see next in visits that have ended.
+
+        A visit cut off by the round limit is worth what would have followed. For the user that
+        is a turn with a slate on screen, as every turn that it learns from; so one is shown.
+
+        Args:
+            last: a copy of the ended visits' state; changed.
+            actors: as in ``play``.
+        """
+        finals: dict[str, Observation] = {}
+        if RECOMMENDER_AGENT in self.trained:
+            finals[RECOMMENDER_AGENT] = self._observe(RECOMMENDER_AGENT, last)
+        if USER_AGENT in self.trained:
+            last.ended[:] = LIVE
+            k = self.simulator.game.slate_size
+            if self.opponent is None:
+                action = actors[RECOMMENDER_AGENT](finals[RECOMMENDER_AGENT]).action
+                slates = env_action(RECOMMENDER_AGENT, action, k)
+            else:
+                known = self.simulator.recommender_observation(last)
+                slates = self.opponent.recommend(known, last.key, k)
+            self.simulator.show(last, slates)
+            finals[USER_AGENT] = self._observe(USER_AGENT, last)
+        return finals
 
     def _round(self, actors: dict[str, Actor], turns: dict[str, list[Turn]]) -> np.ndarray:
         """One round in every visit; (B, 2) rewards."""

@@ -2,6 +2,7 @@
 
 import pytest
 
+from recenv.config import Config
 from recenv.errors import ConfigError, UnknownNameError
 from training.cli import config_of, make_parser, parse
 from training.config import TrainConfig
@@ -45,8 +46,21 @@ def test_flags_reach_every_depth_and_lie_on_top_of_the_file(tmp_path):
 
 def test_every_plain_setting_has_a_flag():
     text = make_parser("").format_help()
-    for flag in ("--env", "--num-env-runners", "--gpus-per-learner", "--ppo.clip", "--seed"):
-        assert flag in text
+    config = TrainConfig()
+    for prefix, part in (("", config), ("ppo.", config.ppo), ("network.", config.network)):
+        for name, value in vars(part).items():
+            if not isinstance(value, (Config, dict)):
+                assert f"--{prefix}{name}".replace("_", "-") in text, name
+
+
+def test_an_iteration_is_as_long_as_it_says():
+    with pytest.raises(ConfigError, match=r"visits \(8192\) divide .*\(4096\)"):
+        TrainConfig(num_env_runners=8, num_envs_per_env_runner=1024)
+
+
+def test_a_setting_and_one_inside_it_are_refused():
+    with pytest.raises(ConfigError, match="'reward' was given the value 3"):
+        parse(make_parser(""), ["--game.reward", "3", "--game.reward.cooperation", "1"])
 
 
 @pytest.mark.parametrize(
@@ -68,5 +82,7 @@ def test_wrong_values_are_refused(tmp_path):
 
 
 def test_iterations_cover_the_rounds():
-    config = TrainConfig(rounds=100).replace(ppo={"rounds_per_iteration": 30})
+    config = TrainConfig(rounds=100, num_envs_per_env_runner=2).replace(
+        ppo={"rounds_per_iteration": 30}
+    )
     assert config.iterations == 4

@@ -59,7 +59,7 @@ class _Policy(RecommenderNetwork):
         return self.each.expand(len(context), -1)
 
 
-def loss_gradient(scores, slates, earned, mean):
+def loss_gradient(scores, slates, earned, mean, whole=None):
     """The learner's gradient with respect to the scores, over weighted slates."""
     network = _Policy(scores, mean.sum(), mean)
 
@@ -96,7 +96,7 @@ def loss_gradient(scores, slates, earned, mean):
             "actions": slates,
             "action_dist_inputs": inputs.detach(),
             SLOT_REWARDS: earned,
-            "value_targets": earned.sum(1),
+            "value_targets": earned.sum(1) + (0 if whole is None else whole),
         },
         fwd_out={"action_dist_inputs": inputs, "embeddings": torch.zeros(n, 1)},
     )
@@ -116,6 +116,26 @@ def test_its_gradient_points_where_the_expected_reward_grows(monkeypatch):
     drawn = PlackettLuce(scores, 2).sample(sample_shape=(40_000,))
     noise = 0.5 * torch.randn(40_000, 2)
     gradient = -loss_gradient(scores, drawn, worth[drawn] + noise, worth[drawn].mean(0))
+    cosine = torch.nn.functional.cosine_similarity(gradient, leaf.grad, dim=0)
+    assert cosine > 0.95
+
+
+def test_what_belongs_to_no_slot_is_credited_too(monkeypatch):
+    """A reward of the whole slate (both of items 0 and 1 shown) that no slot earned."""
+    monkeypatch.setattr(TwoSidedLearner, "module", property(lambda self: self._module))
+    torch.manual_seed(0)
+    scores = torch.tensor([0.3, -0.2, 0.1, 0.0, 0.4])
+    every = torch.tensor(list(itertools.permutations(range(5), 2)))
+
+    def worth(slates):
+        return ((slates == 0).any(1) & (slates == 1).any(1)).float()
+
+    leaf = scores.clone().requires_grad_()
+    p = PlackettLuce(leaf.expand(len(every), -1), 2).logp(every).exp()
+    (p * worth(every)).sum().backward()
+    drawn = PlackettLuce(scores, 2).sample(sample_shape=(40_000,))
+    nothing = torch.zeros(40_000, 2)
+    gradient = -loss_gradient(scores, drawn, nothing, torch.zeros(2), whole=worth(drawn))
     cosine = torch.nn.functional.cosine_similarity(gradient, leaf.grad, dim=0)
     assert cosine > 0.95
 

@@ -74,7 +74,7 @@ def test_compare_prints_a_table_and_writes_a_report(
     [
         (["build", "recenv/Toi-v0"], "Did you mean 'recenv/Toy-v0'?"),
         (["play", TOY, "--recommender", "popularty"], "Did you mean 'popularity'?"),
-        (["play", TOY, "--seed", "-1"], "seed must be zero or more"),
+        (["play", TOY, "--seed", "-1"], "seed must be an integer in"),
         (["compare", TOY, "--episodes", "0"], "episodes_per_user must be at least 1"),
     ],
 )

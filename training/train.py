@@ -39,7 +39,10 @@ RESUMABLE = {
     "num_env_runners",
     "torch_threads",
 }
-"""Settings that may change when a run is resumed: they do not change what is learned."""
+"""Settings that may change when a run is resumed: the task and the algorithm stay the same.
+
+Another ``num_env_runners`` draws other visits.
+"""
 
 
 def train(folder: RunFolder, *, progress: bool = True) -> bool:

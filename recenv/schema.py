@@ -32,6 +32,7 @@ OPTIONAL_EVENT_COLUMNS = {
     "propensity": np.dtype(np.float64),  # P(item in this slot | context) under the logging policy
     "session": np.dtype(np.int64),
     "value": np.dtype(np.float64),  # money paid
+    "promotion": np.dtype(np.int8),  # sum of 1 on display and 2 in the mailer, when seen
 }
 
 
@@ -45,6 +46,8 @@ class Catalog:
         category: (N,) int32 code of each item's main category.
         category_names: one name per category code.
         price: (N,) float32, 0 where the log knows no price.
+        features: (N, F) float32 or None: anything else known of the items as numbers, such as
+            image, audio or graph embeddings; the encoder joins them to the texts' vectors.
     """
 
     item_ids: npt.NDArray[np.object_]
@@ -52,6 +55,7 @@ class Catalog:
     category: npt.NDArray[np.int32]
     category_names: tuple[str, ...]
     price: npt.NDArray[np.float32]
+    features: npt.NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.item_ids)
@@ -92,7 +96,22 @@ class Catalog:
                 f"Catalog.price, row {row}: {self.price[row]} is not a price. "
                 "Prices are finite and not negative; use 0 where unknown."
             )
+        if self.features is not None:
+            self._check_features(self.features)
         return self
+
+    def _check_features(self, features: npt.NDArray[np.float32]) -> None:
+        if features.ndim != 2 or len(features) != len(self) or features.dtype != np.float32:
+            raise SchemaError(
+                f"Catalog.features must be a float32 matrix with one row per item ({len(self)}), "
+                f"but has dtype {features.dtype} and shape {features.shape}."
+            )
+        bad = ~np.isfinite(features).all(axis=1)
+        if bad.any():
+            row = int(np.flatnonzero(bad)[0])
+            raise SchemaError(
+                f"Catalog.features, row {row} holds a value that is not finite. Fill or drop it."
+            )
 
     @cached_property
     def hash(self) -> str:
@@ -102,6 +121,8 @@ class Catalog:
             digest.update("\x1f".join(map(str, getattr(self, name))).encode())
         digest.update("\x1f".join(self.category_names).encode())
         digest.update(self.category.tobytes() + self.price.tobytes())
+        if self.features is not None:
+            digest.update(np.ascontiguousarray(self.features).tobytes())
         return digest.hexdigest()[:16]
 
 
@@ -116,6 +137,9 @@ class InteractionLog:
         name: short name for reports.
         has_impressions: whether rows with ``response == IGNORE`` record all that was shown.
             Without them the overall click rate is unknown and becomes a stated parameter.
+        exposes_catalog: whether every visit (``session``) could choose from the whole catalogue,
+            as in a shop: then what a visit did not take was passed over, and the overall rate is
+            known without impressions.
         notes: what a reader of any result has to know about this log.
     """
 
@@ -124,6 +148,7 @@ class InteractionLog:
     name: str = "log"
     has_impressions: bool = False
     notes: tuple[str, ...] = field(default=())
+    exposes_catalog: bool = False
 
     def __len__(self) -> int:
         return len(self.events)
@@ -192,6 +217,13 @@ class InteractionLog:
             self._check_range("propensity", np.nextafter(0, 1), 1, "a probability in (0, 1]")
         if "value" in self.events:
             self._check_range("value", 0, np.finfo(np.float64).max, "money paid, not negative")
+        if "promotion" in self.events:
+            self._check_range("promotion", 0, 3, "0 none, 1 display, 2 mailer or 3 both")
+        if self.exposes_catalog and "session" not in self.events:
+            raise SchemaError(
+                "A log that exposes the catalogue to every visit needs a 'session' column that "
+                "names the visits."
+            )
         if not (self.column("response") >= CLICK).any():
             raise SchemaError(
                 f"The log {self.name!r} has no click and no purchase, so no user can be fitted."
@@ -214,7 +246,7 @@ class InteractionLog:
     def hash(self) -> str:
         """Content hash (16 hexadecimal digits)."""
         digest = hashlib.sha256()
-        digest.update(f"{self.name}\x1f{self.has_impressions}\x1f".encode())
+        digest.update(f"{self.name}\x1f{self.has_impressions}{self.exposes_catalog}\x1f".encode())
         digest.update("\x1f".join(map(str, self.user_ids)).encode())
         for name in sorted(self.events.columns):
             digest.update(name.encode() + np.ascontiguousarray(self.column(name)).tobytes())

@@ -133,6 +133,8 @@ class World:
             "category": self.catalog.category,
             "price": self.catalog.price,
         }
+        if self.catalog.features is not None:
+            arrays["features"] = self.catalog.features
         meta = {
             "name": self.name,
             "hash": self.hash,
@@ -141,6 +143,7 @@ class World:
             "is_language_model": self.interests.is_language_model,
             "log": self.train.name,
             "has_impressions": self.train.has_impressions,
+            "exposes_catalog": self.train.exposes_catalog,
             "log_notes": list(self.train.notes),
             "notes": list(self.notes),
             "config": self.config.to_dict() if self.config else None,
@@ -171,6 +174,7 @@ class World:
             category=arrays["category"],
             category_names=tuple(names["category_names"]),
             price=arrays["price"],
+            features=arrays.get("features"),
         )
         return cls(
             name=meta["name"],
@@ -187,6 +191,7 @@ class World:
                 user_ids=_strings(names["user_ids"]),
                 name=meta["log"],
                 has_impressions=meta["has_impressions"],
+                exposes_catalog=meta["exposes_catalog"],
                 notes=tuple(meta["log_notes"]),
             ),
             heldout=arrays["heldout"],

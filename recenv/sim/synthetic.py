@@ -21,6 +21,7 @@ from recenv.users.model import MAX_SLOTS, Dynamics, Provenance, UserModel
 from recenv.world import World
 
 _ROUND_SECONDS, _VISIT_SECONDS = 30.0, 86_400.0
+_COLUMNS = {**EVENT_COLUMNS, **OPTIONAL_EVENT_COLUMNS}
 _LOGGED_SESSIONS = np.uint64(2**62)
 """Emitted visits are numbered from here, so that no environment replays their draws."""
 
@@ -176,7 +177,7 @@ def emit_log(
         )
     events = pd.concat(parts).sort_values("time", kind="stable", ignore_index=True)
     return InteractionLog(
-        events=events.astype({**EVENT_COLUMNS, **OPTIONAL_EVENT_COLUMNS}),
+        events=events.astype({c: _COLUMNS[c] for c in events.columns}),
         user_ids=world.train.user_ids,
         name=world.name,
         has_impressions=True,
@@ -185,7 +186,7 @@ def emit_log(
 
 
 def _empty_log(num_users: int, name: str) -> InteractionLog:
-    columns = {c: np.empty(0, t) for c, t in {**EVENT_COLUMNS, **OPTIONAL_EVENT_COLUMNS}.items()}
+    columns = {c: np.empty(0, t) for c, t in _COLUMNS.items()}
     ids = _objects([f"user {u}" for u in range(num_users)])
     return InteractionLog(pd.DataFrame(columns), ids, name=name, has_impressions=True)
 

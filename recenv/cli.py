@@ -1,9 +1,10 @@
-"""The ``recenv`` command: list, build, play, compare.
+"""The ``recenv`` command: list, build, play, compare, fidelity.
 
 $ recenv list
 $ recenv build recenv/Toy-v0
 $ recenv play recenv/Toy-v0 --seed 3 --recommender popularity
 $ recenv compare recenv/Toy-v0 --users heldout --episodes 10 --out report
+$ recenv fidelity recenv/Toy-v0 --out fidelity
 """
 
 from __future__ import annotations
@@ -38,6 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(load_world(options.id).describe())
         elif options.command == "play":
             _play(options.id, options.seed, options.recommender)
+        elif options.command == "fidelity":
+            command = shlex.join(["recenv", *arguments])
+            _fidelity(options.id, options.seed, options.out, command)
         else:
             command = shlex.join(["recenv", *arguments])
             _compare(
@@ -58,9 +62,12 @@ def _parser() -> argparse.ArgumentParser:
     build = commands.add_parser("build", help="build a world, or read it back, and describe it")
     play = commands.add_parser("play", help="print one visit, answered by the fitted user")
     compare = commands.add_parser("compare", help="compare the baselines, with intervals")
+    fidelity = commands.add_parser("fidelity", help="compare the simulator with held-out reality")
     for command in (build, play, compare):
         command.add_argument("id", help="environment id, as 'recenv/Toy-v0'")
-    for command in (play, compare):
+    fidelity.add_argument("id", help="environment id, or the folder of a saved world")
+    fidelity.add_argument("--out", type=Path, help="folder to write a report to")
+    for command in (play, compare, fidelity):
         command.add_argument("--seed", type=int, default=0, help="of the draws (default: 0)")
     play.add_argument(
         "--recommender", default="popularity", help="a baseline's name (default: popularity)"
@@ -136,6 +143,32 @@ def _compare(
     if out is not None:
         report = write_report(out, comparison, title=f"Baselines on {env_id}", command=command)
         print(f"Report: {report}")
+
+
+def _fidelity(source: str, seed: int, out: Path | None, command: str) -> None:
+    from recenv.benchmark.fidelity import held_out, write_fidelity
+    from recenv.config import GameConfig
+    from recenv.evaluation.fidelity import FidelityConfig, fidelity
+    from recenv.world import World
+
+    if source not in REGISTRY and Path(source).is_dir():
+        world = World.load(source)
+        game = GameConfig(num_candidates=min(GameConfig.num_candidates, len(world.catalog)))
+    else:
+        world, game = load_world(source), env_spec(source).game
+    report = fidelity(
+        world,
+        *held_out(world, game),
+        FidelityConfig(seed=seed),
+        reward=game.reward,
+        command=command,
+        progress=sys.stderr.isatty(),
+    )
+    print(f"{source}: {report.verdict}")
+    for line in report.broken:
+        print(f"- {line}")
+    if out is not None:
+        print(f"Report: {write_fidelity(out, report)}")
 
 
 if __name__ == "__main__":

@@ -151,8 +151,11 @@ class SplitConfig(Config):
     """How a log is divided.
 
     Each user's events, in time order (ties in random order), are cut into train, validation
-    and test; and a share of users is held out from all fitting.
+    and test (``by="user"``), or the whole log is cut at two moments (``by="time"``); and a share
+    of users is held out from all fitting.
     """
+
+    by: Literal["user", "time"] = "user"
 
     valid_fraction: float = 0.1
     test_fraction: float = 0.1
@@ -169,71 +172,100 @@ class SplitConfig(Config):
 
 @dataclass(frozen=True)
 class EncoderConfig(Config):
-    """Which model turns item texts into vectors.
+    """Which model turns item texts into vectors, and how ``Catalog.features`` join them.
 
     ``model`` is "minilm" (MiniLM from its PyPI package), "hashing" (deterministic feature
-    hashing: not a language model), or a local path or hub name of a sentence encoder.
+    hashing: not a language model), a local path or hub name of a sentence encoder, "smollm2" (the
+    causal language model SmolLM2-135M from a wheel), or "causal:" and the path or hub name of
+    any causal language model. ``layer`` is for causal models: how many blocks the vectors have
+    passed, by default half of the model's.
+
+    ``feature_share`` is the part of an item vector's squared length, in the catalogue's mean,
+    that its features get where it has any: 0 leaves them out, 1 leaves the text out.
     """
 
     model: str = "minilm"
     max_tokens: int = 64
     hashing_dim: int = 256
+    layer: int | None = None
+    feature_share: float = 0.5
 
     def check(self) -> None:
         """Raise ConfigError where a value is out of range."""
         self.require(self.max_tokens >= 4, "max_tokens", "at least 4")
         self.require(self.hashing_dim >= 8, "hashing_dim", "at least 8")
+        self.require(self.layer is None or self.layer >= 0, "layer", "zero or more, or left out")
+        self.require(0 <= self.feature_share <= 1, "feature_share", "in [0, 1]")
 
 
 @dataclass(frozen=True)
 class InterestConfig(Config):
-    """The map from encoder vectors to user-interest vectors of ``dim`` values.
+    """Learning of user-interest vectors of ``dim`` values.
 
-    ``half_life_events``: after so many later events of the same user an event counts half.
-    A small log is passed over more than ``epochs`` times, up to ``min_updates`` steps.
+    ``half_life_events``: after so many later events of the same user an event counts half; it is
+    where learning begins. A small log is passed over more than ``epochs`` times, up to
+    ``min_updates`` steps of ``batch_size`` events. ``content_dim`` of the ``dim`` values hold the
+    encoder's own axes (at most half), scaled so that what they add to log-probabilities has
+    standard deviation ``content_spread``.
     """
 
-    dim: int = 32
+    dim: int = 48
     half_life_events: float = 50.0
-    epochs: int = 12
-    min_updates: int = 500
-    batch_size: int = 512
-    learning_rate: float = 0.0005
-    weight_decay: float = 3.0
-    temperature: float = 1.0
+    epochs: int = 10
+    min_updates: int = 240
+    batch_size: int = 1024
+    learning_rate: float = 0.005
+    weight_decay: float = 0.03
+    content_dim: int = 16
+    content_spread: float = 0.7
     seed: int = 0
 
     def check(self) -> None:
         """Raise ConfigError where a value is out of range."""
         for name in ("dim", "half_life_events", "epochs", "batch_size", "learning_rate"):
             self.require(getattr(self, name) > 0, name, "positive")
-        for name in ("min_updates", "temperature"):
-            self.require(getattr(self, name) > 0, name, "positive")
-        self.require(self.weight_decay >= 0, "weight_decay", "zero or more")
+        self.require(self.min_updates > 0, "min_updates", "positive")
+        for name in ("weight_decay", "content_dim", "content_spread"):
+            self.require(getattr(self, name) >= 0, name, "zero or more")
 
 
 @dataclass(frozen=True)
 class UserModelConfig(Config):
-    """Fitting of the click and purchase laws, and the priors of the laws a log cannot tell.
+    """Fitting of the users' laws, and the priors of the laws that a log cannot tell.
 
-    ``click_rate`` is the mean probability that a uniformly drawn user clicks a uniformly
-    drawn item that is looked at. A log without impressions cannot tell it: there it is a
-    stated parameter of the world. A small log gets more than ``epochs`` passes, so that there
-    are at least ``min_updates`` updates.
+    Fitting: ``l2_ladder`` are the multiples of the three L2 weights that are tried on the
+    validation events, where there are any. A small log gets more than ``epochs`` passes, so that
+    there are at least ``min_updates`` updates, a large one fewer, down to one (``max_updates``).
+    ``propensity_clip`` bounds an impression's inverse-propensity weight, in multiples of the
+    mean. ``visit_cap`` is the number of rounds after which the platform itself ended visits;
+    by default it is told from a pile of visits of the greatest length.
+
+    Priors: ``click_rate`` is the mean probability that a uniformly drawn user clicks a uniformly
+    drawn item that is looked at; clicks alone cannot tell it. ``purchase_rate`` is P(purchase |
+    click) where the log has no purchases. ``funnel`` splits the probability p of a purchase
+    where the log has nothing but purchases: ``p ** funnel`` for the click.
     """
 
     # fitting
     epochs: int = 8
     min_updates: int = 500
+    max_updates: int = 3000
     batch_size: int = 4096
     learning_rate: float = 0.01
     negatives: int = 4
     user_l2: float = 5.0
     item_l2: float = 5.0
     bias_l2: float = 1.0
+    map_l2: float = 1.0
+    examination_l2: float = 1.0
+    l2_ladder: tuple[float, ...] = (0.0625, 0.25, 1.0, 4.0, 16.0)
+    propensity_clip: float = 10.0
+    visit_cap: int | None = None
     seed: int = 0
-    # stated level where the log has no impressions
+    # stated levels of what a log does not tell
     click_rate: float = 0.1
+    purchase_rate: float = 0.3
+    funnel: float = 0.9
     # priors: examination of slot k (1-based) is k ** -examination_decay
     examination_decay: float = 0.5
     # leaving: log-odds = intercept + length * rounds - satisfaction * s + boredom * mean boredom
@@ -255,7 +287,17 @@ class UserModelConfig(Config):
             self.require(getattr(self, name) > 0, name, "positive")
         for name in ("user_l2", "item_l2", "bias_l2", "examination_decay", "boredom_gain"):
             self.require(getattr(self, name) >= 0, name, "zero or more")
-        self.require(0 < self.click_rate < 1, "click_rate", "strictly between 0 and 1")
+        self.require(self.max_updates >= self.min_updates, "max_updates", "at least min_updates")
+        self.require(
+            len(self.l2_ladder) > 0 and min(self.l2_ladder, default=0) > 0,
+            "l2_ladder",
+            "one or more positive numbers",
+        )
+        self.require(self.propensity_clip >= 1, "propensity_clip", "at least 1")
+        self.require(self.visit_cap is None or self.visit_cap > 0, "visit_cap", "positive")
+        for name in ("click_rate", "purchase_rate"):
+            self.require(0 < getattr(self, name) < 1, name, "strictly between 0 and 1")
+        self.require(0 < self.funnel < 1, "funnel", "strictly between 0 and 1")
         for name in ("satisfaction_decay", "boredom_decay"):
             self.require(0 <= getattr(self, name) <= 1, name, "in [0, 1]")
         self.require(0 <= self.drift_rate < 1, "drift_rate", "in [0, 1)")
@@ -312,6 +354,8 @@ class GameConfig(Config):
     Each round the recommender fills ``slate_size`` slots from ``num_candidates`` candidates;
     after ``max_rounds`` rounds the visit is truncated. ``users`` names the pool that visitors
     come from. The recommender observes the visit's last ``history_length`` shown items.
+    ``member`` 0 plays the fitted users; 1, 2, ... users refitted to a bootstrap sample of the
+    log's users (``World.member``), to see how far a result depends on the fit.
     """
 
     slate_size: int = 5
@@ -319,6 +363,7 @@ class GameConfig(Config):
     max_rounds: int = 20
     history_length: int = 20
     users: Literal["train", "heldout", "all"] = "train"
+    member: int = 0
     observation: Literal["dict", "flat"] = "dict"
     reward: RewardConfig = field(default_factory=RewardConfig)
 
@@ -326,6 +371,7 @@ class GameConfig(Config):
         """Raise ConfigError where a value is out of range."""
         for name in ("slate_size", "num_candidates", "max_rounds", "history_length"):
             self.require(getattr(self, name) >= 1, name, "at least 1")
+        self.require(self.member >= 0, "member", "zero or more")
         self.require(
             self.slate_size <= self.num_candidates,
             "slate_size",

@@ -260,3 +260,138 @@ def _save(figure: Figure, path: str | Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=160)
     return path
+
+
+@dataclass(frozen=True)
+class RankingPoint:
+    """How well a fitted world ranks policies, in one setting.
+
+    Attributes:
+        label: of the setting.
+        at: where on a logarithmic axis it stands; None for settings in no scale.
+        tau: Kendall's tau: mean over worlds, low and high end of its interval.
+        regret: share of the gain lost by taking the fitted world's favourite, likewise.
+        worlds: (tau, regret) of each world.
+    """
+
+    label: str
+    at: float | None
+    tau: tuple[float, float, float]
+    regret: tuple[float, float, float]
+    worlds: Sequence[tuple[float, float]]
+
+
+def ranking_plot(
+    points: Sequence[RankingPoint],
+    path: str | Path,
+    *,
+    xlabel: str,
+    target: float | None = None,
+    title: str | None = None,
+) -> Path:
+    """Kendall's tau and regret over settings: means with intervals, worlds as faint dots.
+
+    Args:
+        points: all with ``at`` or all without: then one line per setting, first on top.
+        path: of the file; its ending says the format.
+        xlabel: what the settings are.
+        target: of tau, to draw as a dashed line.
+        title: above the figure; without an axis of settings, ``xlabel`` where not given.
+
+    Raises:
+        ConfigError: no points, or some with ``at`` and some without.
+        MissingDependencyError: matplotlib is not installed.
+    """
+    scaled = {point.at is not None for point in points}
+    if len(scaled) != 1:
+        raise ConfigError(
+            f"ranking_plot needs points that all have a place on the axis, or none, but got "
+            f"{len(points)} points of {'both kinds' if points else 'no kind'}."
+        )
+    panels = (("tau", "Kendall's τ"), ("regret", "regret / gain on random"))
+    if scaled == {True}:
+        figure = _figure(8.6, 3.5)
+        axes_of = figure.subplots(1, 2)
+    else:
+        figure = _figure(8.6, 1.3 + 0.36 * len(points))
+        axes_of = figure.subplots(1, 2, sharey=True)
+    for i, (axes, (name, words)) in enumerate(zip(axes_of, panels, strict=True)):
+        _style(axes, grid="y" if scaled == {True} else "x")
+        colour = (_BLUE, _RED)[i]
+        means = [getattr(point, name)[0] for point in points]
+        if scaled == {True}:
+            places = [point.at for point in points]
+            axes.plot(places, means, color=colour, lw=1.6, zorder=2)
+            axes.set_xscale("log")
+            axes.xaxis.set_major_formatter(_short_number)
+            axes.set_xlabel(xlabel, fontsize=9.5)
+            axes.set_ylabel(words, fontsize=9.5)
+        else:
+            places = list(range(len(points)))
+            axes.set_yticks(places, [_short(point.label) for point in points], fontsize=9)
+            axes.set_ylim(len(points) - 0.4, -0.6)
+            axes.set_xlabel(words, fontsize=9.5)
+            axes.tick_params(axis="y", length=0)
+        for place, point in zip(places, points, strict=True):
+            mean, low, high = getattr(point, name)
+            values = [world[i] for world in point.worlds]
+            spots = [place] * len(values)
+            if scaled == {True}:
+                axes.plot([place, place], [low, high], color=colour, lw=1.8, zorder=2)
+                axes.plot(place, mean, "o", color=colour, ms=6, zorder=3)
+                axes.plot(spots, values, "o", color=colour, ms=3, alpha=0.4, zorder=1)
+            else:
+                axes.plot([low, high], [place, place], color=colour, lw=1.8, zorder=2)
+                axes.plot(mean, place, "o", color=colour, ms=6, zorder=3)
+                axes.plot(values, spots, "o", color=colour, ms=3, alpha=0.4, zorder=1)
+        if name == "tau" and target is not None:
+            line = axes.axhline if scaled == {True} else axes.axvline
+            line(target, color=_GREY, lw=0.9, ls=(0, (4, 3)), zorder=1)
+    if title or scaled == {False}:
+        figure.suptitle(title or xlabel, fontsize=11, x=0.01, ha="left", color=_TEXT)
+    return _save(figure, path)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One of several small plots; ``lines`` have label, x, y and a matplotlib format each.
+
+    ``reference`` draws the diagonal; ``log`` makes both axes logarithmic.
+    """
+
+    title: str
+    xlabel: str
+    ylabel: str
+    lines: Sequence[tuple[str, Sequence[float], Sequence[float], str]]
+    reference: bool = False
+    log: bool = False
+
+
+def panels_plot(panels: Sequence[Panel], path: str | Path, *, order: Sequence[str] = ()) -> Path:
+    """Panels side by side; ``order`` gives labels their colours, the same in every figure.
+
+    Raises:
+        ConfigError: no panels.
+        MissingDependencyError: matplotlib is not installed.
+    """
+    if not panels:
+        raise ConfigError("panels_plot needs at least one panel, but got none.")
+    figure = _figure(0.6 + 3.7 * len(panels), 3.7)
+    found = dict.fromkeys(line[0] for panel in panels for line in panel.lines)
+    places = {label: i for i, label in enumerate(dict.fromkeys((*order, *found)))}
+    colour = {label: (_BLACK, *_CYCLE)[i % (len(_CYCLE) + 1)] for label, i in places.items()}
+    for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        _style(axes, grid="y")
+        for label, x, y, form in panel.lines:
+            axes.plot(x, y, form, color=colour[label], lw=1.8, ms=4.5)
+        if panel.log:
+            axes.loglog()
+        if panel.reference:
+            low, high = max(axes.get_xlim()[0], axes.get_ylim()[0]), axes.get_xlim()[1]
+            axes.plot([low, high], [low, high], color=_GREY, lw=0.9, ls=(0, (4, 3)), zorder=1)
+        axes.set_title(panel.title, fontsize=10, loc="left", color=_TEXT)
+        axes.set_xlabel(panel.xlabel, fontsize=9.5)
+        axes.set_ylabel(panel.ylabel, fontsize=9.5)
+    handles = [_line(colour[label], label) for label in places if label in found]
+    figure.legend(handles=handles, loc="outside lower left", ncols=4, fontsize=8.5, frameon=False)
+    return _save(figure, path)

@@ -15,7 +15,7 @@ from numba import njit, uint64
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 # Streams: one for each purpose, so that no two purposes share a draw.
-USER, CANDIDATES, ANSWER, LEAVE, POLICY, LOGGING = range(6)
+USER, CANDIDATES, ANSWER, LEAVE, POLICY, LOGGING, NEED, RETURN = range(8)
 
 
 @njit(cache=True)

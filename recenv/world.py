@@ -7,6 +7,7 @@ setting redoes only what depends on it.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
@@ -21,10 +22,9 @@ from tqdm.auto import tqdm
 
 from recenv import artifacts
 from recenv.config import WorldConfig, content_hash
-from recenv.data.split import make_split
+from recenv.data.split import Split, make_split
 from recenv.encoders.interest import InterestVectors, fit_interests
-from recenv.encoders.items import encode_items
-from recenv.encoders.text import make_encoder
+from recenv.encoders.items import encode_items, item_source
 from recenv.errors import ConfigError
 from recenv.schema import (
     CLICK,
@@ -34,8 +34,9 @@ from recenv.schema import (
     InteractionLog,
 )
 from recenv.users.model import Provenance, UserModel
+from recenv.users.visits import Continuation
 
-BUILD_VERSION = 1
+BUILD_VERSION = 2
 """Goes up whenever the same log and config would build another world."""
 
 
@@ -51,6 +52,7 @@ class World:
         train: the log's training events, of all users (what a platform has seen).
         heldout: (U,) users that nothing shared was fitted on.
         config: how it was built; None for a planted world.
+        goes_on: what of the log goes on after ``train``.
         notes: what a reader of any result has to know.
     """
 
@@ -62,6 +64,7 @@ class World:
     heldout: npt.NDArray[np.bool_]
     config: WorldConfig | None = None
     notes: tuple[str, ...] = ()
+    goes_on: Continuation | None = None
 
     @property
     def num_users(self) -> int:
@@ -106,6 +109,61 @@ class World:
             digest.update(name.encode() + np.ascontiguousarray(arrays[name]).tobytes())
         return content_hash(digest.hexdigest(), meta, self.catalog.hash, self.train.hash)
 
+    def member(self, index: int, *, progress: bool = True) -> World:
+        """The same world with users refitted to a bootstrap sample of the users it was fitted on.
+
+        The spread of whatever is measured over members 1, 2, ... is the simulator's own
+        uncertainty (the nonparametric bootstrap: Efron, Annals of Statistics 1979). Member 0 is
+        the world itself. Members are cached in ``RECENV_HOME``.
+
+        Args:
+            index: 0, or any positive number: the seed of the sample.
+            progress: show a bar.
+
+        Raises:
+            ConfigError: a negative index, or a planted world, which was not fitted.
+            MissingDependencyError: torch is not installed.
+        """
+        if index == 0:
+            return self
+        if index < 0 or self.config is None:
+            why = "it was planted, not fitted" if self.config is None else f"not {index}"
+            raise ConfigError(
+                f"The world {self.name!r} has bootstrap members 1, 2, ... only where it was "
+                f"fitted to a log: {why}. Use member=0."
+            )
+        if index not in self._members:
+            model = self._member_model(index, self.config, progress)
+            self._members[index] = dataclasses.replace(self, user_model=model)
+        return self._members[index]
+
+    @cached_property
+    def _members(self) -> dict[int, World]:
+        return {}
+
+    def _member_model(self, index: int, config: WorldConfig, progress: bool) -> UserModel:
+        path = artifacts.home() / "worlds" / f"{self.name}-member-{index}-{self.hash}"
+        if not artifacts.exists(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with artifacts.lock(path.with_suffix(".build")):
+                if not artifacts.exists(path):
+                    self._refit(index, config, progress).save(path)
+        return UserModel.load(path)
+
+    def _refit(self, index: int, config: WorldConfig, progress: bool) -> UserModel:
+        own = np.flatnonzero(~self.heldout)
+        drawn = np.random.default_rng([config.split.seed, index]).choice(own, len(own))
+        return UserModel.fit(
+            self.train,
+            self.catalog,
+            self.interests,
+            self.user_model.settings(config.user_model).replace(seed=index),
+            folded=self.heldout,
+            weight=np.bincount(drawn, minlength=self.num_users).astype(np.float32),
+            goes_on=self.goes_on,
+            progress=progress,
+        )
+
     def describe(self) -> str:
         """A few lines of Markdown: sizes, where each law comes from, notes."""
         laws = self.user_model.laws
@@ -118,7 +176,7 @@ class World:
             "| law | parameters | from |",
             "|---|---|---|",
         ]
-        lines += [f"| {k} | {v.source} | {v.note} |" for k, v in sorted(laws.items())]
+        lines += [f"| {k} | {v.source} | {v.note}{_errors(v)} |" for k, v in sorted(laws.items())]
         lines += [""] + [f"- {note}" for note in self.notes]
         return "\n".join(lines)
 
@@ -133,6 +191,8 @@ class World:
             "category": self.catalog.category,
             "price": self.catalog.price,
         }
+        if self.goes_on is not None:
+            arrays |= {f"goes_on.{k}": v for k, v in self.goes_on._asdict().items()}
         if self.catalog.features is not None:
             arrays["features"] = self.catalog.features
         meta = {
@@ -197,6 +257,9 @@ class World:
             heldout=arrays["heldout"],
             config=WorldConfig.from_dict(meta["config"]) if meta["config"] else None,
             notes=tuple(meta["notes"]),
+            goes_on=Continuation(**_under(arrays, "goes_on."))
+            if "goes_on.users" in arrays
+            else None,
         )
 
 
@@ -223,7 +286,7 @@ def build_world(
     config = config or WorldConfig()
     log.validate(catalog.validate())
     folder = artifacts.home() / "worlds"
-    encoder = make_encoder(config.encoder)
+    encoder = item_source(catalog, config.encoder)
     stem = f"{log.name}-{content_hash(BUILD_VERSION, log.hash, catalog.hash)}"
     interest_key = content_hash(config.split.hash, encoder.identity, config.interest.hash)
     interest_path = folder / f"{stem}-interests-{interest_key}"
@@ -261,12 +324,15 @@ def build_world(
         bar.update(2 - bar.n)
         bar.set_postfix_str("user model")
         train = log.take(split.rows("train", "all"))
+        goes_on = _continuation(log, split)
         model = UserModel.fit(
             train,
             catalog,
             interests,
             config.user_model,
+            valid=log.take(split.rows("valid")),
             folded=split.heldout,
+            goes_on=goes_on,
             progress=progress,
         )
         world = World(
@@ -278,11 +344,23 @@ def build_world(
             heldout=split.heldout,
             config=config,
             notes=(*log.notes, *_level_note(model.laws, config)),
+            goes_on=goes_on,
         )
         world.save(world_path)
         bar.update(3 - bar.n)
         bar.set_postfix_str("")
     return world
+
+
+def _continuation(log: InteractionLog, split: Split) -> Continuation:
+    """Visits that the end of the training part cuts, and users who come back after it."""
+    later = ~split.rows("train", "all")
+    users = np.zeros(log.num_users, bool)
+    users[log.column("user")[later]] = True
+    sessions = np.empty(0, np.int64)
+    if "session" in log.events:
+        sessions = np.unique(log.column("session")[later])
+    return Continuation(sessions, users)
 
 
 def _level_note(laws: dict[str, Provenance], config: WorldConfig) -> tuple[str, ...]:
@@ -292,6 +370,12 @@ def _level_note(laws: dict[str, Provenance], config: WorldConfig) -> tuple[str, 
         "The log has no impressions, so the overall click rate is not fitted: the mean P(click | "
         f"looked at) of a uniformly drawn user and item is set to {config.user_model.click_rate}.",
     )
+
+
+def _errors(law: Provenance) -> str:
+    if not law.spread:
+        return ""
+    return "; SE " + ", ".join(f"{name} {error:.2g}" for name, error in law.spread.items())
 
 
 def _strings(values: list[str]) -> npt.NDArray[np.object_]:

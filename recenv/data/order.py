@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from numba import int64, njit, uint64
 
 SESSION_GAP = 1800.0
 """Seconds of inactivity that end a visit: the usual 30 minutes of web analytics
@@ -13,6 +17,10 @@ Inter-activity Time", WWW)."""
 
 TIE_SEED = 20250101
 """Seed of the order among events of equal time."""
+
+_LARGEST_KEY = 2**64
+_FEW, _MANY = 1 << 18, 2**31 - 1  # not worth the compiler's time; row numbers are 32 bits wide
+_LARGEST_WHOLE = 2.0**53  # above it float64 skips whole numbers
 
 
 def sort_by_time(events: pd.DataFrame) -> pd.DataFrame:
@@ -23,12 +31,87 @@ def sort_by_time(events: pd.DataFrame) -> pd.DataFrame:
     leave-last-out figure. The random order is drawn from ``TIE_SEED`` after sorting by user
     and item, so that it does not depend on the order of rows in the file.
     """
-    keys = [name for name in ("position", "response", "item", "user") if name in events]
-    canonical = np.lexsort([events[name].to_numpy() for name in keys])
-    tie = np.empty(len(events))
-    tie[canonical] = np.random.default_rng(TIE_SEED).random(len(events))
-    order = np.lexsort([tie, events["time"].to_numpy()])
+    order = time_order({str(name): events[name].to_numpy() for name in events})
     return events.iloc[order].reset_index(drop=True)
+
+
+def time_order(columns: Mapping[str, np.ndarray]) -> npt.NDArray[np.int64]:
+    """(n,) row numbers that bring the columns of a log into the order of ``sort_by_time``."""
+    keys = [columns[name] for name in ("position", "response", "item", "user") if name in columns]
+    canonical = _order_of_whole(keys)
+    tie = np.empty(len(canonical))
+    tie[canonical] = np.random.default_rng(TIE_SEED).random(len(canonical))
+    del canonical
+    time = columns["time"]
+    order = _order_of_times(time)
+    # only among equal times does the tie decide: sort these rows, and leave the others
+    ordered = time[order]
+    same = ordered[1:] == ordered[:-1]
+    tied = np.zeros(len(order), dtype=bool)
+    tied[1:] |= same
+    tied[:-1] |= same
+    rows = order[tied]
+    order[tied] = rows[np.lexsort([tie[rows], ordered[tied]])]
+    return order
+
+
+def _order_of_whole(keys: Sequence[npt.NDArray[np.integer]]) -> npt.NDArray[np.int64]:
+    """What ``np.lexsort(keys)`` gives for whole numbers, by way of one 64-bit key."""
+    if len(keys[0]) == 0:
+        return np.empty(0, np.int64)
+    spans = [(int(key.min()), int(key.max())) for key in keys]
+    if math.prod(high - low + 1 for low, high in spans) > _LARGEST_KEY:
+        return np.lexsort(keys)
+    joined = np.zeros(len(keys[0]), np.uint64)
+    for key, (low, high) in zip(reversed(keys), reversed(spans), strict=True):
+        joined *= np.uint64(high - low + 1)
+        joined += (key.astype(np.int64) - low).view(np.uint64)
+    return _radix_order(joined)
+
+
+def _order_of_times(time: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:
+    """What a stable ``np.argsort`` gives."""
+    if len(time) == 0 or not time.min() >= 0:  # also where a time is NaN
+        return np.argsort(time, kind="stable")
+    if time.max() < _LARGEST_WHOLE and (time == np.floor(time)).all():
+        return _radix_order(time.astype(np.uint64))
+    # the bits of floats that are not negative sort like the floats; + 0.0 turns -0.0 into 0.0
+    return _radix_order((time.astype(np.float64) + 0.0).view(np.uint64))
+
+
+def _radix_order(key: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+    """What a stable ``np.argsort`` gives; ``key`` may be overwritten."""
+    if len(key) < _FEW or len(key) > _MANY:
+        return np.argsort(key, kind="stable")
+    key -= key.min()
+    return _radix(key, int(key.max()).bit_length()).astype(np.int64, copy=False)
+
+
+@njit(cache=True)
+def _radix(key: npt.NDArray[np.uint64], bits: int) -> npt.NDArray[np.int32]:
+    """Least-significant-digit radix sort, 11 bits a pass (Knuth, TAOCP 3, section 5.2.5).
+
+    Keys travel with their row numbers, so that all reads are in sequence.
+    """
+    n = len(key)
+    order = np.arange(n).astype(np.int32)
+    next_key, next_order = np.empty_like(key), np.empty_like(order)
+    mask = uint64(2047)
+    for shift in range(0, bits, 11):
+        start = np.zeros(2049, np.int64)
+        for i in range(n):
+            start[int64((key[i] >> uint64(shift)) & mask) + 1] += 1
+        for d in range(2048):
+            start[d + 1] += start[d]
+        for i in range(n):
+            digit = int64((key[i] >> uint64(shift)) & mask)
+            place = start[digit]
+            start[digit] = place + 1
+            next_key[place] = key[i]
+            next_order[place] = order[i]
+        key, next_key = next_key, key
+        order, next_order = next_order, order
+    return order
 
 
 def sessionize(
@@ -44,7 +127,10 @@ def sessionize(
     Returns:
         (n,) int64 visit of each event, 0-based, unique over users; numbered by user, then time.
     """
-    order = np.lexsort([time, user])
+    if len(time) and (time[1:] >= time[:-1]).all():  # then the order by user alone is the same
+        order = _order_of_whole([user])
+    else:
+        order = np.lexsort([time, user])
     opens = np.ones(len(order), dtype=bool)
     opens[1:] = (np.diff(user[order]) != 0) | (np.diff(time[order]) > gap)
     session = np.empty(len(order), dtype=np.int64)

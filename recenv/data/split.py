@@ -120,12 +120,17 @@ class Split:
 def make_split(log: InteractionLog, config: SplitConfig | None = None) -> Split:
     """Divide a log.
 
-    Each user's events are cut in the log's order: the last ``test_fraction`` of them (rounded
-    half up) are test, those before them validation, the rest train. Every user keeps at least
-    one train event. Users whose events are too few for any validation or test event (always
-    those with one event) are fitted on and never held out, unless both fractions are 0. Among
+    By user, each user's events are cut in the log's order: the last ``test_fraction`` of them
+    (rounded half up) are test, those before them validation, the rest train. Every user keeps at
+    least one train event. Users whose events are too few for any validation or test event
+    (always those with one event) are fitted on and never held out, unless both fractions are 0.
+    Among
     the others, ``heldout_users`` of all users, rounded, are held out, drawn by ``config.seed``.
     A log where every user has one event is thus all train, with nobody held out.
+
+    By time, the log is cut at two moments for all users alike. What was decided together stays
+    together, in the earliest part that any of it falls into: a slate of a log with impressions,
+    a visit of a log that exposes the catalogue.
 
     Args:
         log: events sorted by time.
@@ -149,9 +154,13 @@ def make_split(log: InteractionLog, config: SplitConfig | None = None) -> Split:
     part = np.full(n, TRAIN, dtype=np.int8)
     part[later < (test + valid)[user]] = VALID
     part[later < test[user]] = TEST
+    if config.by == "time":
+        part = _by_time(log.column("time"), config)
+    part = _keep_whole(log, part)
 
     no_parts = config.test_fraction == config.valid_fraction == 0
-    eligible = np.flatnonzero((test + valid > 0) | (no_parts & (count > 0)))
+    tested = np.bincount(user[part != TRAIN], minlength=num_users)
+    eligible = np.flatnonzero((tested > 0) | (no_parts & (count > 0)))
     wanted = min(int(_round(np.array(config.heldout_users * num_users))), len(eligible))
     heldout = np.zeros(num_users, dtype=bool)
     rng = np.random.default_rng(config.seed)
@@ -159,6 +168,35 @@ def make_split(log: InteractionLog, config: SplitConfig | None = None) -> Split:
     split = Split(part, user.astype(np.int32), heldout, log.hash)
     _check_fittable(split, log)
     return split
+
+
+def _by_time(time: npt.NDArray[np.float64], config: SplitConfig) -> npt.NDArray[np.int8]:
+    """(n,) parts, cut at the moments after which the wanted fractions of the events lie."""
+    later = (config.valid_fraction + config.test_fraction, config.test_fraction)
+    cuts = [np.quantile(time, 1 - share, method="lower") for share in later]
+    part = np.full(len(time), TRAIN, dtype=np.int8)
+    if later[0] > 0:
+        part[time > cuts[0]] = VALID
+    if later[1] > 0:
+        part[time > cuts[1]] = TEST
+    return part
+
+
+def _keep_whole(log: InteractionLog, part: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
+    """Slates and baskets wholly in the earliest part that any of their rows lies in."""
+    if "session" not in log.events or not (log.has_impressions or log.exposes_catalog):
+        return part
+    keys = [log.column("session")]
+    if log.has_impressions:
+        keys.append(log.column("time"))
+    order = np.lexsort(keys[::-1])
+    new = np.ones(len(order), bool)
+    new[1:] = np.any([np.diff(key[order]) != 0 for key in keys], axis=0)
+    group = np.empty(len(order), np.int64)
+    group[order] = np.cumsum(new) - 1
+    earliest = np.full(int(new.sum()), TEST, np.int8)
+    np.minimum.at(earliest, group, part)
+    return earliest[group]
 
 
 def _round(values: np.ndarray) -> npt.NDArray[np.int64]:

@@ -1,8 +1,9 @@
-"""Item texts encoded once and kept."""
+"""Item vectors: texts encoded once and kept, joined with other features."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ from tqdm import tqdm
 from recenv import artifacts
 from recenv.config import EncoderConfig, content_hash
 from recenv.encoders.text import TextEncoder, make_encoder
+from recenv.errors import SchemaError
 from recenv.schema import Catalog
 
 CHUNK = 4096
@@ -20,21 +22,93 @@ CHUNK = 4096
 _KIND = "encodings"
 
 
+class ItemSource(NamedTuple):
+    """What item vectors are made of.
+
+    Attributes:
+        name: for reports, such as "minilm", "minilm + features" or "features".
+        is_language_model: whether a language model read any of it.
+        identity: changes whenever equal catalogues may get other vectors.
+    """
+
+    name: str
+    is_language_model: bool
+    identity: str
+
+
+def item_source(catalog: Catalog, config: EncoderConfig) -> ItemSource:
+    """What ``encode_items`` will make the vectors of.
+
+    Raises:
+        MissingDependencyError: a package that the encoder needs is not installed.
+        DataNotFoundError: its model is not there.
+    """
+    share = _share(catalog, config)
+    if share == 1:
+        return ItemSource("features", False, "features-1")
+    encoder = make_encoder(config)
+    if share == 0:
+        return ItemSource(encoder.name, encoder.is_language_model, encoder.identity)
+    identity = f"{encoder.identity}-features-1-{share!r}"
+    return ItemSource(f"{encoder.name} + features", encoder.is_language_model, identity)
+
+
 def encode_items(
     catalog: Catalog, config: EncoderConfig, *, progress: bool = True
 ) -> npt.NDArray[np.float32]:
-    """(N, E) float32 vectors of unit length, one per item.
+    """(N, E) float32 vectors, one per item.
+
+    Of a catalogue without features: its texts' vectors, of unit length. Features stand behind
+    them: each column standardised over the catalogue, columns that do not vary left out, and the
+    block scaled such that in the catalogue's mean the vectors keep the squared length 1 and the
+    features hold ``config.feature_share`` of it. Where no item has a text, or where no feature
+    varies, the other part is all. Texts are cached; joining is linear and done afresh.
 
     Args:
-        catalog: its ``text`` is encoded.
-        config: which encoder.
+        catalog: its ``text`` is encoded, its ``features`` are joined.
+        config: which encoder, and the features' share.
         progress: whether to show bars on stderr.
 
     Raises:
         MissingDependencyError: a package that the encoder needs is not installed.
+        DataNotFoundError: its model is not there.
         ArtifactError: a cached encoding is damaged; the message says what to delete.
+        SchemaError: features of the wrong shape; or only they are to be used, and none varies.
     """
-    return encode_texts([str(t) for t in catalog.text], make_encoder(config), progress=progress)
+    share = _share(catalog, config)
+    blocks = []  # each with its part of the squared length
+    if share < 1:
+        texts = [str(t) for t in catalog.text]
+        blocks.append((1 - share, encode_texts(texts, make_encoder(config), progress=progress)))
+    if catalog.features is not None and share > 0:
+        blocks.append((share, _standardised(catalog.features)))
+    return np.concatenate([block * np.float32(part**0.5) for part, block in blocks], axis=1)
+
+
+def _share(catalog: Catalog, config: EncoderConfig) -> float:
+    """Of the mean squared length, what the features get."""
+    features = catalog.features
+    if features is None:
+        return 0.0
+    catalog.validate()
+    has_text = any(str(t).strip() for t in catalog.text)
+    varies = bool((features != features[:1]).any())
+    if varies and has_text:
+        return config.feature_share
+    if not varies and (not has_text or config.feature_share == 1):
+        raise SchemaError(
+            f"Catalog.features {features.shape} holds no column that varies, and there is no text "
+            "to use instead. Give texts, or features that tell items apart."
+        )
+    return float(varies)
+
+
+def _standardised(features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """(N, F') of mean squared length 1: columns that vary, each of mean 0 and the same variance."""
+    varying = features[:, (features != features[:1]).any(axis=0)].astype(np.float64)
+    varying -= varying.mean(axis=0)
+    varying /= varying.std(axis=0) * varying.shape[1] ** 0.5
+    return varying.astype(np.float32)
 
 
 def encode_texts(

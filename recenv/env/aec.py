@@ -69,7 +69,7 @@ class RecAECEnv(TwoAgentEnv, AECEnv[str, Any, Any]):
             RECOMMENDER_AGENT: float(outcome.recommender_reward[0]),
             USER_AGENT: float(outcome.user_reward[0]),
         }
-        facts = {"clicks": int(outcome.clicks[0]), "purchases": int(outcome.purchases[0])}
+        facts = self.visit.info(outcome)
         self.infos = {a: dict(facts) for a in AGENTS}
         self.terminations = dict.fromkeys(AGENTS, bool(outcome.terminated[0]))
         self.truncations = dict.fromkeys(AGENTS, bool(outcome.truncated[0]))

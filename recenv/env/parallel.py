@@ -110,8 +110,7 @@ class RecParallelEnv(TwoAgentEnv, ParallelEnv[str, Any, Any]):
                 USER_AGENT: float(outcome.user_reward[0]),
             }
             for info in infos.values():
-                info["clicks"] = int(outcome.clicks[0])
-                info["purchases"] = int(outcome.purchases[0])
+                info |= self.visit.info(outcome)
             terminated, truncated = bool(outcome.terminated[0]), bool(outcome.truncated[0])
             if terminated or truncated:
                 self.agents = []

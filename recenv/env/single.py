@@ -76,8 +76,7 @@ class RecEnv(gymnasium.Env[Any, Any]):
         self.visit.show(action)
         outcome = self.visit.respond_fitted()
         info = {
-            "clicks": int(outcome.clicks[0]),
-            "purchases": int(outcome.purchases[0]),
+            **self.visit.info(outcome),
             "answer": outcome.answers[0],
             "user_reward": float(outcome.user_reward[0]),
         }

@@ -119,6 +119,13 @@ class Visit:
         """The fitted user's answer."""
         return self._respond(lambda: self.simulator.respond_fitted(self.state))
 
+    def info(self, outcome: Outcome) -> dict[str, Any]:
+        """What a round brought; at a visit's end also the days until the user's next visit."""
+        out = {"clicks": int(outcome.clicks[0]), "purchases": int(outcome.purchases[0])}
+        if not self.live and (days := self.simulator.return_days(self.state)) is not None:
+            out["return_days"] = int(days[0])
+        return out
+
     def check_action(self, agent: str, action: Action) -> None:
         """Raise ActionError unless ``action`` lies in the agent's action space."""
         self._slots(action, agent)

@@ -1,4 +1,4 @@
-"""Rollouts, metrics and intervals."""
+"""Rollouts, metrics, intervals and off-policy estimates."""
 
 from recenv.evaluation.metrics import (
     METRICS,
@@ -8,6 +8,15 @@ from recenv.evaluation.metrics import (
     gini,
     position,
     summarise,
+)
+from recenv.evaluation.off_policy import (
+    PolicyValue,
+    direct_method,
+    doubly_robust,
+    effective_sample_size,
+    importance_weights,
+    inverse_propensity,
+    self_normalised,
 )
 from recenv.evaluation.rollout import Pool, Rollout, rollout
 from recenv.evaluation.statistics import (
@@ -23,17 +32,24 @@ __all__ = [
     "CONFIDENCE",
     "METRICS",
     "Estimate",
+    "PolicyValue",
     "Pool",
     "Rollout",
     "Row",
     "difference",
     "differences",
+    "direct_method",
+    "doubly_robust",
+    "effective_sample_size",
     "gini",
+    "importance_weights",
+    "inverse_propensity",
     "mean_interval",
     "paired_difference",
     "paired_position",
     "per_user",
     "position",
     "rollout",
+    "self_normalised",
     "summarise",
 ]

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from recenv.sim import kernels
 from recenv.sim.simulator import Simulator
 from recenv.sim.state import LIVE, RECOMMENDER, Rules, State
 from recenv.users import laws
@@ -100,24 +101,10 @@ def _choose(tables, rules, state, slates):  # noqa: ANN001, ANN202
     for b in range(len(slates)):
         if state.ended[b] != LIVE or state.turn[b] != RECOMMENDER:
             continue
-        user = state.user[b]
         for c in range(count):
-            item = state.candidates[b, c]
-            to_click, to_buy = laws.affinities(
-                state.interest[b],
-                tables.item_vectors[item],
-                tables.click_weight,
-                tables.purchase_weight,
-            )
-            bored[c] = state.boredom[b, tables.category[item]]
             used[c] = False
-            click[c] = laws.click_given_examined(
-                to_click,
-                tables.user_click_bias[user] + tables.item_click_bias[item],
-                rules.boredom_weight * bored[c],
-            )
-            buy[c] = laws.purchase_given_click(
-                to_buy, tables.user_purchase_bias[user] + tables.item_purchase_bias[item]
+            click[c], buy[c], bored[c] = kernels.score(
+                b, state.candidates[b, c], tables, rules, state
             )
         total = _ZERO
         for k in range(slots):

@@ -14,27 +14,54 @@ import numpy as np
 from numba import njit, prange
 
 from recenv import rng
-from recenv.sim.state import EMPTY, LEFT, LIVE, RECOMMENDER, TRUNCATED, USER
-from recenv.users import laws
+from recenv.sim.state import EMPTY, LEFT, LIVE, RECOMMENDER, TRUNCATED, UNLIMITED, USER
+from recenv.users import duration, laws, repeat
 
 _ZERO, _ONE, _HALF = np.float32(0), np.float32(1), np.float32(0.5)
+_ATTEMPTS = 8  # draws of a candidate that the user has not had
 _SMALLEST = np.float32(1e-8)  # floor of a probability inside a logarithm
 
 
 @njit(cache=True)
-def _draw_candidates(b, tables, state):
+def _taken(b, item, state):
+    """Whether the visit consumed the item."""
+    for j in range(min(state.taken_count[b], state.taken.shape[1])):
+        if state.taken[b, j] == item:
+            return True
+    return False
+
+
+@njit(cache=True)
+def _consumed(b, item, tables, state):
+    """Whether the user consumed the item, in this visit or by the log."""
+    user = state.user[b]
+    past = repeat.bonus_of(
+        tables.repeat_start, tables.repeat_items, tables.repeat_bonus, user, item
+    )
+    return past != _ZERO or _taken(b, item, state)
+
+
+@njit(cache=True)
+def _draw_candidates(b, tables, rules, state):
     """One candidate from each of C equal strata of the shuffled catalogue, turned at random.
 
     Systematic sampling: no repeats, every item is equally likely to be a candidate, and the
-    cost is O(C) whatever the size of the catalogue.
+    cost is O(C) whatever the size of the catalogue. Where nothing is consumed twice, what the
+    user has had is drawn anew, up to ``_ATTEMPTS`` times.
     """
     n, c = len(tables.order), state.candidates.shape[1]
     key, round_ = state.key[b], state.round[b]
     turned = rng.integer(key, round_, rng.CANDIDATES, 0, n)
     for j in range(c):
         low, high = j * n // c, (j + 1) * n // c
-        at = low + rng.integer(key, round_, rng.CANDIDATES, j + 1, high - low) + turned
-        state.candidates[b, j] = tables.order[at - n if at >= n else at]
+        item = EMPTY
+        for attempt in range(_ATTEMPTS if rules.exclude_consumed else 1):
+            slot = attempt * (c + 1) + j + 1
+            at = low + rng.integer(key, round_, rng.CANDIDATES, slot, high - low) + turned
+            item = tables.order[at - n if at >= n else at]
+            if rules.exclude_consumed and not _consumed(b, item, tables, state):
+                break
+        state.candidates[b, j] = item
 
 
 @njit(cache=True)
@@ -50,7 +77,7 @@ def _clear_screen(b, state):
 
 
 @njit(cache=True)
-def _begin(b, tables, state):
+def _begin(b, tables, rules, state):
     """Start a visit of ``state.user[b]`` with ``state.key[b]``."""
     state.round[b] = 0
     state.ended[b] = LIVE
@@ -58,6 +85,15 @@ def _begin(b, tables, state):
     state.boredom[b] = _ZERO
     state.satisfaction[b] = _ZERO
     state.spent[b] = _ZERO
+    state.need[b] = UNLIMITED
+    if len(tables.need_baseline) > 0:
+        state.need[b] = duration.draw_duration(
+            tables.need_baseline,
+            tables.need_effect[state.user[b]],
+            1,
+            rng.uniform(state.key[b], 0, rng.NEED, 0),
+        )
+    state.taken_count[b] = 0
     state.last_slate[b] = EMPTY
     state.last_answer[b] = 0
     state.history_items[b] = EMPTY
@@ -68,14 +104,43 @@ def _begin(b, tables, state):
     state.purchases[b] = 0
     state.rewards[b] = _ZERO
     _clear_screen(b, state)
-    _draw_candidates(b, tables, state)
+    _draw_candidates(b, tables, rules, state)
+
+
+@njit(cache=True)
+def score(b, item, tables, rules, state):
+    """(P(click | looked at), P(purchase | click), boredom) of an item for visit ``b`` now."""
+    user = state.user[b]
+    to_click, to_buy = laws.affinities(
+        state.interest[b],
+        tables.item_vectors[item],
+        tables.click_weight,
+        tables.purchase_weight,
+    )
+    boredom = state.boredom[b, tables.category[item]]
+    bias = tables.user_click_bias[user] + tables.item_click_bias[item]
+    bias += repeat.bonus_of(
+        tables.repeat_start, tables.repeat_items, tables.repeat_bonus, user, item
+    )
+    if rules.again != _ZERO and _taken(b, item, state):
+        bias += rules.again
+    click, buy = laws.answer(
+        to_click,
+        bias,
+        rules.boredom_weight * boredom,
+        to_buy,
+        tables.user_purchase_bias[user] + tables.item_purchase_bias[item],
+        rules.funnel,
+    )
+    return click, buy, boredom
 
 
 @njit(cache=True)
 def _show(b, slates, tables, rules, state):
     """Put candidate indices ``slates[b]`` on screen and score every possible answer.
 
-    A repeated candidate, or index EMPTY, leaves its slot empty.
+    A repeated candidate, or index EMPTY, leaves its slot empty. A visit that has what it needs
+    looks at nothing more and ends.
     """
     state.clicks[b] = 0
     state.purchases[b] = 0
@@ -83,7 +148,7 @@ def _show(b, slates, tables, rules, state):
     if state.ended[b] != LIVE or state.turn[b] != RECOMMENDER:
         return
     state.turn[b] = USER
-    user = state.user[b]
+    done = state.need[b] <= 0
     slots = state.slate.shape[1]
     shown, bored = 0, _ZERO
     for k in range(slots):
@@ -97,21 +162,8 @@ def _show(b, slates, tables, rules, state):
         state.slate[b, k] = item
         if item == EMPTY:
             continue
-        to_click, to_buy = laws.affinities(
-            state.interest[b],
-            tables.item_vectors[item],
-            tables.click_weight,
-            tables.purchase_weight,
-        )
-        boredom = state.boredom[b, tables.category[item]]
-        click = tables.examination[k] * laws.click_given_examined(
-            to_click,
-            tables.user_click_bias[user] + tables.item_click_bias[item],
-            rules.boredom_weight * boredom,
-        )
-        buy = laws.purchase_given_click(
-            to_buy, tables.user_purchase_bias[user] + tables.item_purchase_bias[item]
-        )
+        seen, buy, boredom = score(b, item, tables, rules, state)
+        click = _ZERO if done else tables.examination[k] * seen
         state.utility[b, k] = laws.utility(buy)
         state.behaviour[b, 3 * k] = _ONE - click
         state.behaviour[b, 3 * k + 1] = click * (_ONE - buy)
@@ -126,6 +178,8 @@ def _show(b, slates, tables, rules, state):
         rules.leave_satisfaction * state.satisfaction[b],
         rules.leave_boredom * bored,
     )
+    if done:
+        leave = _ONE
     state.behaviour[b, 3 * slots] = _ONE - leave
     state.behaviour[b, 3 * slots + 1] = leave
 
@@ -167,7 +221,8 @@ def _respond(b, answers, tables, rules, state):
     gained, cost, satisfaction = _ZERO, _ZERO, _ZERO
     recommender = -rules.leave_cost if left else _ZERO
     log_behaviour = math.log(max(state.behaviour[b, 3 * slots + (1 if left else 0)], _SMALLEST))
-    state.boredom[b] *= rules.boredom_decay
+    for g in range(state.boredom.shape[1]):
+        state.boredom[b, g] = laws.bored(state.boredom[b, g], rules.boredom_decay)
     for k in range(slots):
         item = state.slate[b, k]
         response = answers[b, k] if item != EMPTY else 0
@@ -190,8 +245,14 @@ def _respond(b, answers, tables, rules, state):
         state.visit_interest[b] += tables.shown_vectors[item]
         state.boredom[b, tables.category[item]] += rules.boredom_gain
         for d in range(state.interest.shape[1]):
-            step = tables.item_vectors[item, d] - state.interest[b, d]
-            state.interest[b, d] += rules.drift_rate * step
+            state.interest[b, d] = laws.drift(
+                state.interest[b, d], tables.item_vectors[item, d], rules.drift_rate
+            )
+        if state.need[b] != UNLIMITED:
+            state.need[b] -= 1
+        if state.taken.shape[1] > 0:
+            state.taken[b, state.taken_count[b]] = item
+            state.taken_count[b] += 1
         if response == 2:
             price = tables.price[item]
             gained += rules.purchase_utility * utility
@@ -204,21 +265,23 @@ def _respond(b, answers, tables, rules, state):
     keep = _ONE - abs(mix)
     state.rewards[b, 0] = keep * recommender + mix * own
     state.rewards[b, 1] = keep * own + mix * recommender
-    state.satisfaction[b] = rules.satisfaction_decay * state.satisfaction[b] + satisfaction
+    state.satisfaction[b] = laws.satisfied(
+        state.satisfaction[b], rules.satisfaction_decay, satisfaction
+    )
     state.round[b] += 1
     if left:
         state.ended[b] = LEFT
     elif state.round[b] >= rules.max_rounds:
         state.ended[b] = TRUNCATED
     _clear_screen(b, state)
-    _draw_candidates(b, tables, state)
+    _draw_candidates(b, tables, rules, state)
 
 
 @njit(cache=True)
-def begin(rows, tables, state):
+def begin(rows, tables, rules, state):
     """Begin visits in the given rows."""
     for b in rows:
-        _begin(b, tables, state)
+        _begin(b, tables, rules, state)
 
 
 @njit(cache=True)

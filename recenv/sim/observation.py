@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recenv.config import GameConfig
-from recenv.sim.state import EMPTY, State, Tables, relative_price
+from recenv.sim.state import EMPTY, UNLIMITED, State, Tables, relative_price
 from recenv.world import World
 
 Observation = dict[str, np.ndarray]
@@ -63,6 +63,7 @@ def user_leaves(world: World, game: GameConfig) -> dict[str, Leaf]:
         ),
         "satisfaction": _floats((1,), slots),
         "spent": _counts((1,), slots * price),
+        "fulfilled": _counts((1,), 1),
         "slate": _ints((k,), EMPTY, n - 1),
         "slate_vectors": _floats((k, d), _bound(model.item_vectors)),
         "prices": _counts((k,), price),
@@ -106,6 +107,7 @@ def observe_user(tables: Tables, state: State) -> Observation:
         "boredom": state.boredom.copy(),
         "satisfaction": state.satisfaction[:, None].copy(),
         "spent": state.spent[:, None].copy(),
+        "fulfilled": _fulfilled(state.need)[:, None],
         "slate": slate.copy(),
         "slate_vectors": vectors,
         "prices": np.where(empty, np.float32(0), tables.price[slate]),
@@ -114,6 +116,12 @@ def observe_user(tables: Tables, state: State) -> Observation:
         "round": state.round[:, None].copy(),
         "turn": state.turn[:, None].astype(np.float32),
     }
+
+
+def _fulfilled(need: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
+    """(B,) 1 / (1 + items still wanted): 1 when the visit has all it came for, 0 if unlimited."""
+    wanted = 1 + np.maximum(need, 0).astype(np.float32)
+    return np.where(need == UNLIMITED, np.float32(0), 1 / wanted)
 
 
 def layout(leaves: dict[str, Leaf]) -> dict[str, slice]:

@@ -71,11 +71,12 @@ class Simulator:
                 f"threads is {threads}, but numba has {_MAX_THREADS} here. "
                 "Choose between; NUMBA_NUM_THREADS raises the limit."
             )
+        world = world.member(game.member)
         self.world = world
         self.game = game
         self.threads = threads
         self.tables = make_tables(world, game)
-        self.rules = make_rules(world.user_model.dynamics, game)
+        self.rules = make_rules(world.user_model, game)
         self.pool = world.pool(game.users)
 
     @property
@@ -139,7 +140,7 @@ class Simulator:
                     f"0 to {count - 1}."
                 )
         state.user[rows] = codes
-        kernels.begin(np.asarray(rows, np.int64), self.tables, state)
+        kernels.begin(np.asarray(rows, np.int64), self.tables, self.rules, state)
 
     def show(self, state: State, slates: IntArray) -> None:
         """Put slates on screen. Visits that have ended, or whose turn it is not, ignore them.
@@ -197,6 +198,17 @@ class Simulator:
             terminated=state.ended == LEFT,
             truncated=state.ended == TRUNCATED,
         )
+
+    def return_days(self, state: State) -> npt.NDArray[np.int32] | None:
+        """(B,) whole days until each user's next visit, or None where no log told.
+
+        The draw is the visit's own: asked again, the answer is the same.
+        """
+        law = self.world.user_model.return_time
+        if law is None:
+            return None
+        rounds = np.zeros(len(state.key), np.int32)
+        return law.sample(state.user, rng.uniforms(state.key, rounds, rng.RETURN, 1)[:, 0])
 
     def recommender_observation(self, state: State) -> Observation:
         """What the platform knows now: see ``recenv.sim.observation``; leaves are (B, ...)."""

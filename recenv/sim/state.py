@@ -12,13 +12,16 @@ import numpy as np
 import numpy.typing as npt
 
 from recenv.config import GameConfig
-from recenv.users.model import Dynamics
+from recenv.users.model import UserModel
+from recenv.users.repeat import RepeatLaw
 from recenv.world import World
 
 LIVE, LEFT, TRUNCATED = 0, 1, 2
 RECOMMENDER, USER = 0, 1
 EMPTY = -1
 """Item code of an empty slot."""
+UNLIMITED = np.iinfo(np.int32).max
+"""What a visit needs where no law says when it has enough."""
 
 F32 = npt.NDArray[np.float32]
 I32 = npt.NDArray[np.int32]
@@ -41,6 +44,11 @@ class Tables(NamedTuple):
     price: F32  # (N,) price over the catalogue's mean price
     shown_vectors: F32  # (N, P) item vectors as the platform knows them
     order: I32  # (N,) a fixed shuffle of the catalogue, for stratified candidates
+    need_baseline: F32  # (M,) log-odds that a visit needs no more; empty: no such law
+    need_effect: F32  # (U,)
+    repeat_start: npt.NDArray[np.int64]  # (U + 1,) rows of what users consumed before
+    repeat_items: I32  # (R,) ascending within a user
+    repeat_bonus: F32  # (R,) log-odds
 
 
 class Rules(NamedTuple):
@@ -55,6 +63,9 @@ class Rules(NamedTuple):
     boredom_gain: np.float32
     boredom_decay: np.float32
     drift_rate: np.float32
+    again: np.float32
+    funnel: np.float32
+    exclude_consumed: bool
     max_rounds: int
     click: np.float32
     purchase: np.float32
@@ -79,6 +90,9 @@ class State(NamedTuple):
     interest: F32  # (B, D) the user's true interest now
     boredom: F32  # (B, G)
     satisfaction: F32  # (B,)
+    need: I32  # (B,) items that the visit still wants; UNLIMITED: no such law
+    taken: I32  # (B, T) items consumed in the visit; T is 0 where no law asks
+    taken_count: I32  # (B,)
     spent: F32  # (B,) in mean prices
     candidates: I32  # (B, C)
     slate: I32  # (B, K) on screen; EMPTY between rounds
@@ -113,7 +127,23 @@ def make_tables(world: World, game: GameConfig) -> Tables:
         price=relative_price(world),
         shown_vectors=world.interests.items,
         order=np.random.default_rng(0).permutation(n).astype(np.int32),
+        **_need(model),
+        **_repeat(model),
     )
+
+
+def _need(model: UserModel) -> dict[str, F32]:
+    law = model.visit_length
+    if law is None:
+        return {"need_baseline": np.empty(0, np.float32), "need_effect": np.empty(0, np.float32)}
+    return {"need_baseline": law.baseline, "need_effect": law.effect}
+
+
+def _repeat(model: UserModel) -> dict[str, np.ndarray]:
+    law = model.repeat
+    if law is None:
+        law = RepeatLaw.nothing(len(model.user_vectors))
+    return {"repeat_start": law.start, "repeat_items": law.items, "repeat_bonus": law.bonus}
 
 
 def relative_price(world: World) -> F32:
@@ -123,10 +153,10 @@ def relative_price(world: World) -> F32:
     return (price / mean if mean > 0 else price).astype(np.float32)
 
 
-def make_rules(dynamics: Dynamics, game: GameConfig) -> Rules:
+def make_rules(model: UserModel, game: GameConfig) -> Rules:
     """The game's scalars in the layout of the step."""
     reward = game.reward
-    floats = {name: np.float32(value) for name, value in dynamics._asdict().items()}
+    floats = {name: np.float32(value) for name, value in model.dynamics._asdict().items()}
     weights = {
         name: np.float32(value)
         for name, value in reward.to_dict().items()
@@ -134,6 +164,7 @@ def make_rules(dynamics: Dynamics, game: GameConfig) -> Rules:
     }
     return Rules(
         **floats,
+        exclude_consumed=model.repeat is not None and model.repeat.excludes,
         max_rounds=game.max_rounds,
         purchase_by_value=reward.purchase_by_value,
         **weights,
@@ -145,6 +176,8 @@ def make_state(world: World, game: GameConfig, batch: int) -> State:
     b, k, c, h = batch, game.slate_size, game.num_candidates, game.history_length
     d, p = world.user_model.dim, world.interests.items.shape[1]
     g = len(world.catalog.category_names)
+    # only a law about consuming the same item again looks at what the visit took
+    taken = k * game.max_rounds if world.user_model.dynamics.again != 0 else 0
     return State(
         key=np.zeros(b, np.uint64),
         user=np.zeros(b, np.int32),
@@ -154,6 +187,9 @@ def make_state(world: World, game: GameConfig, batch: int) -> State:
         interest=np.zeros((b, d), np.float32),
         boredom=np.zeros((b, g), np.float32),
         satisfaction=np.zeros(b, np.float32),
+        need=np.full(b, UNLIMITED, np.int32),
+        taken=np.full((b, taken), EMPTY, np.int32),
+        taken_count=np.zeros(b, np.int32),
         spent=np.zeros(b, np.float32),
         candidates=np.zeros((b, c), np.int32),
         slate=np.full((b, k), EMPTY, np.int32),

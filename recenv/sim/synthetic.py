@@ -14,16 +14,12 @@ import pandas as pd
 from recenv.config import Config, GameConfig, UserModelConfig
 from recenv.encoders.interest import InterestVectors
 from recenv.schema import EVENT_COLUMNS, OPTIONAL_EVENT_COLUMNS, Catalog, InteractionLog
-from recenv.sim.simulator import Simulator
-from recenv.sim.state import EMPTY
+from recenv.sim.emit import emit_log
 from recenv.users.laws import examination_prior
 from recenv.users.model import MAX_SLOTS, Dynamics, Provenance, UserModel
 from recenv.world import World
 
-_ROUND_SECONDS, _VISIT_SECONDS = 30.0, 86_400.0
 _COLUMNS = {**EVENT_COLUMNS, **OPTIONAL_EVENT_COLUMNS}
-_LOGGED_SESSIONS = np.uint64(2**62)
-"""Emitted visits are numbered from here, so that no environment replays their draws."""
 
 
 @dataclass(frozen=True)
@@ -131,57 +127,6 @@ def planted_world(config: PlantedConfig | None = None, *, name: str = "toy") -> 
         train=history,
         heldout=blank.heldout,
         notes=blank.notes,
-    )
-
-
-def emit_log(
-    world: World, game: GameConfig, *, visits_per_user: int = 1, seed: int = 0
-) -> InteractionLog:
-    """The impressions, clicks and purchases of fitted users shown uniformly random slates.
-
-    Every impression is a row, with its position, its propensity ``1 / C`` (each candidate is
-    equally likely in each slot), its session, and the price paid.
-    """
-    simulator = Simulator(world, game)
-    users = np.tile(np.arange(world.num_users, dtype=np.int32), visits_per_user)
-    visit = np.arange(len(users)) // world.num_users
-    rng = np.random.default_rng(seed)
-    sessions = _LOGGED_SESSIONS + np.arange(len(users), dtype=np.uint64)
-    state = simulator.reset(np.full(len(users), seed), users, sessions=sessions)
-    k, c = game.slate_size, game.num_candidates
-    parts: list[pd.DataFrame] = []
-    for round_ in range(game.max_rounds):
-        live = state.ended == 0
-        if not live.any():
-            break
-        slates = rng.permuted(np.tile(np.arange(c), (len(users), 1)), axis=1)[:, :k]
-        simulator.show(state, slates)
-        shown = state.slate.copy()
-        outcome = simulator.respond_fitted(state)
-        row, slot = np.nonzero((shown != EMPTY) & live[:, None])
-        item = shown[row, slot]
-        response = outcome.answers[row, slot]
-        parts.append(
-            pd.DataFrame(
-                {
-                    "user": users[row],
-                    "item": item,
-                    "time": visit[row] * _VISIT_SECONDS + round_ * _ROUND_SECONDS,
-                    "response": response,
-                    "position": slot + 1,
-                    "propensity": 1 / c,
-                    "session": row,
-                    "value": np.where(response == 2, world.catalog.price[item], 0),
-                }
-            )
-        )
-    events = pd.concat(parts).sort_values("time", kind="stable", ignore_index=True)
-    return InteractionLog(
-        events=events.astype({c: _COLUMNS[c] for c in events.columns}),
-        user_ids=world.train.user_ids,
-        name=world.name,
-        has_impressions=True,
-        notes=("Emitted by a simulator under uniformly random slates.",),
     )
 
 

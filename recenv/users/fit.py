@@ -1,58 +1,63 @@
-"""Fitting of the click and purchase laws by penalised maximum likelihood, with torch.
+"""Fitting of every law that a log can tell, by penalised maximum likelihood, with torch.
 
-Model: ``logit P(click | looked at) = sum_d w_d theta_ud v_id + a + b_u + b_i`` and the same
-form, with weights and biases of its own, for ``P(purchase | click)``. Users and items are
-hybrid: ``theta_u`` and ``v_i`` are the language-model vectors plus a per-id residual that an
-L2 penalty (a Gaussian prior, so that the fit is the posterior mode) holds at zero where the
-log says little.
+Click and purchase: ``logit P(click | looked at) = sum_d w_d theta_ud v_id + a + b_u + b_i +
+repeat`` and the same form, with weights and biases of its own, for ``P(purchase | click)``.
+Users and items are hybrid: ``theta_u`` and ``v_i`` are the language-model vectors plus a per-id
+residual that an L2 penalty (a Gaussian prior, so that the fit is the posterior mode) holds at
+zero where the log says little; an item's bias is likewise a map of its vector and price plus a
+residual, so that a new item falls back to what its text says. How strong the penalties are is
+chosen on validation events. Examination of each slot is fitted together with the click law (the
+position-based model: Richardson et al. 2007), each impression weighted by its inverse propensity
+where the log has propensities.
 
-Where the log has no impressions, the clicks are contrasted with items drawn uniformly from
-those the user never clicked (case-control sampling: Prentice & Pyke, Biometrika 1979). That
-leaves every log-odds ratio intact and only the intercept undetermined; the intercept is then
-set so that the mean click probability equals ``UserModelConfig.click_rate``. For the same
-reason such a log tells no user's click level apart from how much was shown to that user, so
-user click biases stay zero.
+``rows`` says what the clicks are contrasted with; ``dynamics`` fits boredom, drift and leaving,
+``visits`` lengths and returns, ``repeat`` what is consumed again.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+from scipy.optimize import brentq
+from scipy.special import expit, logit
 from tqdm.auto import tqdm
 
 from recenv.config import UserModelConfig
 from recenv.encoders.interest import one_thread
 from recenv.errors import MissingDependencyError, SchemaError
-from recenv.schema import CLICK, PURCHASE, Catalog, InteractionLog
+from recenv.schema import CLICK, Catalog, InteractionLog
+from recenv.users import dynamics, provenance, visits
+from recenv.users.dynamics import Estimate, LeaveFit
 from recenv.users.laws import examination_prior
-from recenv.users.model import MAX_SLOTS, PRIOR_NOTES, Dynamics, Provenance, UserModel
+from recenv.users.model import MAX_SLOTS, Dynamics, UserModel
+from recenv.users.repeat import NEVER, RepeatLaw, feature
+from recenv.users.rows import Negatives, Rows, exposure, make_rows, purchase_source, repeats
 
 if TYPE_CHECKING:
     from recenv.encoders.interest import InterestVectors
     from recenv.users.network import LawsNetwork
+    from recenv.users.optimise import Problem
+
+F32 = npt.NDArray[np.float32]
+HALF_LIVES = (5.0, 20.0, 80.0)
+"""Visits after which a visit counts half in the personal past: the ones to choose from."""
+
+_FEWEST_REPEATABLE = 1000  # events without one repeat say that nothing is consumed twice
+_LADDER_ROWS = 400_000  # rows on which the strength of the penalties is chosen
+_LADDER_SHARE = 0.5  # of the updates of a whole fit
+_REFINEMENT = 0.3  # share of the updates after boredom and drift are known
 
 
-class _Rows(NamedTuple):
-    """Events to fit on, one per row; ``negative`` rows are drawn anew each epoch."""
+class _Within(NamedTuple):
+    """What was found of a visit's dynamics; None where the log does not tell."""
 
-    user: npt.NDArray[np.int64]
-    item: npt.NDArray[np.int64]
-    response: npt.NDArray[np.int64]
-    examined: npt.NDArray[np.float32]  # examination probability of the slot
-
-    def take(self, rows: npt.NDArray[np.intp]) -> _Rows:
-        return _Rows(self.user[rows], self.item[rows], self.response[rows], self.examined[rows])
-
-    def add(self, other: _Rows) -> _Rows:
-        return _Rows(
-            np.concatenate([self.user, other.user]),
-            np.concatenate([self.item, other.item]),
-            np.concatenate([self.response, other.response]),
-            np.concatenate([self.examined, other.examined]),
-        )
+    boredom: tuple[Estimate, Estimate] | None = None
+    drift: Estimate | None = None
+    leave: LeaveFit | None = None
 
 
 def fit_user_model(
@@ -61,16 +66,33 @@ def fit_user_model(
     interests: InterestVectors,
     config: UserModelConfig,
     *,
+    valid: InteractionLog | None = None,
     folded: npt.NDArray[np.bool_] | None = None,
+    weight: npt.NDArray[np.floating] | None = None,
+    goes_on: visits.Continuation | None = None,
     progress: bool = True,
 ) -> UserModel:
     """See ``UserModel.fit``."""
     try:
-        import torch
+        import torch  # noqa: F401
     except ImportError as error:
         raise MissingDependencyError("torch", "lm", "Fitting a user model") from error
-    from recenv.users.network import LawsNetwork
+    folded = np.zeros(log.num_users, bool) if folded is None else folded
+    _check(log, catalog, interests, folded)
+    with (
+        one_thread(),
+        tqdm(total=0, desc="user model", unit="epoch", disable=not progress) as bar,
+    ):
+        fit = _Fit(log, catalog, interests, config, folded, weight, goes_on, bar)
+        return fit.run(valid)
 
+
+def _check(
+    log: InteractionLog,
+    catalog: Catalog,
+    interests: InterestVectors,
+    folded: npt.NDArray[np.bool_],
+) -> None:
     num_users, num_items = log.num_users, len(catalog)
     if interests.users.shape[0] != num_users or interests.items.shape[0] != num_items:
         raise SchemaError(
@@ -78,137 +100,463 @@ def fit_user_model(
             f"{interests.items.shape[0]} items, but the log has {num_users} and {num_items}. "
             "Make them from the same log."
         )
-    folded = np.zeros(num_users, bool) if folded is None else folded
-    rows = _rows(log, config)
-    own = ~folded[rows.user]
-    if not (rows.response[own] >= CLICK).any():
+    if not (log.column("response")[~folded[log.column("user")]] >= CLICK).any():
         raise SchemaError(
             "No click is left to fit on outside the folded (held-out) users. Give more events, "
             "or hold out fewer users."
         )
-    scale = _scale(interests, np.flatnonzero(~folded))
-    network = LawsNetwork(
-        torch.from_numpy(interests.users / scale),
-        torch.from_numpy(interests.items / scale),
-        fit_user_click_bias=log.has_impressions,
-    )
-    sampler = None if log.has_impressions else _Sampler(rows, num_users, num_items, config)
-    with (
-        one_thread(),
-        tqdm(total=0, desc="user model", unit="epoch", disable=not progress) as bar,
-    ):
-        _optimise(network, rows.take(np.flatnonzero(own)), sampler, config, bar)
-        if folded.any():
-            network.freeze_shared()
-            _optimise(network, rows.take(np.flatnonzero(~own)), sampler, config, bar)
-
-    arrays = network.arrays()
-    if not log.has_impressions:
-        users = np.flatnonzero(~folded & (np.bincount(rows.user, minlength=num_users) > 0))
-        arrays["item_click_bias"] += _level_shift(arrays, users, config)
-    return UserModel(
-        **arrays,
-        examination=_examination(log, config),
-        dynamics=Dynamics.from_config(config),
-        laws=_provenance(log, config),
-    )
 
 
-def _examination(log: InteractionLog, config: UserModelConfig) -> npt.NDArray[np.float32]:
-    """(MAX_SLOTS,) the prior; ones where impressions have no positions.
-
-    There the fitted click law is already of what was shown, and a prior on top would put the
-    click rate below the logged one.
-    """
-    if log.has_impressions and "position" not in log.events:
-        return np.ones(MAX_SLOTS, np.float32)
-    return examination_prior(MAX_SLOTS, config.examination_decay)
-
-
-def _rows(log: InteractionLog, config: UserModelConfig) -> _Rows:
-    response = log.column("response").astype(np.int64)
-    examined = np.ones(len(response), np.float32)
-    if log.has_impressions and "position" in log.events:
-        slot = np.minimum(log.column("position"), MAX_SLOTS) - 1
-        examined = _examination(log, config)[slot]
-    rows = _Rows(
-        log.column("user").astype(np.int64), log.column("item").astype(np.int64), response, examined
-    )
-    return rows if log.has_impressions else rows.take(np.flatnonzero(response >= CLICK))
-
-
-class _Sampler:
-    """Draws negatives: items that the user never clicked, uniformly."""
+class _Fit:
+    """One fit, stage by stage; each method is one stage."""
 
     def __init__(
-        self, rows: _Rows, num_users: int, num_items: int, config: UserModelConfig
+        self,
+        log: InteractionLog,
+        catalog: Catalog,
+        interests: InterestVectors,
+        config: UserModelConfig,
+        folded: npt.NDArray[np.bool_],
+        weight: npt.NDArray[np.floating] | None,
+        goes_on: visits.Continuation | None,
+        bar: tqdm,
     ) -> None:
-        self._items, self._count = num_items, config.negatives
-        self._clicked = np.unique(rows.user * num_items + rows.item)
-        self._full = np.bincount(self._clicked // num_items, minlength=num_users) >= num_items
+        self.log, self.catalog, self.interests, self.config = log, catalog, interests, config
+        self.folded, self.weight, self.goes_on, self.bar = folded, weight, goes_on, bar
+        self.exposure, self.purchases = exposure(log), purchase_source(log)
+        cut = None if goes_on is None else goes_on.sessions
+        self.rows = self._weighted(make_rows(log, config, cut))
+        self.own = ~folded[self.rows.user]
+        taken = self.rows.response >= CLICK
+        self.mean_tenure = float(self.rows.tenure[taken & self.own].mean())
+        # with impressions, past clicks are hard to tell from taste: both come from the same rows
+        tells = "session" in log.events and self.exposure != "impressions"
+        self.repeat_share = repeats(self.rows) if tells else 0.0
+        self.once = (
+            self.exposure == "clicks"
+            and int(taken.sum()) >= _FEWEST_REPEATABLE
+            and not _any_twice(self.rows)
+        )
+        self.half_life = self._choose_half_life() if self.repeat_share > 0 else None
 
-    def draw(self, rows: _Rows, rng: np.random.Generator) -> _Rows:
-        user = np.repeat(rows.user[~self._full[rows.user]], self._count)
-        item = rng.integers(self._items, size=len(user))
-        clash = np.arange(len(user))
-        while len(clash := clash[self._is_clicked(user[clash], item[clash])]):
-            item[clash] = rng.integers(self._items, size=len(clash))
-        ones = np.ones(len(user), np.float32)
-        return _Rows(user, item, np.zeros(len(user), np.int64), ones)
+    def run(self, valid: InteractionLog | None) -> UserModel:
+        """All stages."""
+        from recenv.users.optimise import optimise
 
-    def _is_clicked(
-        self, user: npt.NDArray[np.int64], item: npt.NDArray[np.int64]
-    ) -> npt.NDArray[np.bool_]:
-        pair = user * self._items + item
-        at = np.minimum(np.searchsorted(self._clicked, pair), len(self._clicked) - 1)
-        return self._clicked[at] == pair
+        late = self._late(valid)
+        factor = self._choose_penalties(late)
+        config = _stronger(self.config, factor)
+        network = self._network(config)
+        optimise(network, self._problem(self.rows.take(self.own)), config, self.bar)
+        found = self._visit_dynamics(network, late, config)
+        stated = self._state(found)
+        if self.exposure == "impressions" and found.boredom is not None:
+            mine = self._moved(self.rows.take(self.own), network, stated)
+            optimise(network, self._problem(mine), config, self.bar, share=_REFINEMENT)
+            found = self._visit_dynamics(network, late, config)
+            stated = self._state(found)
+        if self.folded.any():
+            network.freeze_shared()
+            others = self._moved(self.rows.take(~self.own), network, stated)
+            optimise(network, self._problem(others), config, self.bar)
+        return self._model(network, config, factor, found, stated)
 
+    def _weighted(self, rows: Rows) -> Rows:
+        if self.weight is None:
+            return rows
+        counts = np.where(self.folded, 1, self.weight).astype(np.float32)
+        kept = rows.take(counts[rows.user] > 0)
+        return kept._replace(weight=kept.weight * counts[kept.user])
 
-def _optimise(
-    network: LawsNetwork,
-    rows: _Rows,
-    sampler: _Sampler | None,
-    config: UserModelConfig,
-    bar: tqdm,
-) -> None:
-    """Adam with a cosine schedule."""
-    import torch
+    def _late(self, valid: InteractionLog | None) -> Rows | None:
+        """Rows of training and validation events of the users fitted on, marked ``late``."""
+        if valid is None or len(valid) == 0:
+            return None
+        both = pd.concat([self.log.events, valid.events], ignore_index=True)
+        late = np.repeat([False, True], [len(self.log), len(valid)])
+        order = np.argsort(both["time"].to_numpy(), kind="stable")
+        joined = InteractionLog(
+            events=both.iloc[order].reset_index(drop=True),
+            user_ids=self.log.user_ids,
+            has_impressions=self.log.has_impressions,
+            exposes_catalog=self.log.exposes_catalog,
+        )
+        rows = make_rows(joined, self.config)
+        late = late[order]
+        if not self.log.has_impressions:
+            late = late[joined.column("response") >= CLICK]
+        rows = self._weighted(rows._replace(late=late))
+        rows = rows.take(~self.folded[rows.user])
+        return rows if (rows.late & (rows.response >= CLICK)).any() else None
 
-    if len(rows.user) == 0:
-        return
-    rng = np.random.default_rng(config.seed)
-    per_row = 1 if sampler is None else 1 + config.negatives
-    updates = math.ceil(len(rows.user) * per_row / config.batch_size)
-    epochs = max(config.epochs, math.ceil(config.min_updates / updates))
-    bar.total = (bar.total or 0) + epochs
-    parameters = [p for p in network.parameters() if p.requires_grad]
-    optimiser = torch.optim.Adam(parameters, lr=config.learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs * updates + 1)
-    for _ in range(epochs):
-        epoch = rows if sampler is None else rows.add(sampler.draw(rows, rng))
-        user_count = np.bincount(epoch.user)[epoch.user].astype(np.float32)
-        item_count = np.bincount(epoch.item)[epoch.item].astype(np.float32)
-        order = rng.permutation(len(epoch.user))
-        total = 0.0
-        for start in range(0, len(order), config.batch_size):
-            at = order[start : start + config.batch_size]
-            batch = epoch.take(at)
-            loss = network.loss(
-                torch.from_numpy(batch.user),
-                torch.from_numpy(batch.item),
-                torch.from_numpy(batch.response),
-                torch.from_numpy(batch.examined),
-                torch.from_numpy(1 / user_count[at]),
-                torch.from_numpy(1 / item_count[at]),
-                config,
+    def _choose_half_life(self) -> float:
+        """The one whose feature, beside item popularity, tells best what is consumed."""
+        problem = self._problem(_some_users(self.rows.take(self.own), _LADDER_ROWS // 4))
+        rows = problem._replace(half_life=None).draw(np.random.default_rng(self.config.seed))
+        taken = rows.response >= CLICK
+        n, y = (np.bincount(rows.item, w, len(self.catalog)) for w in (None, taken))
+        popularity = logit((y + 0.5) / (n + 1.0))[rows.item]
+
+        def likelihood(half_life: float) -> float:
+            past = problem._replace(half_life=half_life)
+            x = np.stack([np.ones(rows.size), popularity, feature(past.past(rows).past)], 1)
+            return dynamics.logistic(x, taken, rows.weight.astype(float))[2]
+
+        return max(HALF_LIVES, key=likelihood)
+
+    def _problem(self, rows: Rows) -> Problem:
+        from recenv.users.optimise import Problem
+
+        negatives = None
+        if self.exposure != "impressions" and rows.size:
+            negatives = Negatives(
+                rows,
+                len(self.catalog),
+                self.config.negatives,
+                within_visit=self.exposure == "catalogue" or self.repeat_share > 0,
+                known_level=self.exposure == "catalogue",
             )
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-            total += float(loss.detach()) * len(at)
-        bar.update()
-        bar.set_postfix_str(f"loss {total / len(order):.4f}")
+        return Problem(
+            rows,
+            negatives,
+            redraw=self.exposure == "clicks",
+            half_life=getattr(self, "half_life", None),
+            num_items=len(self.catalog),
+            mean_tenure=self.mean_tenure,
+        )
+
+    def _network(self, config: UserModelConfig) -> LawsNetwork:
+        import torch
+
+        from recenv.users.network import LawsNetwork
+
+        slots = int(self.rows.slot.max(initial=0)) + 1
+        scale = _scale(self.interests, np.flatnonzero(~self.folded))
+        return LawsNetwork(
+            torch.from_numpy(self.interests.users / scale),
+            torch.from_numpy(self.interests.items / scale),
+            torch.from_numpy(_standard_price(self.catalog)),
+            torch.from_numpy(examination_prior(slots, config.examination_decay)),
+            fit_user_click_bias=self.exposure != "clicks",
+            fit_repeat=self.half_life is not None,
+            fit_purchase=self.purchases == "fitted",
+        )
+
+    def _choose_penalties(self, late: Rows | None) -> float:
+        """The step of the ladder under which the validation events are likeliest.
+
+        Climbs from the middle as long as it gets better.
+        """
+        from recenv.users.optimise import mean_loss, optimise
+
+        ladder = self.config.l2_ladder
+        if late is None or len(ladder) == 1:
+            return ladder[0] if len(ladder) == 1 else 1.0
+        late = _some_users(late, _LADDER_ROWS)
+        fitted_on = self._problem(late.take(~late.late))
+        judged = self._problem(late)
+        rows = judged.draw(np.random.default_rng(self.config.seed + 1))
+        batch = judged.batch(rows.take(rows.late))
+
+        def loss(factor: float) -> float:
+            tried = _stronger(self.config, factor)
+            network = self._network(tried)
+            optimise(network, fitted_on, tried, self.bar, share=_LADDER_SHARE)
+            return mean_loss(network, batch)
+
+        return _climb(sorted(ladder), loss)
+
+    def _vectors(self, network: LawsNetwork) -> tuple[dict[str, F32], dynamics.Vectors]:
+        arrays = network.arrays()
+        names = ("user_vectors", "item_vectors", "click_weight", "purchase_weight")
+        return arrays, dynamics.Vectors(*(arrays[name] for name in names))
+
+    def _replay(self, rows: Rows, network: LawsNetwork) -> dynamics.Replay:
+        arrays, _ = self._vectors(network)
+        past = float(network.repeat_weight.detach()) * feature(rows.past)
+        examination = network.examination.detach().numpy()
+        return dynamics.prepare(rows, self.catalog.category, examination, arrays, past)
+
+    def _moved(self, rows: Rows, network: LawsNetwork, stated: Dynamics) -> Rows:
+        """Impressions with what boredom and drift add to their log-odds as the offset."""
+        if self.exposure != "impressions" or not (rows.round >= 0).any():
+            return rows
+        visits = self._replay(rows._replace(offset=np.zeros_like(rows.offset)), network)
+        _, moved, _ = dynamics.replay(
+            visits,
+            self._vectors(network)[1],
+            categories=len(self.catalog.category_names),
+            drift_rate=stated.drift_rate,
+            boredom_weight=stated.boredom_weight,
+            boredom_gain=stated.boredom_gain,
+            boredom_decay=stated.boredom_decay,
+        )
+        offset = np.zeros_like(rows.offset)
+        offset[visits.place] = moved
+        return rows._replace(offset=offset)
+
+    def _visit_dynamics(
+        self, network: LawsNetwork, late: Rows | None, config: UserModelConfig
+    ) -> _Within:
+        """Boredom, drift and leaving, where the log has an order within visits."""
+        rng = np.random.default_rng(config.seed + 2)
+        rows = self._problem(self.rows.take(self.own)).draw(rng)
+        if self.exposure == "catalogue" or not _several_rounds(rows):
+            return _Within()
+        _, vectors = self._vectors(network)
+        seen = self._replay(rows._replace(offset=np.zeros_like(rows.offset)), network)
+        groups, gain = len(self.catalog.category_names), config.boredom_gain
+        drift, boredom = config.drift_rate, None
+        later = None
+        if late is not None:
+            drawn = self._problem(late).draw(rng)
+            later = self._replay(drawn.take(drawn.late), network)
+        found: Estimate | None = None
+        for _ in range(2):  # each given the other
+            boredom = dynamics.fit_boredom(
+                seen, vectors, categories=groups, drift_rate=drift, gain=gain
+            )
+            if later is None:
+                break
+            found = dynamics.fit_drift(
+                later,
+                vectors,
+                categories=groups,
+                boredom_weight=max(boredom[0].value, 0.0),
+                boredom_gain=gain,
+                boredom_decay=boredom[1].value,
+            )
+            drift = found.value
+        leave = None
+        if self.exposure == "impressions" and boredom is not None:
+            leave = self._leaving(seen, vectors, drift, boredom, rows)
+        return _Within(boredom, found, leave)
+
+    def _leaving(
+        self,
+        seen: dynamics.Replay,
+        vectors: dynamics.Vectors,
+        drift: float,
+        boredom: tuple[Estimate, Estimate],
+        rows: Rows,
+    ) -> LeaveFit | None:
+        _, _, rounds = dynamics.replay(
+            seen,
+            vectors,
+            categories=len(self.catalog.category_names),
+            drift_rate=drift,
+            boredom_weight=max(boredom[0].value, 0.0),
+            boredom_gain=self.config.boredom_gain,
+            boredom_decay=boredom[1].value,
+        )
+        number = np.cumsum(rounds.first) - 1
+        count = np.bincount(number)  # rounds of each visit
+        cap = self.config.visit_cap or dynamics.visit_cap(count)
+        censored = np.zeros(len(count), bool) if cap is None else count >= cap
+        censored |= rows.cut[rounds.row[rounds.first]]
+        return dynamics.fit_leaving(rounds, rows.weight[rounds.row].astype(float), censored[number])
+
+    def _state(self, found: _Within) -> Dynamics:
+        """All scalars of a visit: what was found, and the priors for the rest."""
+        stated = Dynamics.from_config(self.config)
+        if found.boredom is not None:
+            stated = stated._replace(
+                boredom_weight=max(found.boredom[0].value, 0.0),
+                boredom_decay=found.boredom[1].value,
+            )
+        if found.drift is not None:
+            stated = stated._replace(drift_rate=found.drift.value)
+        if found.leave is not None:
+            stated = stated._replace(
+                leave_intercept=found.leave.intercept.value,
+                leave_length=found.leave.length.value,
+                leave_satisfaction=found.leave.satisfaction.value,
+                leave_boredom=found.leave.boredom.value,
+                satisfaction_decay=found.leave.satisfaction_decay,
+            )
+        return stated._replace(
+            again=NEVER if self.once or self.exposure == "catalogue" else 0.0,
+            funnel=self.config.funnel if self.purchases == "funnel" else 1.0,
+        )
+
+    def _model(
+        self,
+        network: LawsNetwork,
+        config: UserModelConfig,
+        factor: float,
+        found: _Within,
+        stated: Dynamics,
+    ) -> UserModel:
+        arrays = network.arrays()
+        if self.exposure == "clicks":
+            seen = np.bincount(self.rows.user, minlength=len(self.folded)) > 0
+            shift = _level_shift(arrays, np.flatnonzero(~self.folded & seen), config)
+            arrays["item_click_bias"] += shift
+        tenure = self._purchases(arrays, network, config)
+        repeat = self._estimate(network, "repeat") if self.half_life is not None else None
+        lengths = visits.fit_lengths(self.log, self.folded, self.weight, self.goes_on)
+        returns = visits.fit_returns(self.log, self.folded, self.weight, self.goes_on)
+        examination, errors = self._examination(network, config)
+        price = network.price_weight.detach().tolist()
+        return UserModel(
+            **arrays,
+            examination=examination,
+            dynamics=stated,
+            repeat=self._repeat(repeat),
+            visit_length=lengths.law,
+            return_time=returns.law,
+            coefficients={
+                "l2 factor": factor,
+                "price in click": price[0],
+                "price in purchase": price[1],
+            },
+            laws={
+                **provenance.of_click(self.log, config),
+                "purchase": provenance.of_purchase(self.log, config, tenure),
+                "examination": provenance.of_examination(self.log, config, errors),
+                "repeat": provenance.of_repeat(
+                    self.log,
+                    once=self.once,
+                    share=self.repeat_share,
+                    half_life=self.half_life,
+                    weight=repeat,
+                ),
+                "boredom": provenance.of_boredom(self.log, found.boredom),
+                "drift": provenance.of_drift(self.log, found.drift),
+                "leave": provenance.of_leave(self.log, found.leave),
+                "visit length": lengths.provenance,
+                "return": returns.provenance,
+            },
+        )
+
+    def _purchases(
+        self, arrays: dict[str, F32], network: LawsNetwork, config: UserModelConfig
+    ) -> Estimate | None:
+        """Bring the purchase law to its users' present, or set the prior; returns tenure."""
+        if self.purchases != "fitted":
+            level = logit(config.purchase_rate) if self.purchases == "prior" else 0.0
+            arrays["user_purchase_bias"] = np.zeros_like(arrays["user_purchase_bias"])
+            arrays["item_purchase_bias"] = np.full_like(arrays["item_purchase_bias"], level)
+            arrays["purchase_weight"] = np.zeros_like(arrays["purchase_weight"])
+            return None
+        tenure = self._estimate(network, "tenure")
+        taken = self.rows.response >= CLICK
+        held = np.bincount(self.rows.user[taken], minlength=len(self.folded))
+        ahead = tenure.value * (np.log1p(held) - self.mean_tenure)
+        arrays["user_purchase_bias"] += ahead.astype(np.float32)
+        return tenure
+
+    def _estimate(self, network: LawsNetwork, name: str) -> Estimate:
+        """A scalar weight of the network, with its error from the observed information."""
+        import torch
+
+        problem = self._problem(_some_users(self.rows.take(self.own), _LADDER_ROWS))
+        batch = problem.batch(problem.draw(np.random.default_rng(self.config.seed + 3)))
+        if name == "tenure":
+            batch = batch.take(batch.response >= CLICK)
+        with torch.no_grad():
+            p = expit(network.logits(batch).numpy()[:, 1 if name == "tenure" else 0])
+        x = (batch.tenure if name == "tenure" else batch.repeat).numpy()
+        scale = self.own.sum() / max(problem.rows.size, 1)  # rows left out inform as well
+        information = scale * float(batch.weight.numpy() @ (p * (1 - p) * x**2))
+        weight = network.tenure_weight if name == "tenure" else network.repeat_weight
+        return Estimate(float(weight.detach()), float(1 / np.sqrt(max(information, 1e-12))))
+
+    def _repeat(self, weight: Estimate | None) -> RepeatLaw | None:
+        """The personal past as it stands at the end of the log."""
+        if not self.once and weight is None:
+            return None
+        rows = self.rows.take(self.rows.response >= CLICK)
+        return RepeatLaw.at_end(
+            rows.user,
+            rows.item,
+            rows.visit,
+            len(self.folded),
+            weight=NEVER if weight is None else weight.value,
+            half_life=self.half_life or HALF_LIVES[-1],
+        )
+
+    def _examination(
+        self, network: LawsNetwork, config: UserModelConfig
+    ) -> tuple[F32, dict[str, float]]:
+        """((MAX_SLOTS,) P(slot is looked at), standard errors of the fitted slots)."""
+        import torch
+
+        fitted = network.examination.detach().numpy()
+        if len(fitted) == 1:
+            if self.exposure == "impressions":
+                # the fitted click law is already of what was shown, looked at or not
+                return np.ones(MAX_SLOTS, np.float32), {}
+            return examination_prior(MAX_SLOTS, config.examination_decay), {}
+        problem = self._problem(
+            self._moved(self.rows.take(self.own), network, Dynamics.from_config(config))
+        )
+        batch = problem.batch(problem.draw(np.random.default_rng(0)))
+        with torch.no_grad():
+            click = expit(network.logits(batch).numpy()[:, 0])
+        slot, weight = batch.slot.numpy(), batch.weight.numpy()
+        p = np.clip(fitted[slot] * click, 1e-6, 1 - 1e-6)
+        information = np.bincount(slot, weight * click**2 / (p * (1 - p)), len(fitted))
+        errors = 1 / np.sqrt(np.maximum(information, 1e-12))
+        k = np.log(np.arange(2, len(fitted) + 1))
+        decay = -float(np.log(fitted[1:]) @ k / (k @ k))
+        out = examination_prior(MAX_SLOTS, max(decay, 0.0))
+        out[: len(fitted)] = fitted
+        out[len(fitted) :] = np.minimum(out[len(fitted) :], fitted[-1])
+        return out, {f"slot {j + 1}": float(errors[j]) for j in range(1, len(fitted))}
+
+
+def _stronger(config: UserModelConfig, factor: float) -> UserModelConfig:
+    """The config with its L2 weights on ids times ``factor``."""
+    names = ("user_l2", "item_l2", "bias_l2")
+    return config.replace(**{name: factor * getattr(config, name) for name in names})
+
+
+def _climb(ladder: list[float], loss: Callable[[float], float]) -> float:
+    """The lowest step reached from the middle, going first up, then down."""
+    at = len(ladder) // 2
+    known = {at: loss(ladder[at])}
+    for direction in (1, -1):
+        step = at + direction
+        while 0 <= step < len(ladder):
+            known[step] = loss(ladder[step])
+            if known[step] >= known[step - direction]:
+                break
+            step += direction
+        if min(known, key=known.__getitem__) != at:
+            break
+    return ladder[min(known, key=known.__getitem__)]
+
+
+def _any_twice(rows: Rows) -> bool:
+    """Whether any user consumed any item twice."""
+    taken = rows.response >= CLICK
+    pair = rows.user[taken] * (int(rows.item.max(initial=0)) + 1) + rows.item[taken]
+    return len(np.unique(pair)) < len(pair)
+
+
+def _some_users(rows: Rows, most: int) -> Rows:
+    """All rows, or those of evenly spread users that make up about ``most``."""
+    step = -(-rows.size // most)
+    return rows if step <= 1 else rows.take(rows.user % step == 0)
+
+
+def _several_rounds(rows: Rows) -> bool:
+    """Whether enough visits have more than one round for their order to tell something."""
+    known = rows.round >= 0
+    rounds = np.unique(np.stack([rows.user[known], rows.visit[known], rows.round[known]]), axis=1)
+    visits_ = np.unique(rounds[:2], axis=1, return_counts=True)[1]
+    return int((visits_ > 1).sum()) >= dynamics.FEWEST_VISITS
+
+
+def _standard_price(catalog: Catalog) -> F32:
+    """(N,) log price, standardised over the items that have one; 0 for the others."""
+    known = catalog.price > 0
+    out = np.zeros(len(catalog), np.float32)
+    if known.sum() > 1:
+        log = np.log(catalog.price[known])
+        out[known] = (log - log.mean()) / max(float(log.std()), 1e-6)
+    return out
 
 
 def _scale(interests: InterestVectors, users: npt.NDArray[np.intp]) -> np.float32:
@@ -217,13 +565,11 @@ def _scale(interests: InterestVectors, users: npt.NDArray[np.intp]) -> np.float3
     users = rng.choice(users, size=10_000)
     items = rng.integers(len(interests.items), size=10_000)
     spread = np.std((interests.users[users] * interests.items[items]).sum(1))
-    return np.float32(math.sqrt(max(float(spread), 1e-12)))
+    return np.float32(np.sqrt(max(float(spread), 1e-12)))
 
 
 def _level_shift(
-    arrays: dict[str, npt.NDArray[np.float32]],
-    users: npt.NDArray[np.intp],
-    config: UserModelConfig,
+    arrays: dict[str, F32], users: npt.NDArray[np.intp], config: UserModelConfig
 ) -> np.float32:
     """What to add to every click logit so that the mean click probability is the stated one.
 
@@ -235,36 +581,6 @@ def _level_shift(
     items = rng.choice(items, min(len(items), 2000), replace=False)
     weighted = arrays["user_vectors"][users] * arrays["click_weight"]
     logits = weighted @ arrays["item_vectors"][items].T + arrays["item_click_bias"][items]
-    low, high = -50.0, 50.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        rate = float(np.mean(1 / (1 + np.exp(-np.clip(logits + middle, -60, 60)))))
-        low, high = (middle, high) if rate < config.click_rate else (low, middle)
-    return np.float32((low + high) / 2)
-
-
-def _provenance(log: InteractionLog, config: UserModelConfig) -> dict[str, Provenance]:
-    clicks = int((log.column("response") >= CLICK).sum())
-    purchases = int((log.column("response") == PURCHASE).sum())
-    contrast = (
-        f"{len(log) - clicks} impressions without a click"
-        if log.has_impressions
-        else f"{config.negatives} sampled items per click"
+    return np.float32(
+        brentq(lambda shift: float(expit(logits + shift).mean()) - config.click_rate, -50, 50)
     )
-    level = (
-        Provenance("fitted", f"{clicks} clicks in {len(log)} impressions")
-        if log.has_impressions
-        else Provenance("prior", f"mean P(click given looked at) stated as {config.click_rate}")
-    )
-    if "position" in log.events and log.has_impressions:
-        examination = f"position-based model, k ** -{config.examination_decay}; stated, not fitted"
-    elif log.has_impressions:
-        examination = "every slot counts as looked at: the log has no positions"
-    else:
-        examination = f"position-based model, k ** -{config.examination_decay}; no impressions"
-    return {
-        "examination": Provenance("prior", examination),
-        "click": Provenance("fitted", f"{log.name}: {clicks} clicks against {contrast}"),
-        "click level": level,
-        "purchase": Provenance("fitted", f"{log.name}: {purchases} purchases in {clicks} clicks"),
-    } | {law: Provenance("prior", note) for law, note in PRIOR_NOTES.items()}

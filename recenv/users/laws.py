@@ -54,6 +54,19 @@ def click_given_examined(affinity: np.float32, bias: np.float32, boredom: np.flo
 
 
 @njit(cache=True)
+def funnel(probability: np.float32, share: np.float32) -> tuple[np.float32, np.float32]:
+    """P(click | looked at) and P(purchase | click) whose product is ``probability``.
+
+    A log of purchases alone tells only the product p; the split ``p ** share`` and
+    ``p ** (1 - share)`` is a stated prior. What is likelier bought is likelier clicked.
+    """
+    return (
+        np.float32(math.pow(probability, share)),
+        np.float32(math.pow(probability, _ONE - share)),
+    )
+
+
+@njit(cache=True)
 def purchase_given_click(affinity: np.float32, bias: np.float32) -> np.float32:
     """P(purchase | click) = logistic(affinity + biases)."""
     return sigmoid(affinity + bias)
@@ -75,6 +88,46 @@ def leave(
         boredom: weight times the mean boredom of the slate's categories.
     """
     return sigmoid(intercept + length - satisfaction + boredom)
+
+
+@njit(cache=True)
+def answer(
+    to_click: np.float32,
+    click_bias: np.float32,
+    boredom: np.float32,
+    to_buy: np.float32,
+    purchase_bias: np.float32,
+    share: np.float32,
+) -> tuple[np.float32, np.float32]:
+    """(P(click | looked at), P(purchase | click)); with ``share`` below 1 see ``funnel``."""
+    click = click_given_examined(to_click, click_bias, boredom)
+    if share < _ONE:
+        return funnel(click, share)
+    return click, purchase_given_click(to_buy, purchase_bias)
+
+
+@njit(cache=True)
+def hazard(baseline: np.float32, effect: np.float32) -> np.float32:
+    """P(a duration ends now, if it has lasted so long): logistic(baseline - user's effect)."""
+    return sigmoid(baseline - effect)
+
+
+@njit(cache=True)
+def bored(boredom: np.float32, decay: np.float32) -> np.float32:
+    """Boredom of a category one round later, before what the round added."""
+    return decay * boredom
+
+
+@njit(cache=True)
+def drift(interest: np.float32, item: np.float32, rate: np.float32) -> np.float32:
+    """One coordinate of the interest after consuming an item: a step of ``rate`` towards it."""
+    return interest + rate * (item - interest)
+
+
+@njit(cache=True)
+def satisfied(satisfaction: np.float32, decay: np.float32, consumed: np.float32) -> np.float32:
+    """Satisfaction after a round that brought ``consumed`` utility."""
+    return decay * satisfaction + consumed
 
 
 @njit(cache=True)

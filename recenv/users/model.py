@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +14,13 @@ from recenv import artifacts
 from recenv.config import UserModelConfig
 from recenv.errors import SchemaError
 from recenv.users import laws
+from recenv.users.duration import DurationLaw
+from recenv.users.repeat import RepeatLaw
 
 if TYPE_CHECKING:
     from recenv.encoders.interest import InterestVectors
     from recenv.schema import Catalog, InteractionLog
+    from recenv.users.visits import Continuation
 
 FloatArray = npt.NDArray[np.float32]
 MAX_SLOTS = 100
@@ -30,10 +33,17 @@ class Provenance:
 
     source: Literal["fitted", "prior", "planted"]
     note: str
+    spread: dict[str, float] = field(default_factory=dict)
+    """Standard errors of the law's scalar parameters, by name."""
 
 
 class Dynamics(NamedTuple):
-    """How a visit changes its user (see ``UserModelConfig`` for each number's meaning)."""
+    """How a visit changes its user (see ``UserModelConfig`` for each number's meaning).
+
+    ``again`` is added to the click log-odds of an item consumed earlier in the visit.
+    ``funnel`` below 1 says that only the product of click and purchase was fitted: then
+    ``P(click | looked at) = p ** funnel`` and ``P(purchase | click) = p ** (1 - funnel)``.
+    """
 
     leave_intercept: float
     leave_length: float
@@ -44,18 +54,14 @@ class Dynamics(NamedTuple):
     boredom_gain: float
     boredom_decay: float
     drift_rate: float
+    again: float = 0.0
+    funnel: float = 1.0
 
     @classmethod
     def from_config(cls, config: UserModelConfig) -> Dynamics:
         """The priors that a config states."""
-        return cls(*(getattr(config, name) for name in cls._fields))
-
-
-PRIOR_NOTES = {
-    "leave": "discrete-time logistic hazard with stated coefficients",
-    "boredom": "consumed categories bore, and recover, at stated rates",
-    "drift": "interest moves towards consumed items at a stated rate",
-}
+        stated = [name for name in cls._fields if name not in cls._field_defaults]
+        return cls(*(getattr(config, name) for name in stated))
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,12 @@ class UserModel:
         examination: (``MAX_SLOTS``,) P(slot k is looked at).
         dynamics: leaving, boredom, satisfaction and drift.
         laws: provenance of each law by name.
+        repeat: what a user consumed before is consumed again; None: no such law.
+        visit_length: how many items a visit takes; None: visits end by the hazard of each
+            round alone.
+        return_time: whole days from one visit to the next; None: unknown.
+        coefficients: scalars that the fit chose and that are folded into the arrays: weights of
+            the standardised log price, and the multiple of the L2 weights.
     """
 
     user_vectors: FloatArray
@@ -84,6 +96,10 @@ class UserModel:
     examination: FloatArray
     dynamics: Dynamics
     laws: dict[str, Provenance] = field(default_factory=dict)
+    repeat: RepeatLaw | None = None
+    visit_length: DurationLaw | None = None
+    return_time: DurationLaw | None = None
+    coefficients: dict[str, float] = field(default_factory=dict)
 
     _ARRAYS = (
         "user_vectors",
@@ -96,6 +112,11 @@ class UserModel:
         "purchase_weight",
         "examination",
     )
+    _PARTS: ClassVar[dict[str, type]] = {
+        "repeat": RepeatLaw,
+        "visit_length": DurationLaw,
+        "return_time": DurationLaw,
+    }
 
     @property
     def dim(self) -> int:
@@ -110,18 +131,26 @@ class UserModel:
         interests: InterestVectors,
         config: UserModelConfig,
         *,
+        valid: InteractionLog | None = None,
         folded: npt.NDArray[np.bool_] | None = None,
+        weight: npt.NDArray[np.floating] | None = None,
+        goes_on: Continuation | None = None,
         progress: bool = True,
     ) -> UserModel:
-        """Fit the click and purchase laws by penalised maximum likelihood.
+        """Fit every law that the log can tell by penalised maximum likelihood.
 
         Args:
             log: training events only.
             catalog: the log's items.
             interests: language-model vectors that users and items start from.
             config: see ``UserModelConfig``.
+            valid: later events of the same users, which choose the strength of the penalties and
+                how far interest drifts; without them both are as the config states.
             folded: (U,) users whose events must not touch any shared parameter; only their
                 own vectors and biases are fitted, with everything else fixed.
+            weight: (U,) what each user's events count (a bootstrap's multiplicities).
+            goes_on: visits that go on and users who come back after the given events, so that
+                their lengths and returns are censored.
             progress: show a bar.
 
         Raises:
@@ -130,10 +159,24 @@ class UserModel:
         """
         from recenv.users.fit import fit_user_model
 
-        return fit_user_model(log, catalog, interests, config, folded=folded, progress=progress)
+        return fit_user_model(
+            log,
+            catalog,
+            interests,
+            config,
+            valid=valid,
+            folded=folded,
+            weight=weight,
+            goes_on=goes_on,
+            progress=progress,
+        )
 
     def click_probs(self, users: npt.ArrayLike, items: npt.ArrayLike) -> FloatArray:
-        """P(click | looked at) at the start of a visit, for paired codes: (n,), (n,) -> (n,)."""
+        """P(click | looked at) at the start of a visit, for paired codes: (n,), (n,) -> (n,).
+
+        Raises:
+            SchemaError: there is no such user or item.
+        """
         return self._pair_probs(users, items)[0]
 
     def purchase_probs(self, users: npt.ArrayLike, items: npt.ArrayLike) -> FloatArray:
@@ -145,9 +188,14 @@ class UserModel:
     ) -> tuple[FloatArray, FloatArray]:
         user_codes = self._codes(users, "user", len(self.user_vectors))
         item_codes = self._codes(items, "item", len(self.item_vectors))
+        if self.repeat is None:
+            bonus = np.zeros(len(user_codes), np.float32)
+        else:
+            bonus = self.repeat.of(user_codes, item_codes)
         return _pair_probs(
             user_codes,
             item_codes,
+            bonus,
             self.user_vectors,
             self.item_vectors,
             self.user_click_bias,
@@ -156,6 +204,7 @@ class UserModel:
             self.item_purchase_bias,
             self.click_weight,
             self.purchase_weight,
+            np.float32(self.dynamics.funnel),
         )
 
     def leave_probs(
@@ -202,33 +251,65 @@ class UserModel:
         """
         return cls.from_artifact(*artifacts.load(Path(folder), "user-model"))
 
+    def settings(self, config: UserModelConfig) -> UserModelConfig:
+        """The config with the penalties that this fit chose, so that a refit need not choose."""
+        factor = self.coefficients.get("l2 factor", 1.0)
+        return config.replace(l2_ladder=(factor,))
+
     def to_artifact(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """(arrays, meta) to store."""
-        meta = {
+        arrays = {name: getattr(self, name) for name in self._ARRAYS}
+        meta: dict[str, Any] = {
             "dynamics": self.dynamics._asdict(),
-            "laws": {k: [v.source, v.note] for k, v in self.laws.items()},
+            "laws": {k: [v.source, v.note, v.spread] for k, v in self.laws.items()},
+            "coefficients": self.coefficients,
         }
-        return {name: getattr(self, name) for name in self._ARRAYS}, meta
+        for name in self._PARTS:
+            part = getattr(self, name)
+            if part is not None:
+                inner, meta[name] = part.to_artifact()
+                arrays |= {f"{name}.{k}": v for k, v in inner.items()}
+        return arrays, meta
 
     @classmethod
     def from_artifact(cls, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> UserModel:
         """The inverse of ``to_artifact``."""
+        parts = {
+            name: kind.from_artifact(
+                {
+                    k.removeprefix(f"{name}."): v
+                    for k, v in arrays.items()
+                    if k.startswith(f"{name}.")
+                },
+                meta[name],
+            )
+            for name, kind in cls._PARTS.items()
+            if name in meta
+        }
         return cls(
             **{name: arrays[name] for name in cls._ARRAYS},
             dynamics=Dynamics(**meta["dynamics"]),
             laws={k: Provenance(*v) for k, v in meta["laws"].items()},
+            coefficients=meta["coefficients"],
+            **parts,
         )
 
 
 @njit(cache=True)
-def _pair_probs(users, items, uv, iv, ucb, upb, icb, ipb, cw, pw):  # noqa: ANN001, ANN202
+def _pair_probs(users, items, bonus, uv, iv, ucb, upb, icb, ipb, cw, pw, share):  # noqa: ANN001, ANN202
     n = len(users)
     click, purchase = np.empty(n, np.float32), np.empty(n, np.float32)
     for row in range(n):
         u, i = users[row], items[row]
         to_click, to_buy = laws.affinities(uv[u], iv[i], cw, pw)
-        click[row] = laws.click_given_examined(to_click, ucb[u] + icb[i], np.float32(0))
-        purchase[row] = laws.purchase_given_click(to_buy, upb[u] + ipb[i])
+        click[row], purchase[row] = laws.answer(
+            to_click,
+            ucb[u] + icb[i] + bonus[row],
+            np.float32(0),
+            to_buy,
+            upb[u] + ipb[i],
+            share,
+        )
     return click, purchase
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -14,84 +16,149 @@ from recenv.schema import CLICK, PURCHASE
 _TINY = 1e-6
 
 
+class Batch(NamedTuple):
+    """Columns of n rows; see ``recenv.users.rows.Rows``."""
+
+    user: Tensor  # (n,) codes
+    item: Tensor  # (n,) codes
+    response: Tensor  # (n,) IGNORE, CLICK or PURCHASE
+    slot: Tensor  # (n,) position from 0
+    offset: Tensor  # (n,) fixed log-odds
+    weight: Tensor  # (n,)
+    tenure: Tensor  # (n,) centred
+    repeat: Tensor  # (n,) feature of the personal past
+    per_user: Tensor  # (n,) 1 / rows of this user, so that an epoch penalises each user once
+    per_item: Tensor  # (n,) likewise
+
+    def take(self, rows: Tensor) -> Batch:
+        """The given rows."""
+        return Batch(*(column[rows] for column in self))
+
+
 class LawsNetwork(nn.Module):
     """Parameters of both laws; see ``recenv.users.fit`` for the formula.
 
     Args:
         users: (U, D) language-model vectors.
         items: (N, D) language-model vectors.
+        price: (N,) standardised log price, zeros where unknown.
+        examination: (S,) P(slot is looked at) to start from, 1 for the first slot; with one
+            slot nothing is fitted.
         fit_user_click_bias: whether users' click levels are identified.
+        fit_repeat: whether the personal past counts.
+        fit_purchase: whether the purchase law is told apart from the click law.
     """
 
     users: Tensor
     items: Tensor
+    price: Tensor
+    prior: Tensor
+    identified: Tensor
 
-    def __init__(self, users: Tensor, items: Tensor, *, fit_user_click_bias: bool) -> None:
+    def __init__(
+        self,
+        users: Tensor,
+        items: Tensor,
+        price: Tensor,
+        examination: Tensor,
+        *,
+        fit_user_click_bias: bool,
+        fit_repeat: bool,
+        fit_purchase: bool,
+    ) -> None:
         super().__init__()
         dim = users.shape[1]
         self.register_buffer("users", users)
         self.register_buffer("items", items)
+        self.register_buffer("price", price)
         self.user_residual = nn.Parameter(torch.zeros_like(users))
         self.item_residual = nn.Parameter(torch.zeros_like(items))
         self.user_bias = nn.Parameter(torch.zeros(len(users), 2))  # click, purchase
         self.item_bias = nn.Parameter(torch.zeros(len(items), 2))
+        self.bias_map = nn.Parameter(torch.zeros(2, dim))
+        self.price_weight = nn.Parameter(torch.zeros(2))
         self.weight = nn.Parameter(torch.ones(2, dim))
         self.intercept = nn.Parameter(torch.zeros(2))
-        self._identified = torch.tensor([float(fit_user_click_bias), 1.0])
+        self.tenure_weight = nn.Parameter(torch.zeros(()))
+        self.repeat_weight = nn.Parameter(torch.zeros(()), requires_grad=fit_repeat)
+        prior = torch.logit(examination[1:].clamp(0.01, 0.99))
+        self.register_buffer("prior", prior)
+        self.slot_logit = nn.Parameter(prior.clone(), requires_grad=len(prior) > 0)
+        self.register_buffer("identified", torch.tensor([float(fit_user_click_bias), 1.0]))
+        self.fit_purchase = fit_purchase
 
     def freeze_shared(self) -> None:
         """Leave only the users' own vectors and biases to be fitted."""
-        for parameter in (self.item_residual, self.item_bias, self.weight, self.intercept):
-            parameter.requires_grad_(False)
+        own = {"user_residual", "user_bias"}
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(name in own)
 
-    def logits(self, user: Tensor, item: Tensor) -> Tensor:
-        """(n, 2) click and purchase logits of (n,) pairs."""
+    @property
+    def examination(self) -> Tensor:
+        """(S,) P(slot is looked at); the first slot's is 1 by convention."""
+        return torch.cat([torch.ones(1), torch.sigmoid(self.slot_logit)])
+
+    def item_biases(self, item: Tensor) -> Tensor:
+        """(n, 2) what the items' texts, prices and residuals add."""
+        return (
+            self.items[item] @ self.bias_map.T
+            + self.price[item, None] * self.price_weight
+            + F.embedding(item, self.item_bias)
+        )
+
+    def logits(self, batch: Batch) -> Tensor:
+        """(n, 2) click and purchase logits, offsets included."""
+        user, item = batch.user, batch.item
         theta = self.users[user] + F.embedding(user, self.user_residual)
         v = self.items[item] + F.embedding(item, self.item_residual)
-        affinity = (theta * v) @ self.weight.T
-        biases = F.embedding(user, self.user_bias) * self._identified
-        return affinity + biases + F.embedding(item, self.item_bias) + self.intercept
+        biases = F.embedding(user, self.user_bias) * self.identified
+        out = (theta * v) @ self.weight.T + biases + self.item_biases(item) + self.intercept
+        click = self.repeat_weight * batch.repeat + batch.offset
+        return out + torch.stack([click, self.tenure_weight * batch.tenure], dim=1)
 
-    def loss(
-        self,
-        user: Tensor,
-        item: Tensor,
-        response: Tensor,
-        examined: Tensor,
-        per_user: Tensor,
-        per_item: Tensor,
-        config: UserModelConfig,
-    ) -> Tensor:
+    def loss(self, batch: Batch, config: UserModelConfig, per_row: float) -> Tensor:
         """Mean penalised negative log-likelihood of a batch of n rows.
 
         Args:
-            user: (n,) codes.
-            item: (n,) codes.
-            response: (n,) IGNORE, CLICK or PURCHASE.
-            examined: (n,) examination probability.
-            per_user: (n,) 1 / rows of this user, so that an epoch penalises each user once.
-            per_item: (n,) likewise.
+            batch: the rows.
             config: the L2 weights.
+            per_row: 1 / rows of an epoch, so that an epoch penalises shared parameters once.
         """
-        logits = self.logits(user, item)
-        clicked = response >= CLICK
-        p = (examined * torch.sigmoid(logits[:, 0])).clamp(_TINY, 1 - _TINY)
-        click = F.binary_cross_entropy(p, clicked.float(), reduction="sum")
-        bought = (response[clicked] == PURCHASE).float()
-        purchase = F.binary_cross_entropy_with_logits(logits[clicked, 1], bought, reduction="sum")
+        fit = self.negative_log_likelihood(batch)
+        user, item = batch.user, batch.item
+        l2 = config.user_l2, config.item_l2, config.bias_l2
         penalty = (
-            config.user_l2 * F.embedding(user, self.user_residual).square().sum(1) * per_user
-            + config.item_l2 * F.embedding(item, self.item_residual).square().sum(1) * per_item
-            + config.bias_l2 * F.embedding(user, self.user_bias).square().sum(1) * per_user
-            + config.bias_l2 * F.embedding(item, self.item_bias).square().sum(1) * per_item
+            l2[0] * F.embedding(user, self.user_residual).square().sum(1) * batch.per_user
+            + l2[1] * F.embedding(item, self.item_residual).square().sum(1) * batch.per_item
+            + l2[2] * F.embedding(user, self.user_bias).square().sum(1) * batch.per_user
+            + l2[2] * F.embedding(item, self.item_bias).square().sum(1) * batch.per_item
         )
-        return (click + purchase + 0.5 * penalty.sum()) / len(user)
+        shared = (
+            config.map_l2 * (self.bias_map.square().sum() + self.price_weight.square().sum())
+            + config.examination_l2 * (self.slot_logit - self.prior).square().sum()
+        )
+        return (fit.sum() + 0.5 * penalty.sum()) / len(user) + 0.5 * per_row * shared
+
+    def negative_log_likelihood(self, batch: Batch) -> Tensor:
+        """(n,) weighted, of click and of purchase given click."""
+        logits = self.logits(batch)
+        clicked = batch.response >= CLICK
+        p = torch.sigmoid(logits[:, 0])
+        if len(self.prior):
+            p = F.embedding(batch.slot, self.examination[:, None])[:, 0] * p
+        p = p.clamp(_TINY, 1 - _TINY)
+        out = F.binary_cross_entropy(p, clicked.float(), reduction="none")
+        if self.fit_purchase:
+            bought = (batch.response == PURCHASE).float()
+            purchase = F.binary_cross_entropy_with_logits(logits[:, 1], bought, reduction="none")
+            out = out + torch.where(clicked, purchase, 0)
+        return out * batch.weight
 
     @torch.no_grad()
     def arrays(self) -> dict[str, npt.NDArray[np.float32]]:
         """The fitted arrays of a ``UserModel``, intercepts folded into the item biases."""
-        user_bias = self.user_bias * self._identified
-        item_bias = self.item_bias + self.intercept
+        user_bias = self.user_bias * self.identified
+        item_bias = self.item_biases(torch.arange(len(self.items))) + self.intercept
         tensors = {
             "user_vectors": self.users + self.user_residual,
             "item_vectors": self.items + self.item_residual,

@@ -11,8 +11,22 @@ import pytest
 
 from recenv import artifacts
 from recenv.config import EncoderConfig
-from recenv.encoders import HashingEncoder, encode_items, encode_texts, items, make_encoder, text
-from recenv.errors import ArtifactError, DataNotFoundError, MissingDependencyError
+from recenv.encoders import (
+    HashingEncoder,
+    encode_items,
+    encode_texts,
+    item_source,
+    items,
+    make_encoder,
+    text,
+)
+from recenv.errors import (
+    ArtifactError,
+    ConfigError,
+    DataNotFoundError,
+    MissingDependencyError,
+    SchemaError,
+)
 from recenv.schema import Catalog
 
 
@@ -103,6 +117,90 @@ def test_encode_items() -> None:
     assert artifacts.home().joinpath("encodings").is_dir()
     wider = encode_items(catalog, config.replace(hashing_dim=64), progress=False)
     assert wider.shape == (3, 64)
+
+
+def _catalog(texts: Sequence[str], features: npt.NDArray[np.float32] | None) -> Catalog:
+    n = len(texts)
+    ids = np.array([str(i) for i in range(n)], dtype=object)
+    made = Catalog(
+        ids,
+        np.array(list(texts), dtype=object),
+        np.zeros(n, np.int32),
+        ("all",),
+        np.zeros(n, np.float32),
+        features,
+    )
+    return made.validate()
+
+
+def test_features_get_their_share() -> None:
+    """Against the definition, column by column; units and offsets of columns do not count."""
+    rng = np.random.default_rng(0)
+    raw = rng.normal(size=(40, 5)) * [1, 100, 1e-3, 0, 7] + [5, 1e4, 0, 3, -2]
+    texts = [f"thing {k}" for k in range(40)]
+    catalog = _catalog(texts, raw.astype(np.float32))
+    config = EncoderConfig(model="hashing", hashing_dim=32, feature_share=0.2)
+    vectors = encode_items(catalog, config, progress=False)
+    assert (vectors.shape, vectors.dtype) == (
+        (40, 36),
+        np.float32,
+    )  # the constant column is left out
+    text = HashingEncoder(32).encode(texts)
+    np.testing.assert_allclose(vectors[:, :32], text * 0.8**0.5, rtol=1e-6)
+    squared = np.square(vectors, dtype=np.float64)
+    np.testing.assert_allclose(squared.sum(axis=1).mean(), 1, rtol=1e-5)
+    np.testing.assert_allclose(squared[:, 32:].sum(axis=1).mean(), 0.2, rtol=1e-5)
+    for made, column in zip(vectors[:, 32:].T, (0, 1, 2, 4), strict=True):
+        np.testing.assert_allclose(made.mean(), 0, atol=1e-6)
+        np.testing.assert_allclose(made.std(), (0.2 / 4) ** 0.5, rtol=1e-5)
+        assert np.corrcoef(made, raw[:, column])[0, 1] > 0.9999
+
+
+def test_shares_at_the_ends() -> None:
+    features = np.arange(6, dtype=np.float32).reshape(3, 2)
+    config = EncoderConfig(model="hashing", hashing_dim=32)
+    plain = encode_items(_catalog("abc", None), config, progress=False)
+
+    def made(
+        texts: Sequence[str], features: npt.NDArray[np.float32] | None, share: float
+    ) -> npt.NDArray[np.float32]:
+        config_ = config.replace(feature_share=share)
+        catalog = _catalog(texts, features)
+        return encode_items(catalog, config_, progress=False)
+
+    np.testing.assert_array_equal(made("abc", features, 0), plain)
+    np.testing.assert_array_equal(made("abc", np.ones((3, 2), np.float32), 0.5), plain)
+    np.testing.assert_array_equal(made("abc", None, 1), plain)
+    alone = np.array([-1, 0, 1])[:, None] * np.full((1, 2), 0.75**0.5)
+    np.testing.assert_allclose(made("abc", features, 1), alone, rtol=1e-6)
+    np.testing.assert_allclose(made(["", " ", ""], features, 0.5), alone, rtol=1e-6)
+    for texts, share in (("abc", 1), (["", "", ""], 0.5)):
+        with pytest.raises(SchemaError, match="no column that varies"):
+            made(texts, np.ones((3, 2), np.float32), share)
+    with pytest.raises(ConfigError, match=r"feature_share must be in \[0, 1\]"):
+        EncoderConfig(feature_share=1.5)
+
+
+def test_other_features_are_another_catalogue() -> None:
+    """No stale vectors: texts come from the cache, features do not; hashes and identities tell."""
+    rng = np.random.default_rng(0)
+    one, two = (_catalog("abc", rng.normal(size=(3, 4)).astype(np.float32)) for _ in range(2))
+    config = EncoderConfig(model="hashing", hashing_dim=32)
+    first, second = (encode_items(c, config, progress=False) for c in (one, two))
+    np.testing.assert_array_equal(first[:, :32], second[:, :32])
+    assert np.abs(first[:, 32:] - second[:, 32:]).max() > 0.1
+    np.testing.assert_array_equal(encode_items(one, config, progress=False), first)
+    assert one.hash != two.hash
+    plain = _catalog("abc", None)
+    assert item_source(plain, config) == ("hashing", False, make_encoder(config).identity)
+    assert item_source(plain, config.replace(feature_share=0.3)) == item_source(plain, config)
+    both = item_source(one, config)
+    assert both.name == "hashing + features"
+    assert both.identity != item_source(one, config.replace(feature_share=0.3)).identity
+    language = item_source(one, EncoderConfig())
+    assert (language.name, language.is_language_model) == ("minilm + features", True)
+    untold = item_source(_catalog(["", "", ""], one.features), EncoderConfig())
+    assert untold[:2] == ("features", False)
 
 
 def test_minilm_knows_meaning() -> None:

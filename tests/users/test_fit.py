@@ -65,12 +65,16 @@ def test_planted_probabilities_are_recovered(still_world, log, fitted):
     assert buy < 0.5 * spread[1]
 
 
-def test_planted_item_biases_are_recovered(still_world, fitted):
-    model = fitted[2]
-    truth = still_world.user_model
-    for name in ("item_click_bias", "item_purchase_bias"):
-        r = np.corrcoef(getattr(model, name), getattr(truth, name))[0, 1]
-        assert r > 0.8, name
+def test_planted_appeal_of_items_is_recovered(still_world, fitted):
+    """Mean log-odds over users: biases alone trade off against the mean of the users' vectors."""
+
+    def appeal(model):
+        for name in ("click_probs", "purchase_probs"):
+            p = getattr(model, name)(*pairs(still_world)).reshape(len(still_world.catalog), -1)
+            yield np.log(p / (1 - p)).mean(1)
+
+    for got, wanted in zip(appeal(fitted[2]), appeal(still_world.user_model), strict=True):
+        assert np.corrcoef(got, wanted)[0, 1] > 0.8
 
 
 def test_error_shrinks_with_the_log(still_world, log, fitted):
@@ -121,6 +125,10 @@ def test_sampled_negatives_recover_the_odds_without_impressions(still_world):
     log = dataclasses.replace(world.train, events=events, has_impressions=False)
     config = CONFIG.replace(click_rate=float(p.mean()))
     fit = UserModel.fit(log, world.catalog, world.interests, config, progress=False)
+    assert fit.repeat is not None
+    assert fit.repeat.excludes  # no pair stands twice in this log; what follows is of first looks
+    assert fit.click_probs(users[clicked], items[clicked]).max() < 1e-4
+    fit = dataclasses.replace(fit, repeat=None)
     assert (fit.user_click_bias == 0).all()
     assert fit.laws["click level"].source == "prior"
     got = fit.click_probs(users, items)
@@ -128,6 +136,7 @@ def test_sampled_negatives_recover_the_odds_without_impressions(still_world):
     low = UserModel.fit(
         log, world.catalog, world.interests, config.replace(click_rate=0.02), progress=False
     )
+    low = dataclasses.replace(low, repeat=None)
     assert abs(low.click_probs(users, items).mean() - 0.02) < 0.001
 
     def logit(x):
@@ -166,23 +175,28 @@ def test_fit_is_deterministic_and_survives_saving(still_world, log, fitted, tmp_
     fitted[2].save(tmp_path / "model")
     loaded = UserModel.load(tmp_path / "model")
     for name, value in fitted[2].to_artifact()[0].items():
-        np.testing.assert_array_equal(getattr(again, name), value)
-        np.testing.assert_array_equal(getattr(loaded, name), value)
+        np.testing.assert_array_equal(again.to_artifact()[0][name], value)
+        np.testing.assert_array_equal(loaded.to_artifact()[0][name], value)
     assert loaded.laws == fitted[2].laws
     assert loaded.dynamics == fitted[2].dynamics
 
 
-def test_priors_are_marked_as_such(fitted):
+def test_every_law_says_where_it_comes_from(fitted):
     sources = {name: law.source for name, law in fitted[2].laws.items()}
     assert sources == {
         "click": "fitted",
         "click level": "fitted",
         "purchase": "fitted",
-        "examination": "prior",
-        "leave": "prior",
-        "boredom": "prior",
-        "drift": "prior",
+        "examination": "fitted",
+        "leave": "fitted",
+        "boredom": "fitted",
+        "drift": "prior",  # without validation events
+        "repeat": "prior",  # past clicks tell of taste as well
+        "return": "fitted",
+        "visit length": "prior",  # rounds are known, so the hazard of each round ends visits
     }
+    assert all(law.note for law in fitted[2].laws.values())
+    assert fitted[2].laws["examination"].spread["slot 2"] > 0
 
 
 def simulated_click_rate(world, model, seed=7):

@@ -1,0 +1,320 @@
+"""Open Bandit check: can a model fitted on one policy's log tell the other policy's click rate?
+
+``python -m recenv.benchmark.open_bandit`` prints, for campaign ``all`` and both directions, the
+click-through rate (CTR) that a click model of item and position predicts from one log for the
+other one's impressions, off-policy estimates of the same number, and the CTR that the other log
+has. ``--folder`` takes the full data set.
+
+The target policy's probability of a logged action, pi(item | position): 1 / number of items for
+the random policy. Thompson sampling kept learning, so its logged probabilities drift; as its
+choice does not depend on the user, its click rate over the week is that of its mean
+probabilities, estimated by the share of each item among its impressions in that position. The
+error of these shares is not in the intervals.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import expit
+
+from recenv.data import open_bandit
+from recenv.errors import ConfigError
+from recenv.evaluation.off_policy import (
+    PolicyValue,
+    direct_method,
+    doubly_robust,
+    inverse_propensity,
+    self_normalised,
+)
+from recenv.schema import CLICK, InteractionLog
+
+Floats = npt.NDArray[np.float64]
+SLOTS = 3
+LIMIT = 2.0
+"""Largest |z| with which a prediction passes."""
+
+ITEM_SPREAD = 0.5
+SLOT_SPREAD = 0.5
+"""Prior standard deviations of item and position effects, in log-odds. Stated, as 40 clicks cannot
+tell them: with 0.5 the odds of 19 items in 20 lie within a factor 2.7 of the average."""
+
+FOLDS = 5
+
+
+class ClickModel(NamedTuple):
+    """logit P(click) = level + item effect + position effect.
+
+    Attributes:
+        coefficients: (1 + N + SLOTS,) in log-odds.
+        covariance: of the coefficients, from the curvature at the posterior mode.
+        num_items: N.
+    """
+
+    coefficients: Floats
+    covariance: Floats
+    num_items: int
+
+    def probabilities(self) -> Floats:
+        """(N, SLOTS) P(click)."""
+        items = self.coefficients[1 : 1 + self.num_items]
+        return expit(self.coefficients[0] + items[:, None] + self.coefficients[-SLOTS:])
+
+    def rate(self, shares: Floats) -> tuple[float, float]:
+        """Mean click probability under (N, SLOTS) shares of impressions, and its error.
+
+        The error is the delta method's: gradient of the mean times the coefficients' covariance.
+        """
+        p = self.probabilities()
+        slope = shares * p * (1 - p)
+        gradient = np.concatenate([[slope.sum()], slope.sum(1), slope.sum(0)])
+        return float((shares * p).sum()), float(np.sqrt(gradient @ self.covariance @ gradient))
+
+
+class Prediction(NamedTuple):
+    """A predicted click-through rate and its standard error."""
+
+    value: float
+    standard_error: float
+
+
+def fit_click_model(shown: Floats, clicks: Floats) -> ClickModel:
+    """Posterior mode of a logistic model with normal priors on item and position effects.
+
+    Args:
+        shown: (N, SLOTS) impressions.
+        clicks: (N, SLOTS) clicks among them.
+
+    Raises:
+        ConfigError: there is no click, or nothing else: the level cannot be fitted.
+    """
+    total = float(clicks.sum())
+    if not 0 < total < float(shown.sum()):
+        raise ConfigError(
+            f"A click model needs impressions with and without a click, but {total:g} of "
+            f"{shown.sum():g} have one. Give a larger log."
+        )
+    n = len(shown)
+    item, slot = np.divmod(np.arange(n * SLOTS), SLOTS)
+    rows = np.zeros((n * SLOTS, 1 + n + SLOTS))
+    rows[:, 0] = 1
+    rows[np.arange(len(rows)), 1 + item] = 1
+    rows[np.arange(len(rows)), 1 + n + slot] = 1
+    prior = np.concatenate([[0.0], np.full(n, ITEM_SPREAD**-2), np.full(SLOTS, SLOT_SPREAD**-2)])
+    m, y = shown.ravel(), clicks.ravel()
+    beta = np.zeros(rows.shape[1])
+    beta[0] = math.log(total / (float(m.sum()) - total))
+    covariance = np.empty(0)
+    for _ in range(100):  # Newton's method on a concave function, from its level
+        p = expit(rows @ beta)
+        covariance = np.linalg.inv((rows * (m * p * (1 - p))[:, None]).T @ rows + np.diag(prior))
+        step = covariance @ (rows.T @ (y - m * p) - prior * beta)
+        beta = beta + np.clip(step, -2, 2)
+        if np.abs(step).max() < 1e-10:
+            break
+    return ClickModel(beta, covariance, n)
+
+
+def predict_ctr(train: InteractionLog, target: InteractionLog, num_items: int) -> Prediction:
+    """CTR on the target's impressions, from the training log's clicks alone.
+
+    Of the target only which item stood in which position is read.
+    """
+    model = fit_click_model(*cells(train, num_items))
+    shown, _ = cells(target, num_items)
+    return Prediction(*model.rate(shown / shown.sum()))
+
+
+def cells(log: InteractionLog, num_items: int) -> tuple[Floats, Floats]:
+    """(N, SLOTS) impressions and clicks by item and position."""
+    cell = log.column("item").astype(np.int64) * SLOTS + log.column("position") - 1
+    shape = (num_items, SLOTS)
+    shown = np.bincount(cell, minlength=num_items * SLOTS).astype(np.float64)
+    clicked = np.bincount(cell[log.column("response") >= CLICK], minlength=num_items * SLOTS)
+    return shown.reshape(shape), clicked.reshape(shape).astype(np.float64)
+
+
+def off_policy(log: InteractionLog, wanted: Floats, *, seed: int = 0) -> dict[str, PolicyValue]:
+    """Estimates of a target policy's CTR by name.
+
+    Args:
+        log: of another policy, with positions and propensities.
+        wanted: (N, SLOTS) the target's pi(item | position); columns sum to one.
+        seed: of the folds that the model in DM and DR is cross-fitted on.
+    """
+    num_items = len(wanted)
+    item, slot = log.column("item").astype(np.int64), log.column("position").astype(np.int64) - 1
+    reward = (log.column("response") >= CLICK).astype(np.float64)
+    fold = np.random.default_rng(seed).permutation(len(log)) % FOLDS
+    predicted, expected = np.empty(len(log)), np.empty(len(log))
+    for one in range(FOLDS):
+        rest, own = fold != one, fold == one
+        probability = fit_click_model(*cells(log.take(rest), num_items)).probabilities()
+        predicted[own] = probability[item[own], slot[own]]
+        expected[own] = (wanted * probability).sum(0)[slot[own]]
+    logged, target = log.column("propensity"), wanted[item, slot]
+    return {
+        "IPS": inverse_propensity(reward, logged, target),
+        "SNIPS": self_normalised(reward, logged, target),
+        "DM": direct_method(expected),
+        "DR": doubly_robust(reward, logged, target, predicted, expected),
+    }
+
+
+class Check(NamedTuple):
+    """One direction: a log, the policy whose CTR is wanted, and what each method says of it."""
+
+    log: str
+    target: str
+    clicks: int
+    impressions: int
+    actual: Prediction
+    model: Prediction
+    estimates: dict[str, PolicyValue]
+
+    def z(self, predicted: Prediction | PolicyValue) -> float:
+        """Difference from the actual CTR in standard errors of that difference."""
+        error = math.hypot(predicted.standard_error, self.actual.standard_error)
+        return (predicted.value - self.actual.value) / error
+
+    @property
+    def passed(self) -> bool:
+        """Whether the click model's |z| is at most ``LIMIT``."""
+        return abs(self.z(self.model)) <= LIMIT
+
+
+def check(
+    folder: str | Path | None = None,
+    *,
+    campaign: open_bandit.Campaign = "all",
+    seed: int = 0,
+) -> list[Check]:
+    """Both directions of one campaign; errors as in ``recenv.data.open_bandit.load``."""
+    logs: dict[str, InteractionLog] = {}
+    num_items = 0
+    for policy in open_bandit.POLICIES:
+        logs[policy], catalog = open_bandit.load(folder, campaign=campaign, policy=policy)
+        num_items = len(catalog)
+    shown = {policy: cells(log, num_items)[0] for policy, log in logs.items()}
+    wanted = {
+        "random": np.full((num_items, SLOTS), 1 / num_items),
+        "bts": shown["bts"] / np.maximum(shown["bts"].sum(0), 1),
+    }
+    made = []
+    for source, target in (("random", "bts"), ("bts", "random")):
+        clicks = int((logs[target].column("response") >= CLICK).sum())
+        rate = clicks / len(logs[target])
+        made.append(
+            Check(
+                log=source,
+                target=target,
+                clicks=clicks,
+                impressions=len(logs[target]),
+                actual=Prediction(rate, math.sqrt(rate * (1 - rate) / len(logs[target]))),
+                model=predict_ctr(logs[source], logs[target], num_items),
+                estimates=off_policy(logs[source], wanted[target], seed=seed),
+            )
+        )
+    return made
+
+
+def table(checks: Sequence[Check]) -> str:
+    """Markdown: CTR in percent with 95 % intervals."""
+    lines = [
+        "| log | target | method | CTR % | 95 % interval | z | effective sample | max weight |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for one in checks:
+        actual = one.actual
+        rows: list[tuple[str, Prediction | PolicyValue]] = [
+            (f"the target's own log ({one.clicks} clicks in {one.impressions})", actual),
+            ("click model of item and position", one.model),
+            *one.estimates.items(),
+        ]
+        for name, it in rows:
+            half = 1.96 * it.standard_error
+            interval = f"{100 * (it.value - half):.3f} to {100 * (it.value + half):.3f}"
+            z = "" if it is actual else f"{one.z(it):+.2f}"
+            sample = weight = ""
+            if name == "DM":
+                interval = z = ""
+            elif isinstance(it, PolicyValue):
+                sample, weight = f"{it.effective_sample_size:.0f}", f"{it.max_weight:.1f}"
+            lines.append(
+                f"| {one.log} | {one.target} | {name} | {100 * it.value:.3f} | {interval} | {z} | "
+                f"{sample} | {weight} |"
+            )
+    return "\n".join(lines)
+
+
+def caveats(checks: Sequence[Check]) -> list[str]:
+    """What the figures cannot show, one sentence or two each."""
+    clicks = " and ".join(f"{one.clicks} of {one.target}" for one in checks)
+    wide = max(1.96 * one.actual.standard_error / one.actual.value for one in checks)
+    blind = max(
+        LIMIT * math.hypot(one.model.standard_error, one.actual.standard_error) / one.actual.value
+        for one in checks
+    )
+    return [
+        f"With the clicks there are ({clicks}), a log's own CTR is known to within "
+        f"{100 * wide:.0f} % of itself, and the click model fails only when it is off by more "
+        f"than {100 * blind:.0f} %: agreement means that there is no gross error.",
+        "The average CTR alone is compared: neither the click model's items nor its positions are "
+        "validated.",
+        "Each row is one slot of a page of three: nothing is said about whole slates, about users' "
+        "visits or about purchases.",
+        "DM's spread over the contexts is not an error of its value, so it has no interval here. "
+        "Where the effective sample is small, the intervals of IPS, SNIPS and DR are too short.",
+    ]
+
+
+def results(checks: Sequence[Check]) -> list[dict[str, Any]]:
+    """The same as JSON-able values; CTRs as shares."""
+    return [
+        {
+            "log": one.log,
+            "target": one.target,
+            "clicks": one.clicks,
+            "impressions": one.impressions,
+            "actual": one.actual._asdict(),
+            "model": one.model._asdict() | {"z": one.z(one.model), "passed": one.passed},
+            "estimates": {
+                k: v._asdict() | ({} if k == "DM" else {"z": one.z(v)})
+                for k, v in one.estimates.items()
+            },
+        }
+        for one in checks
+    ]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the table; 1 if the click model misses a CTR by more than ``LIMIT`` errors."""
+    parser = argparse.ArgumentParser(prog="python -m recenv.benchmark.open_bandit", description=(
+        "Predict one logging policy's click-through rate from the other one's log."
+    ))  # fmt: skip
+    parser.add_argument("--folder", type=Path, help="the full data set; default: the sample")
+    parser.add_argument("--campaign", choices=("all", "men", "women"), default="all")
+    parser.add_argument("--seed", type=int, default=0, help="of the cross-fitting folds")
+    parser.add_argument("--out", type=Path, help="write the figures as JSON")
+    given = parser.parse_args(arguments)
+    checks = check(given.folder, campaign=given.campaign, seed=given.seed)
+    print(table(checks))
+    print(f"\nThe click model passes with |z| <= {LIMIT:g}. What this cannot show:")
+    print("\n".join(f"- {line}" for line in caveats(checks)))
+    if given.out is not None:
+        report = {"campaign": given.campaign, "seed": given.seed, "limit": LIMIT}
+        given.out.parent.mkdir(parents=True, exist_ok=True)
+        given.out.write_text(json.dumps(report | {"checks": results(checks)}, indent=2) + "\n")
+    return 0 if all(one.passed for one in checks) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,193 @@
+"""What ranks the next item in ``recenv.benchmark.next_item``: classical methods, and our users.
+
+A ranker learns from the users that are not held out and scores every item for any user.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from recenv.config import InterestConfig, UserModelConfig
+from recenv.data.split import Split
+from recenv.encoders.history import history_weights, user_means
+from recenv.encoders.interest import fit_interests, one_thread
+from recenv.errors import MissingDependencyError
+from recenv.schema import PURCHASE, Catalog, InteractionLog
+from recenv.users.model import UserModel
+
+Scores = npt.NDArray[np.floating]
+"""(n, N) of n users, higher is better."""
+
+EASE_RIDGE = 500.0
+ALS_FACTORS, ALS_REGULARIZATION, ALS_CONFIDENCE, ALS_ITERATIONS = 32, 1.0, 10.0, 15
+HALF_LIFE = 50.0  # likes, of the recency-weighted mean
+POPULARITY_WEIGHT = 0.15  # of log(1 + likes) beside a cosine
+
+
+class Task(NamedTuple):
+    """What a ranker may know.
+
+    Attributes:
+        log: histories, of learning and of held-out users; nothing of the targets.
+        catalog: N items.
+        vectors: (N, E) float32 of the items' texts.
+        heldout: (U,) bool, users that nothing may be learned from.
+        queries: (n,) codes of the users to score.
+    """
+
+    log: InteractionLog
+    catalog: Catalog
+    vectors: npt.NDArray[np.float32]
+    heldout: npt.NDArray[np.bool_]
+    queries: npt.NDArray[np.integer]
+
+
+class Settings(NamedTuple):
+    """Of our own fits, and the seed of the random ranker and of ALS."""
+
+    interest: InterestConfig
+    user_model: UserModelConfig
+    encoder: str
+    is_language_model: bool
+    seed: int = 0
+
+
+def liked(task: Task) -> sparse.csr_matrix:
+    """(U, N) 1 where the user has liked the item."""
+    likes = task.log.column("response") == PURCHASE
+    user, item = task.log.column("user")[likes], task.log.column("item")[likes]
+    shape = (task.log.num_users, len(task.catalog))
+    cells = sparse.csr_matrix((np.ones(len(user), np.float32), (user, item)), shape=shape)
+    cells.data[:] = 1
+    return cells
+
+
+def popularity(task: Task) -> npt.NDArray[np.float64]:
+    """(N,) users not held out who liked the item."""
+    return np.asarray(liked(task)[~task.heldout].sum(axis=0), np.float64).ravel()
+
+
+def ease(likes: sparse.csr_matrix, ridge: float) -> npt.NDArray[np.float64]:
+    """(N, N) weights of the linear autoencoder without self-similarity.
+
+    Each column is the ridge regression of one item on all others. Source: Steck 2019,
+    "Embarrassingly Shallow Autoencoders for Sparse Data", WWW.
+    """
+    gram = np.asarray((likes.T @ likes).todense(), np.float64)
+    inverse = np.linalg.inv(gram + ridge * np.eye(len(gram)))
+    weights = -inverse / np.diag(inverse)
+    np.fill_diagonal(weights, 0.0)
+    return weights
+
+
+def content(task: Task) -> Scores:
+    """Recency-weighted mean of the encoder's vectors of the liked items, by inner product."""
+    vectors = task.vectors - task.vectors.mean(axis=0)
+    likes = task.log.column("response") == PURCHASE
+    weights = history_weights(task.log, likes, HALF_LIFE)
+    means = user_means(task.log, weights, vectors)[task.queries]
+    return means @ vectors.T
+
+
+def cosine(task: Task) -> Scores:
+    """The same mean, of vectors that are not centred, by cosine."""
+    likes = task.log.column("response") == PURCHASE
+    weights = history_weights(task.log, likes, HALF_LIFE)
+    means = user_means(task.log, weights, task.vectors)[task.queries]
+    means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-9)
+    lengths = np.maximum(np.linalg.norm(task.vectors, axis=1), 1e-9)
+    return means @ (task.vectors / lengths[:, None]).T
+
+
+def als(task: Task, settings: Settings) -> Scores:
+    """Implicit-feedback ALS (Hu, Koren & Volinsky 2008), held-out users folded in.
+
+    Raises:
+        MissingDependencyError: ``implicit`` is not installed.
+    """
+    try:
+        from implicit.cpu.als import AlternatingLeastSquares
+        from threadpoolctl import threadpool_limits
+    except ImportError as error:
+        raise MissingDependencyError("implicit", "benchmark", "ALS") from error
+    likes = liked(task)
+    with threadpool_limits(1, "blas"):
+        model = AlternatingLeastSquares(
+            factors=ALS_FACTORS,
+            regularization=ALS_REGULARIZATION,
+            alpha=ALS_CONFIDENCE,
+            iterations=ALS_ITERATIONS,
+            random_state=settings.seed,
+            num_threads=1,
+        )
+        model.fit(likes[np.flatnonzero(~task.heldout)], show_progress=False)
+        users = np.arange(len(task.queries))
+        factors = model.recalculate_user(users, likes[task.queries])
+    return np.asarray(factors) @ np.asarray(model.item_factors).T
+
+
+def classical(task: Task, settings: Settings) -> dict[str, Callable[[], Scores]]:
+    """The methods to compare with, by name."""
+    count, shape = popularity(task), (len(task.queries), len(task.catalog))
+    rng = np.random.default_rng(settings.seed)
+
+    def blended() -> Scores:
+        return cosine(task) + POPULARITY_WEIGHT * np.log1p(count)
+
+    def autoencoder() -> Scores:
+        likes = liked(task)
+        with one_thread():
+            return likes[task.queries] @ ease(likes[np.flatnonzero(~task.heldout)], EASE_RIDGE)
+
+    return {
+        "random": lambda: rng.random(shape),
+        "popularity": lambda: np.tile(count, (shape[0], 1)),
+        "text, mean of history": lambda: content(task),
+        "text + popularity": blended,
+        f"ALS, {ALS_FACTORS} factors": lambda: als(task, settings),
+        "EASE": autoencoder,
+    }
+
+
+def ours(task: Task, settings: Settings, *, progress: bool) -> dict[str, Scores]:
+    """Scores by our interest vectors, and by the user model fitted from them.
+
+    The interest vectors rank by inner product. The user model ranks by log P(click | looked at),
+    the probability that the item is consumed at all, and by that plus log P(purchase | click),
+    that it is consumed and liked.
+    """
+    everything = np.zeros(len(task.log), np.int8)
+    split = Split(everything, task.log.column("user"), task.heldout, task.log.hash)
+    interests = fit_interests(
+        task.log,
+        split,
+        task.vectors,
+        settings.interest,
+        encoder=settings.encoder,
+        is_language_model=settings.is_language_model,
+        progress=progress,
+    )
+    model = UserModel.fit(
+        task.log,
+        task.catalog,
+        interests,
+        settings.user_model,
+        folded=task.heldout,
+        progress=progress,
+    )
+    shape = (len(task.queries), len(task.catalog))
+    users = np.repeat(task.queries, shape[1])
+    items = np.tile(np.arange(shape[1]), shape[0])
+    tiny = np.finfo(np.float32).tiny
+    click = np.log(np.maximum(model.click_probs(users, items), tiny)).reshape(shape)
+    like = np.log(np.maximum(model.purchase_probs(users, items), tiny)).reshape(shape)
+    return {
+        "interest vectors": interests.users[task.queries] @ interests.items.T,
+        "user model, click": click,
+        "user model, click and purchase": click + like,
+    }

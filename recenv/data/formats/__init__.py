@@ -1,0 +1,28 @@
+"""Readers of public logs in their publishers' own formats, over one streaming path.
+
+Each reader takes a folder and the options of its own format; ``recenv.data.load`` knows each by
+name and reads it with the defaults.
+"""
+
+from recenv.data.formats.amazon import read_amazon
+from recenv.data.formats.atomic import read_atomic
+from recenv.data.formats.kuaishou import read_kuairand, read_kuairec
+from recenv.data.formats.lastfm import read_lastfm_1k, read_lastfm_hetrec
+from recenv.data.formats.loaders import LOADERS
+from recenv.data.formats.mind import read_mind
+from recenv.data.formats.movielens import read_movielens
+from recenv.data.formats.shops import read_retailrocket, read_taobao
+
+__all__ = [
+    "LOADERS",
+    "read_amazon",
+    "read_atomic",
+    "read_kuairand",
+    "read_kuairec",
+    "read_lastfm_1k",
+    "read_lastfm_hetrec",
+    "read_mind",
+    "read_movielens",
+    "read_retailrocket",
+    "read_taobao",
+]

@@ -1,0 +1,172 @@
+"""Amazon Reviews 2023, one category: the reviews, or the rating files.
+
+Source: Hou et al. (2024), "Bridging Language and Items for Retrieval and Recommendation",
+arXiv:2403.03952.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+
+from recenv.data.build import NO_IMPRESSIONS, VISITS, Items, LogBuilder
+from recenv.data.formats.common import Publication, rated
+from recenv.data.source import Source, find
+from recenv.data.stream import (
+    BLOCK_BYTES,
+    Layout,
+    read_delimited,
+    read_json_lines,
+    read_lines,
+)
+from recenv.errors import ConfigError, DataNotFoundError, SchemaError
+from recenv.schema import CLICK, PURCHASE, Catalog, InteractionLog
+
+AMAZON = Publication(
+    name="amazon-2023",
+    page="https://amazon-reviews-2023.github.io",
+    files="<Category>.jsonl (reviews) or <Category>.csv (ratings) and, for texts, "
+    "meta_<Category>.jsonl",
+    cite="Cite Hou et al. (2024), arXiv:2403.03952.",
+)
+
+
+def read_amazon(
+    folder: Path,
+    *,
+    category: str | None = None,
+    purchase: Literal["verified", "liked"] | None = None,
+    liked: float = 4.0,
+    sample_users: float = 1.0,
+    block_bytes: int = BLOCK_BYTES,
+    progress: bool = False,
+) -> tuple[InteractionLog, Catalog]:
+    """Read one category; every review is a click, and items are products (``parent_asin``).
+
+    Args:
+        folder: where the files lie.
+        category: as in the files' names, such as "All_Beauty"; None: the only one there.
+        purchase: what stands for a purchase: a review that Amazon marks as a verified purchase,
+            or a rating from ``liked`` on. None: "verified" for reviews, "liked" for rating
+            files, which do not tell it.
+        liked: the lowest rating that stands for a purchase with "liked".
+        sample_users, block_bytes, progress: as in ``read_movielens``.
+
+    Raises:
+        ConfigError: ``purchase`` is another word, or "verified" with a rating file.
+        DataNotFoundError: no reviews and no ratings are there.
+        SchemaError: a file is damaged; the message names file, line and column.
+    """
+    if purchase not in (None, "verified", "liked"):
+        raise ConfigError(f"purchase must be 'verified', 'liked' or None, but is {purchase!r}.")
+    source = _events(folder, category)
+    name = source.name.rsplit(".", 1)[0]
+    reviews = source.name.endswith(".jsonl")
+    if purchase == "verified" and not reviews:
+        raise ConfigError(
+            f"{source} holds ratings only and does not tell verified purchases. Pass "
+            f"purchase='liked', or put the reviews {name}.jsonl there."
+        )
+    verified = purchase == "verified" or (purchase is None and reviews)
+    types = {
+        "user_id": pa.string(),
+        "parent_asin": pa.string(),
+        "rating": pa.float64(),
+        "timestamp": pa.int64(),
+    }
+    if reviews:
+        types["verified_purchase"] = pa.bool_()
+        chunks = read_json_lines([source], types, block_bytes=block_bytes, progress=progress)
+    else:
+        chunks = read_delimited(
+            [source], Layout(), types, block_bytes=block_bytes, progress=progress
+        )
+    builder = LogBuilder(sample_users)
+    for chunk in chunks:
+        response = rated(chunk.numbers("rating", 0, 5, "a rating to 5"), liked, CLICK, PURCHASE)
+        if verified:
+            bought = chunk.columns["verified_purchase"].fill_null(False)
+            bought = bought.to_numpy(zero_copy_only=False).astype(bool)
+            response = np.where(bought, PURCHASE, CLICK).astype(np.int8)
+        builder.add(
+            chunk.ids("user_id"),
+            chunk.ids("parent_asin"),
+            chunk.seconds("timestamp", ticks=1000),
+            response,
+        )
+    items = builder.items()
+    meta = find(folder, f"meta_{name}.jsonl")
+    if meta:
+        _describe(items, meta, block_bytes, progress)
+    told = "a verified purchase" if verified else f"a rating of {liked:g} or more"
+    return builder.finish(
+        items,
+        name=f"{AMAZON.name}-{name}",
+        notes=(
+            f"Every review is read as a click, and {told} as a purchase. A review's time is not "
+            "the purchase's.",
+            NO_IMPRESSIONS,
+            "Prices, where known, are those of 2023, not those paid.",
+            VISITS,
+            AMAZON.cite,
+        ),
+    )
+
+
+def _events(folder: Path, category: str | None) -> Source:
+    """Reviews if they are there, else ratings."""
+    found: list[Source] = []
+    for end in ("jsonl", "csv"):
+        found = [s for s in find(folder, f"{category or '*'}.{end}")
+                 if not s.name.startswith("meta_")]  # fmt: skip
+        if found:
+            break
+    if not found:
+        raise DataNotFoundError(
+            f"{AMAZON.name} is not in {folder}. Wanted: {AMAZON.files}"
+            + (f", for the category {category!r}" if category else "")
+            + f" (also .gz). Get them from {AMAZON.page} and pass folder=."
+        )
+    if len(found) > 1:
+        raise SchemaError(
+            f"{folder} holds several categories: {', '.join(s.name for s in found)}. Name the "
+            "folder of one, or read_amazon(folder, category=...)."
+        )
+    return found[0]
+
+
+def _describe(items: Items, meta: list[Source], block_bytes: int, progress: bool) -> None:
+    """Title, categories and price. A price may be a number, text such as "12.99", or none."""
+    place = {name: at for at, name in enumerate(items.ids)}
+    for source, line, text in read_lines(meta, block_bytes=block_bytes, progress=progress):
+        try:
+            product = json.loads(text)
+            at = place.get(product["parent_asin"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise SchemaError(
+                f"{source}, line {line}: no JSON object with a 'parent_asin' ({error!r}). Get the "
+                "file afresh, or mend the line."
+            ) from error
+        if at is None:
+            continue
+        categories = [str(c) for c in product.get("categories") or []]
+        title = str(product.get("title") or "").strip()
+        parts = [title, ", ".join(categories)]
+        items.text[at] = ". ".join(p for p in parts if p) or items.ids[at]
+        # the first of the path is the whole category; the second tells products apart
+        label = categories[1] if len(categories) > 1 else product.get("main_category")
+        items.label[at] = str(label or "unknown")
+        items.price[at] = _price(product.get("price"))
+
+
+def _price(value: object) -> float:
+    """Not negative; 0 where it is no plain number."""
+    try:
+        price = float(str(value).replace("$", "").replace(",", ""))
+    except ValueError:
+        return 0.0
+    return price if 0 <= price < 1e9 else 0.0

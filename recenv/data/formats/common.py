@@ -1,0 +1,95 @@
+"""What the readers of public logs share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from recenv import artifacts
+from recenv.data.source import Source, find
+from recenv.errors import DataNotFoundError, SchemaError
+
+
+@dataclass(frozen=True)
+class Publication:
+    """A data set as its publisher gives it out.
+
+    Attributes:
+        name: recenv's.
+        page: the publisher's.
+        files: the files wanted, in words.
+        cite: how to cite it, with its terms where recenv knows them.
+    """
+
+    name: str
+    page: str
+    files: str
+    cite: str
+
+    @property
+    def cache(self) -> Path:
+        """Where recenv looks when no folder is named."""
+        return artifacts.home() / "data" / self.name
+
+    def files_in(self, folder: Path, pattern: str) -> list[Source]:
+        """The files of this pattern.
+
+        Raises:
+            DataNotFoundError: there is none.
+        """
+        found = find(folder, pattern)
+        if not found:
+            raise DataNotFoundError(
+                f"{self.name} is not in {folder}: no file {pattern}[.gz] is in it, in its "
+                f"subfolders or in a zip archive there. Wanted: {self.files}. Get them from "
+                f"{self.page} and pass folder=, or put them into {self.cache}."
+            )
+        return found
+
+    def one(self, folder: Path, pattern: str) -> Source:
+        """The only file of this pattern.
+
+        Raises:
+            DataNotFoundError: there is none.
+            SchemaError: there are several.
+        """
+        found = self.files_in(folder, pattern)
+        if len(found) > 1:
+            raise SchemaError(
+                f"{self.name}: {folder} holds several files {pattern}: "
+                f"{', '.join(str(f) for f in found)}. Name the folder of one of them."
+            )
+        return found[0]
+
+
+def same_folder(sources: Sequence[Source]) -> list[Source]:
+    """The files themselves.
+
+    Raises:
+        SchemaError: they lie in several folders, so they belong to several data sets.
+    """
+    places = {source.path.parent for source in sources}
+    if len(places) > 1:
+        raise SchemaError(
+            f"Files of one data set lie in several folders: {', '.join(map(str, sorted(places)))}. "
+            "Name one of these folders."
+        )
+    return list(sources)
+
+
+def rated(
+    rating: npt.NDArray[np.float64], liked: float, click: int, purchase: int
+) -> npt.NDArray[np.int8]:
+    """(n,) what a rating stands for: a purchase from ``liked`` on, else a click."""
+    return np.where(rating >= liked, purchase, click).astype(np.int8)
+
+
+def objects(texts: Sequence[str]) -> npt.NDArray[np.object_]:
+    """(n,) the texts as an array of objects, whatever their lengths."""
+    array = np.empty(len(texts), dtype=object)
+    array[:] = texts
+    return array

@@ -1,0 +1,220 @@
+"""Web shops: RetailRocket and Taobao UserBehavior."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from recenv.data.build import NO_IMPRESSIONS, VISITS, Items, LogBuilder
+from recenv.data.formats.common import Publication, objects
+from recenv.data.source import Source, find
+from recenv.data.stream import BLOCK_BYTES, Layout, read_delimited
+from recenv.schema import CLICK, PURCHASE, Catalog, InteractionLog
+
+RETAILROCKET = Publication(
+    name="retailrocket",
+    page="https://www.kaggle.com/datasets/retailrocket/ecommerce-dataset",
+    files="events.csv, item_properties_part1.csv, item_properties_part2.csv, category_tree.csv "
+    "(the last three may be missing: then there are no categories)",
+    cite="Name Retail Rocket and the publisher's page as the source.",
+)
+TAOBAO = Publication(
+    name="taobao",
+    page="https://tianchi.aliyun.com/dataset/649",
+    files="UserBehavior.csv",
+    cite="Name Alibaba's Tianchi and the publisher's page as the source.",
+)
+
+TAOBAO_FROM, TAOBAO_UNTIL = 1511539200, 1512316800
+"""2017-11-25 and 2017-12-04, 0:00 in China (UTC+8): the nine days that the publisher states."""
+
+_EVENTS = {"view": CLICK, "addtocart": CLICK, "transaction": PURCHASE}
+_BEHAVIOURS = {"pv": CLICK, "cart": CLICK, "fav": CLICK, "buy": PURCHASE}
+
+
+def read_retailrocket(
+    folder: Path,
+    *,
+    sample_users: float = 1.0,
+    block_bytes: int = BLOCK_BYTES,
+    progress: bool = False,
+) -> tuple[InteractionLog, Catalog]:
+    """Read RetailRocket: views and carts are clicks, transactions purchases.
+
+    An item's category is the root of its ``categoryid`` in the category tree, its text the path
+    from there; of several categoryids in time the latest counts. All other properties are
+    hashed by the publisher and not read.
+
+    Args:
+        folder: where the files (or a zip archive of them) lie.
+        sample_users, block_bytes, progress: as in ``read_movielens``.
+
+    Raises:
+        DataNotFoundError: events.csv is missing.
+        SchemaError: a file is damaged; the message names file, line and column.
+    """
+    events = RETAILROCKET.one(folder, "events.csv")
+    types = {
+        "timestamp": pa.int64(),
+        "visitorid": pa.int64(),
+        "event": pa.string(),
+        "itemid": pa.int64(),
+    }
+    builder = LogBuilder(sample_users)
+    for chunk in read_delimited(
+        [events], Layout(), types, block_bytes=block_bytes, progress=progress
+    ):
+        builder.add(
+            chunk.ids("visitorid"),
+            chunk.ids("itemid"),
+            chunk.seconds("timestamp", ticks=1000),
+            chunk.words("event", _EVENTS),
+        )
+    items = builder.items()
+    properties = find(folder, "item_properties_part[12].csv")
+    if properties:
+        tree = find(folder, "category_tree.csv")
+        parents = _parents(tree[0], block_bytes) if tree else {}
+        category = _categories(items, properties, block_bytes, progress)
+        paths = {c: _path(c, parents) for c in set(category.tolist()) if c >= 0}
+        items.label = objects([paths[c][0] if c >= 0 else "unknown" for c in category.tolist()])
+        items.text = objects(
+            [
+                f"Item {i}. Category {' > '.join(paths[c])}." if c >= 0 else f"Item {i}."
+                for i, c in zip(items.ids, category.tolist(), strict=True)
+            ]
+        )
+    return builder.finish(
+        items,
+        name=RETAILROCKET.name,
+        notes=(
+            "A view or an addition to the cart is read as a click, a transaction as a purchase.",
+            NO_IMPRESSIONS,
+            "Prices and texts are hashed by the publisher: an item's text is its category path.",
+            VISITS,
+            RETAILROCKET.cite,
+        ),
+    )
+
+
+def _categories(
+    items: Items, properties: list[Source], block_bytes: int, progress: bool
+) -> np.ndarray:
+    """(N,) int64 latest category of each item, -1 where none is told."""
+    types = {
+        "timestamp": pa.int64(),
+        "itemid": pa.int64(),
+        "property": pa.string(),
+        "value": pa.string(),
+    }
+    category = np.full(len(items.ids), -1, dtype=np.int64)
+    told = np.full(len(items.ids), -1, dtype=np.int64)  # ms
+    for chunk in read_delimited(
+        properties, Layout(), types, block_bytes=block_bytes, progress=progress
+    ):
+        kind, kinds = chunk.distinct("property")
+        if "categoryid" not in kinds:
+            continue
+        place = items.find(chunk.ids("itemid"))
+        rows = np.flatnonzero((kind == kinds.index("categoryid")) & (place >= 0))
+        time = chunk.ids("timestamp")
+        bad = np.zeros(len(chunk), dtype=bool)
+        values = chunk.columns["value"].take(rows).to_pylist()
+        bad[rows] = [not v.isdigit() for v in values]
+        chunk.refuse(bad, "value", "is not a whole number")
+        for row, value in zip(rows, values, strict=True):
+            if time[row] >= told[place[row]]:
+                category[place[row]], told[place[row]] = int(value), time[row]
+    return category
+
+
+def _parents(tree: Source, block_bytes: int) -> dict[int, int]:
+    types = {"categoryid": pa.int64(), "parentid": pa.int64()}
+    parents: dict[int, int] = {}
+    for chunk in read_delimited([tree], Layout(), types, block_bytes=block_bytes):
+        pairs = zip(
+            chunk.columns["categoryid"].to_pylist(),
+            chunk.columns["parentid"].to_pylist(),
+            strict=True,
+        )
+        parents |= {child: parent for child, parent in pairs if parent is not None}
+    return parents
+
+
+def _path(category: int, parents: dict[int, int]) -> list[str]:
+    """From the root to the category."""
+    path = [category]
+    while path[-1] in parents and parents[path[-1]] not in path:
+        path.append(parents[path[-1]])
+    return [str(c) for c in reversed(path)]
+
+
+def read_taobao(
+    folder: Path,
+    *,
+    sample_users: float = 1.0,
+    block_bytes: int = BLOCK_BYTES,
+    progress: bool = False,
+) -> tuple[InteractionLog, Catalog]:
+    """Read Taobao UserBehavior: pv, cart and fav are clicks, buy is a purchase.
+
+    Rows with a time outside the nine days that the publisher states are left out; a note counts
+    them. An item's category is that of its first row.
+
+    Args:
+        folder: where UserBehavior.csv (or its zip archive) lies.
+        sample_users, block_bytes, progress: as in ``read_movielens``.
+
+    Raises:
+        DataNotFoundError: the file is missing.
+        SchemaError: the file is damaged; the message names file, line and column.
+    """
+    source = TAOBAO.one(folder, "UserBehavior.csv")
+    names = ("user", "item", "category", "behaviour", "time")
+    kinds = (pa.int64(), pa.int64(), pa.int64(), pa.string(), pa.int64())
+    types: dict[str, pa.DataType] = dict(zip(names, kinds, strict=True))
+    builder = LogBuilder(sample_users)
+    category = np.empty(0, dtype=np.int64)  # by provisional item code
+    dropped = 0
+    for chunk in read_delimited(
+        [source], Layout(columns=names), types, block_bytes=block_bytes, progress=progress
+    ):
+        time = np.asarray(chunk.ids("time"), dtype=np.float64)
+        inside = (time >= TAOBAO_FROM) & (time < TAOBAO_UNTIL)
+        dropped += int((~inside).sum())
+        told = np.asarray(chunk.ids("category"))
+        rows, code = builder.add(
+            chunk.ids("user"),
+            chunk.ids("item"),
+            time,
+            chunk.words("behaviour", _BEHAVIOURS),
+            keep=inside,
+        )
+        if len(code) and code.max() >= len(category):
+            more = np.full(int(code.max()) + 1 - len(category), -1, dtype=np.int64)
+            category = np.concatenate([category, more])
+        new = category[code] < 0
+        # reversed: of several rows of one item the first is written last
+        category[code[new][::-1]] = told[rows[new]][::-1]
+    items = builder.items()
+    used = np.flatnonzero(items.rank >= 0)
+    label = np.empty(len(items.ids), dtype=np.int64)
+    label[items.rank[used]] = category[used]
+    items.label = label.astype(str).astype(object)
+    items.text = objects(
+        [f"Item {i}. Category {c}." for i, c in zip(items.ids, items.label, strict=True)]
+    )
+    return builder.finish(
+        items,
+        name=TAOBAO.name,
+        notes=(
+            "A page view (pv), cart or favourite is read as a click, buy as a purchase.",
+            f"{dropped} rows with a time outside 2017-11-25 to 2017-12-03 (China) were left out.",
+            NO_IMPRESSIONS,
+            "Items have no texts and no prices: an item's text is its category's number.",
+            VISITS,
+            TAOBAO.cite,
+        ),
+    )

@@ -1,0 +1,429 @@
+"""Fitting of how a visit changes its user: boredom, drift and leaving.
+
+The logged visits are replayed with the very laws that the simulator steps
+(``recenv.users.laws``); what the log answers at each round is then likelier or less likely under
+given rates of boredom and drift, and those are chosen by maximum likelihood.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+from scipy.optimize import minimize, minimize_scalar
+from scipy.special import expit
+
+from recenv.schema import CLICK
+from recenv.users import laws
+from recenv.users.rows import Rows
+
+Array = npt.NDArray[np.float64]
+MOST_ROWS = 300_000
+"""More rows than this are not replayed; whole visits are kept."""
+
+FEWEST_VISITS = 50
+"""Fewer visits than this tell nothing of leaving, lengths or returns."""
+
+_FEWEST_ROUNDS = 1000  # so many rounds tell how often users leave, even if hardly any does
+_DECAYS = (0.02, 0.98)
+_MOST_DRIFT = 0.3
+_MOST_BOREDOM = 4.0
+
+
+class Replay(NamedTuple):
+    """Logged visits, ready to be replayed: rows sorted by visit, round and slot."""
+
+    user: npt.NDArray[np.int64]  # (n,)
+    item: npt.NDArray[np.int64]  # (n,)
+    category: npt.NDArray[np.int32]  # (n,)
+    response: npt.NDArray[np.int64]  # (n,)
+    examined: npt.NDArray[np.float32]  # (n,) P(slot is looked at)
+    bias: npt.NDArray[np.float32]  # (n,) click log-odds apart from affinity and boredom
+    purchase_bias: npt.NDArray[np.float32]  # (n,)
+    new_visit: npt.NDArray[np.bool_]  # (n,) first row of a visit
+    new_round: npt.NDArray[np.bool_]  # (n,) first row of a round
+    weight: npt.NDArray[np.float32]  # (n,)
+    place: npt.NDArray[np.int64]  # (n,) row of ``Rows`` that this is
+
+
+class Vectors(NamedTuple):
+    """What the affinities are made of."""
+
+    users: npt.NDArray[np.float32]  # (U, D)
+    items: npt.NDArray[np.float32]  # (N, D)
+    click_weight: npt.NDArray[np.float32]  # (D,)
+    purchase_weight: npt.NDArray[np.float32]  # (D,)
+
+
+class Rounds(NamedTuple):
+    """One row per replayed round."""
+
+    first: npt.NDArray[np.bool_]  # of its visit
+    utility: Array  # that the round brought
+    boredom: Array  # mean over the slate when it was shown
+    row: npt.NDArray[np.int64]  # (n,) first row of the round, as a row of ``Rows``
+
+
+class Estimate(NamedTuple):
+    """A fitted scalar and its standard error, from the observed information."""
+
+    value: float
+    error: float
+
+
+def prepare(
+    rows: Rows,
+    category: npt.NDArray[np.int32],
+    examination: npt.NDArray[np.float32],
+    arrays: dict[str, npt.NDArray[np.float32]],
+    repeat: npt.NDArray[np.float32],
+) -> Replay:
+    """Sort rows of known rounds into visits.
+
+    Args:
+        rows: see ``recenv.users.rows``; those without a round are left out.
+        category: (N,) of each item.
+        examination: (S,) of each slot.
+        arrays: of the fitted ``UserModel``.
+        repeat: (n,) click log-odds that each row's personal past adds.
+    """
+    kept = np.flatnonzero(rows.round >= 0)
+    kept = kept[np.lexsort([rows.slot[kept], rows.round[kept], rows.visit[kept], rows.user[kept]])]
+    kept = _whole_visits(rows, kept)
+    user, item = rows.user[kept], rows.item[kept]
+    bias = arrays["user_click_bias"][user] + arrays["item_click_bias"][item]
+    bias = bias + rows.offset[kept] + repeat[kept]
+    buy = arrays["user_purchase_bias"][user] + arrays["item_purchase_bias"][item]
+    new_visit = np.ones(len(kept), bool)
+    new_visit[1:] = (np.diff(user) != 0) | (np.diff(rows.visit[kept]) != 0)
+    new_round = np.ones(len(kept), bool)
+    new_round[1:] = new_visit[1:] | (np.diff(rows.round[kept]) != 0)
+    return Replay(
+        user=user,
+        item=item,
+        category=category[item].astype(np.int32),
+        response=rows.response[kept],
+        examined=examination[np.minimum(rows.slot[kept], len(examination) - 1)],
+        bias=bias.astype(np.float32),
+        purchase_bias=buy.astype(np.float32),
+        new_visit=new_visit,
+        new_round=new_round,
+        weight=rows.weight[kept],
+        place=kept,
+    )
+
+
+def _whole_visits(rows: Rows, kept: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """All rows, or those of evenly spread users that make up about ``MOST_ROWS``."""
+    if len(kept) <= MOST_ROWS:
+        return kept
+    step = -(-len(kept) // MOST_ROWS)
+    return kept[rows.user[kept] % step == 0]
+
+
+def replay(
+    visits: Replay,
+    vectors: Vectors,
+    *,
+    categories: int,
+    drift_rate: float,
+    boredom_weight: float,
+    boredom_gain: float,
+    boredom_decay: float,
+) -> tuple[float, Array, Rounds]:
+    """(log-likelihood of the clicks, (n,) what the visit so far adds to each logit, rounds)."""
+    n = len(visits.user)
+    moved = np.empty(n)
+    rounds = int(visits.new_round.sum())
+    first, utility, boredom = np.empty(rounds, bool), np.zeros(rounds), np.zeros(rounds)
+    likelihood = _replay(
+        visits,
+        vectors,
+        categories,
+        np.float32(drift_rate),
+        np.float32(boredom_weight),
+        np.float32(boredom_gain),
+        np.float32(boredom_decay),
+        moved,
+        first,
+        utility,
+        boredom,
+    )
+    return likelihood, moved, Rounds(first, utility, boredom, visits.place[visits.new_round])
+
+
+def fit_boredom(
+    visits: Replay, vectors: Vectors, *, categories: int, drift_rate: float, gain: float
+) -> tuple[Estimate, Estimate]:
+    """(weight, decay) under which the clicks are likeliest; the weight may be negative."""
+
+    def loss(x: Array) -> float:
+        value, _, _ = replay(
+            visits,
+            vectors,
+            categories=categories,
+            drift_rate=drift_rate,
+            boredom_weight=x[0],
+            boredom_gain=gain,
+            boredom_decay=x[1],
+        )
+        return -value
+
+    bounds = [(-_MOST_BOREDOM, _MOST_BOREDOM), _DECAYS]
+    # the likelihood is nearly flat in the decay where boredom is weak: start from several
+    starts = [
+        minimize_scalar(
+            lambda w, d=d: loss(np.array([w, d])),
+            bounds=bounds[0],
+            method="bounded",
+            options={"xatol": 0.02},
+        )
+        for d in (0.5, 0.8)
+    ]
+    pairs = [np.array([s.x, d]) for s, d in zip(starts, (0.5, 0.8), strict=True)]
+    start = min(pairs, key=loss)
+    best = minimize(
+        loss, start, method="Nelder-Mead", bounds=bounds, options={"xatol": 0.005, "fatol": 0.05}
+    ).x
+    errors = _standard_errors(loss, best, np.array([0.05, 0.05]), bounds)
+    return Estimate(float(best[0]), errors[0]), Estimate(float(best[1]), errors[1])
+
+
+def fit_drift(
+    visits: Replay,
+    vectors: Vectors,
+    *,
+    categories: int,
+    boredom_weight: float,
+    boredom_gain: float,
+    boredom_decay: float,
+) -> Estimate:
+    """The rate under which held-out visits are likeliest."""
+
+    def loss(x: Array) -> float:
+        value, _, _ = replay(
+            visits,
+            vectors,
+            categories=categories,
+            drift_rate=float(x[0]),
+            boredom_weight=boredom_weight,
+            boredom_gain=boredom_gain,
+            boredom_decay=boredom_decay,
+        )
+        return -value
+
+    found = minimize_scalar(
+        lambda r: loss(np.array([r])),
+        bounds=(0.0, _MOST_DRIFT),
+        method="bounded",
+        options={"xatol": 0.0005},
+    )
+    best = 0.0 if loss(np.array([0.0])) <= found.fun else float(found.x)
+    step = max(best / 4, 0.002)
+    error = _standard_errors(loss, np.array([best]), np.array([step]), [(0.0, 1.0)])[0]
+    return Estimate(best, error)
+
+
+class LeaveFit(NamedTuple):
+    """The leave law's coefficients, in the order of ``UserModelConfig``."""
+
+    intercept: Estimate
+    length: Estimate
+    satisfaction: Estimate
+    boredom: Estimate
+    satisfaction_decay: float
+    rounds: int
+    visits: int
+    censored: int
+
+
+def fit_leaving(rounds: Rounds, weight: Array, censored: npt.NDArray[np.bool_]) -> LeaveFit | None:
+    """The hazard per round by maximum likelihood; None where too few visits tell.
+
+    Args:
+        rounds: of all visits, in order.
+        weight: (r,) what each round counts.
+        censored: (r,) for a visit's last round, whether it was cut off there by something else
+            than the user: then that round tells nothing, the rounds before it do.
+    """
+    visit = np.cumsum(rounds.first) - 1
+    last = np.ones(len(visit), bool)
+    last[:-1] = rounds.first[1:]
+    begin = np.maximum.accumulate(np.where(rounds.first, np.arange(len(visit)), 0))
+    played = (np.arange(len(visit)) - begin).astype(float)
+    kept = ~(last & censored)
+    left = (last & ~censored)[kept]
+    if left.sum() < FEWEST_VISITS or left.all():
+        if kept.sum() < _FEWEST_ROUNDS or left.all():
+            return None
+        return _hardly_leaving(int(left.sum()), int(kept.sum()), rounds, last & censored)
+
+    def design(decay: float) -> Array:
+        before = _satisfaction(rounds.first, rounds.utility, decay)
+        columns = [np.ones(len(visit)), played, -before, rounds.boredom]
+        return np.stack(columns, axis=1)[kept]
+
+    def loss(decay: float) -> float:
+        return -logistic(design(decay), left, weight[kept])[2]
+
+    decay = float(minimize_scalar(loss, bounds=_DECAYS, method="bounded").x)
+    x, errors, _ = logistic(design(decay), left, weight[kept])
+    estimates = [Estimate(float(v), float(e)) for v, e in zip(x, errors, strict=True)]
+    return LeaveFit(
+        *estimates,
+        satisfaction_decay=decay,
+        rounds=int(kept.sum()),
+        visits=int(rounds.first.sum()),
+        censored=int((last & censored).sum()),
+    )
+
+
+def _hardly_leaving(
+    left: int, tried: int, rounds: Rounds, censored: npt.NDArray[np.bool_]
+) -> LeaveFit:
+    """A constant hazard, where too few leave to tell on what it depends."""
+    rate = (left + 0.5) / (tried + 1)
+    intercept = Estimate(float(np.log(rate / (1 - rate))), float((tried * rate) ** -0.5))
+    nothing = Estimate(0.0, 0.0)
+    return LeaveFit(
+        intercept,
+        nothing,
+        nothing,
+        nothing,
+        satisfaction_decay=0.0,
+        rounds=tried,
+        visits=int(rounds.first.sum()),
+        censored=int(censored.sum()),
+    )
+
+
+def visit_cap(rounds: npt.NDArray[np.integer]) -> int | None:
+    """The greatest number of rounds, if visits pile up there as at a limit; else None.
+
+    Args:
+        rounds: (v,) rounds of each visit.
+    """
+    count = np.bincount(rounds)
+    if len(count) < 3:
+        return None
+    return len(count) - 1 if count[-1] > 3 * count[-2] + 5 else None
+
+
+def logistic(
+    design: Array, hit: npt.NDArray[np.bool_], weight: Array
+) -> tuple[Array, Array, float]:
+    """(coefficients, standard errors, log-likelihood) of a regression, by Newton's method."""
+    x = np.zeros(design.shape[1])
+    rate = np.average(hit, weights=weight)
+    x[0] = np.log(rate / (1 - rate))
+    ridge = 1e-6 * np.eye(len(x))
+    information = ridge
+    for _ in range(50):
+        p = expit(design @ x)
+        slope = design.T @ (weight * (hit - p))
+        information = design.T @ (design * (weight * p * (1 - p))[:, None]) + ridge
+        step = np.linalg.solve(information, slope)
+        x = x + step * min(1.0, 2.0 / max(np.abs(step).max(), 1e-12))
+        if np.abs(step).max() < 1e-8:
+            break
+    logit = design @ x
+    likelihood = float(weight @ (hit * logit - np.logaddexp(0, logit)))
+    return x, np.sqrt(np.diag(np.linalg.inv(information))), likelihood
+
+
+def _standard_errors(
+    loss: object, x: Array, step: Array, bounds: list[tuple[float, float]]
+) -> list[float]:
+    """Of each parameter, the others held fixed, from second differences of the loss."""
+    out = []
+    for j in range(len(x)):
+        h = min(step[j], 0.5 * (bounds[j][1] - bounds[j][0]))
+        middle = np.clip(x[j], bounds[j][0] + h, bounds[j][1] - h)
+        at = [x.copy() for _ in range(3)]
+        for k, shift in enumerate((-h, 0.0, h)):
+            at[k][j] = middle + shift
+        low, centre, high = (loss(a) for a in at)  # type: ignore[operator]
+        curvature = (low - 2 * centre + high) / h**2
+        out.append(float(1 / np.sqrt(curvature)) if curvature > 0 else float("inf"))
+    return out
+
+
+@njit(cache=True)
+def _satisfaction(first: npt.NDArray[np.bool_], utility: Array, decay: float) -> Array:
+    """(r,) satisfaction before each round."""
+    out = np.zeros(len(first))
+    now = np.float32(0)
+    for r in range(len(first)):
+        if first[r]:
+            now = np.float32(0)
+        out[r] = now
+        now = laws.satisfied(now, np.float32(decay), np.float32(utility[r]))
+    return out
+
+
+@njit(cache=True)
+def _replay(  # noqa: ANN202
+    visits,  # noqa: ANN001
+    vectors,  # noqa: ANN001
+    categories,  # noqa: ANN001
+    drift_rate,  # noqa: ANN001
+    weight,  # noqa: ANN001
+    gain,  # noqa: ANN001
+    decay,  # noqa: ANN001
+    moved,  # noqa: ANN001
+    first,  # noqa: ANN001
+    utility,  # noqa: ANN001
+    mean_boredom,  # noqa: ANN001
+):
+    n = len(visits.user)
+    theta = np.empty(vectors.users.shape[1], np.float32)
+    boredom = np.zeros(categories, np.float32)
+    likelihood = 0.0
+    begin, number = 0, -1
+    while begin < n:
+        end = begin + 1
+        while end < n and not visits.new_round[end]:
+            end += 1
+        number += 1
+        user = visits.user[begin]
+        first[number] = visits.new_visit[begin]
+        if visits.new_visit[begin]:
+            theta[:] = vectors.users[user]
+            boredom[:] = np.float32(0)
+        total = 0.0
+        for row in range(begin, end):
+            item = visits.item[row]
+            here = boredom[visits.category[row]]
+            total += here
+            to_click, to_buy = laws.affinities(
+                theta, vectors.items[item], vectors.click_weight, vectors.purchase_weight
+            )
+            still, _ = laws.affinities(
+                vectors.users[user],
+                vectors.items[item],
+                vectors.click_weight,
+                vectors.purchase_weight,
+            )
+            bored = weight * here
+            moved[row] = to_click - still - bored
+            p = visits.examined[row] * laws.click_given_examined(to_click, visits.bias[row], bored)
+            p = min(max(p, np.float32(1e-6)), np.float32(1 - 1e-6))
+            clicked = visits.response[row] >= CLICK
+            likelihood += visits.weight[row] * np.log(p if clicked else 1 - p)
+            if clicked:
+                buy = laws.purchase_given_click(to_buy, visits.purchase_bias[row])
+                utility[number] += laws.utility(buy)
+        mean_boredom[number] = total / (end - begin)
+        for g in range(categories):
+            boredom[g] = laws.bored(boredom[g], decay)
+        for row in range(begin, end):
+            if visits.response[row] < CLICK:
+                continue
+            boredom[visits.category[row]] += gain
+            item = visits.item[row]
+            for d in range(len(theta)):
+                theta[d] = laws.drift(theta[d], vectors.items[item, d], drift_rate)
+        begin = end
+    return likelihood

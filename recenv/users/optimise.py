@@ -1,0 +1,115 @@
+"""Stochastic optimisation of the click and purchase laws (Adam, cosine schedule)."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from recenv.config import UserModelConfig
+from recenv.users.network import Batch, LawsNetwork
+from recenv.users.repeat import feature
+from recenv.users.rows import Negatives, Rows, with_past
+
+
+class Problem(NamedTuple):
+    """The rows of one fit, and how to draw what they are contrasted with."""
+
+    rows: Rows
+    negatives: Negatives | None
+    redraw: bool  # whether the contrast is drawn anew each epoch
+    half_life: float | None  # None: the personal past does not count
+    num_items: int
+    mean_tenure: float
+
+    def draw(self, rng: np.random.Generator) -> Rows:
+        """Rows with their contrast, and the features that depend on it."""
+        rows = self.rows
+        if self.negatives is not None:
+            level = np.float32(self.negatives.level_offset(rows))
+            rows = rows.add(self.negatives.draw(rows, rng))
+            rows = rows._replace(offset=rows.offset + level)
+        return self.past(rows)
+
+    def past(self, rows: Rows) -> Rows:
+        """Rows with their users' personal past, if it counts."""
+        if self.half_life is None:
+            return rows
+        return with_past(rows, self.num_items, self.half_life)
+
+    def batch(self, rows: Rows) -> Batch:
+        """Rows as tensors."""
+        per_user = 1 / np.bincount(rows.user)[rows.user].astype(np.float32)
+        per_item = 1 / np.bincount(rows.item)[rows.item].astype(np.float32)
+        columns = (
+            rows.user,
+            rows.item,
+            rows.response,
+            rows.slot,
+            rows.offset,
+            rows.weight,
+            (rows.tenure - self.mean_tenure).astype(np.float32),
+            feature(rows.past).astype(np.float32),
+            per_user,
+            per_item,
+        )
+        return Batch(*(torch.from_numpy(np.ascontiguousarray(c)) for c in columns))
+
+
+def optimise(
+    network: LawsNetwork,
+    problem: Problem,
+    config: UserModelConfig,
+    bar: tqdm,
+    *,
+    share: float = 1.0,
+) -> None:
+    """Minimise the penalised negative log-likelihood.
+
+    Args:
+        network: changed in place; parameters that do not require gradients stay.
+        problem: what to fit on.
+        config: epochs, batches, rates, penalties.
+        bar: gets one step per epoch.
+        share: of the updates that a whole fit takes, with a learning rate scaled alike.
+    """
+    if problem.rows.size == 0:
+        return
+    rng = np.random.default_rng(config.seed)
+    generator = torch.Generator().manual_seed(config.seed)
+    data = problem.batch(problem.draw(rng))
+    per_epoch = math.ceil(len(data.user) / config.batch_size)
+    wanted = np.clip(config.epochs * per_epoch, config.min_updates, config.max_updates)
+    updates = max(1, round(share * wanted))
+    epochs = math.ceil(updates / per_epoch)
+    bar.total = (bar.total or 0) + epochs
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    optimiser = torch.optim.Adam(parameters, lr=share**0.5 * config.learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs * per_epoch + 1)
+    for epoch in range(epochs):
+        if epoch > 0 and problem.redraw:
+            data = problem.batch(problem.draw(rng))
+        order = torch.randperm(len(data.user), generator=generator)
+        total = 0.0
+        for rows in order.split(config.batch_size):
+            loss = network.loss(data.take(rows), config, 1 / len(order))
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+            total += float(loss.detach()) * len(rows)
+        bar.update()
+        bar.set_postfix_str(f"loss {total / len(order):.4f}")
+
+
+@torch.no_grad()
+def mean_loss(network: LawsNetwork, batch: Batch) -> float:
+    """Weighted mean negative log-likelihood, without penalties."""
+    parts = [
+        network.negative_log_likelihood(batch.take(rows)).double().sum()
+        for rows in torch.arange(len(batch.user)).split(1 << 16)
+    ]
+    return float(torch.stack(parts).sum() / batch.weight.sum())

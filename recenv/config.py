@@ -205,8 +205,8 @@ class InterestConfig(Config):
     ``half_life_events``: after so many later events of the same user an event counts half; it is
     where learning begins. A small log is passed over more than ``epochs`` times, up to
     ``min_updates`` steps of ``batch_size`` events. ``content_dim`` of the ``dim`` values hold the
-    encoder's own axes (at most half), scaled so that what they add to log-probabilities has
-    standard deviation ``content_spread``.
+    encoder's own axes (at most half); for an item without events, what they add to the
+    log-probability has standard deviation ``content_spread``.
     """
 
     dim: int = 48
@@ -217,7 +217,7 @@ class InterestConfig(Config):
     learning_rate: float = 0.005
     weight_decay: float = 0.03
     content_dim: int = 16
-    content_spread: float = 0.7
+    content_spread: float = 1.4
     seed: int = 0
 
     def check(self) -> None:
@@ -236,8 +236,9 @@ class UserModelConfig(Config):
     Fitting: ``l2_ladder`` are the multiples of the three L2 weights that are tried on the
     validation events, where there are any. A small log gets more than ``epochs`` passes, so that
     there are at least ``min_updates`` updates, a large one fewer, down to one (``max_updates``).
-    ``propensity_clip`` bounds an impression's inverse-propensity weight, in multiples of the
-    mean. ``visit_cap`` is the number of rounds after which the platform itself ended visits;
+    ``propensity_weights`` says whether impressions count by their inverse propensity, clipped at
+    ``propensity_clip`` times the mean; by default what makes the validation events likelier,
+    themselves weighted so. ``visit_cap`` is the number of rounds after which the platform itself ended visits;
     by default it is told from a pile of visits of the greatest length.
 
     Priors: ``click_rate`` is the mean probability that a uniformly drawn user clicks a uniformly
@@ -259,6 +260,7 @@ class UserModelConfig(Config):
     map_l2: float = 1.0
     examination_l2: float = 1.0
     l2_ladder: tuple[float, ...] = (0.0625, 0.25, 1.0, 4.0, 16.0)
+    propensity_weights: bool | None = None
     propensity_clip: float = 10.0
     visit_cap: int | None = None
     seed: int = 0

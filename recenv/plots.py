@@ -344,6 +344,9 @@ def ranking_plot(
                 axes.plot([low, high], [place, place], color=colour, lw=1.8, zorder=2)
                 axes.plot(mean, place, "o", color=colour, ms=6, zorder=3)
                 axes.plot(values, spots, "o", color=colour, ms=3, alpha=0.4, zorder=1)
+        if name == "regret":  # shares: all zero is a result, and no axis of its own
+            top = max(0.1, *(max(point.regret) for point in points)) * 1.08
+            (axes.set_ylim if scaled == {True} else axes.set_xlim)(-0.02 * top, top)
         if name == "tau" and target is not None:
             line = axes.axhline if scaled == {True} else axes.axvline
             line(target, color=_GREY, lw=0.9, ls=(0, (4, 3)), zorder=1)
@@ -394,4 +397,69 @@ def panels_plot(panels: Sequence[Panel], path: str | Path, *, order: Sequence[st
         axes.set_ylabel(panel.ylabel, fontsize=9.5)
     handles = [_line(colour[label], label) for label in places if label in found]
     figure.legend(handles=handles, loc="outside lower left", ncols=4, fontsize=8.5, frameon=False)
+    return _save(figure, path)
+
+
+@dataclass(frozen=True)
+class Shrinkage:
+    """Error of one estimate over sizes of the log.
+
+    Attributes:
+        label: of the quantity.
+        events: (S,) in the log.
+        error: (S,) positive.
+    """
+
+    label: str
+    events: Sequence[float] | npt.NDArray[np.number]
+    error: Sequence[float] | npt.NDArray[np.number]
+
+
+def shrinkage_plot(
+    panels: Mapping[str, Sequence[Shrinkage]], path: str | Path, *, columns: int = 3
+) -> Path:
+    """Error against events on logarithmic axes, a panel per group.
+
+    Every line is drawn relative to its error in the smallest log, beside a dashed one that
+    falls as ``1 / sqrt(events)``.
+
+    Args:
+        panels: lines by title of the panel.
+        path: of the file; its ending says the format.
+        columns: panels side by side.
+
+    Raises:
+        ConfigError: no panels.
+        MissingDependencyError: matplotlib is not installed.
+    """
+    if not panels:
+        raise ConfigError("shrinkage_plot needs at least one panel, but got none.")
+    rows = -(-len(panels) // columns)
+    figure = _figure(0.4 + 3.9 * columns, 0.5 + 3.6 * rows)
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in grid[len(panels) :]:
+        axes.set_axis_off()
+    for axes, (title, lines) in zip(grid, panels.items(), strict=False):
+        _style(axes, grid="y")
+        for i, (line, colour) in enumerate(zip(lines, _colours(len(lines)), strict=True)):
+            error = np.asarray(line.error, float)
+            label = line.label.removeprefix(f"{title}, ").removeprefix(f"{title}: ")
+            dashes = "-" if i < len(_CYCLE) else ":"
+            axes.plot(
+                line.events, error / error[0], "o" + dashes, color=colour, lw=1.6, ms=4, label=label
+            )
+        sizes = [n for line in lines for n in np.asarray(line.events, float)]
+        if sizes:
+            ends = np.array([min(sizes), max(sizes)])
+            axes.plot(ends, (ends / ends[0]) ** -0.5, color=_GREY, lw=1.2, ls=(0, (4, 3)), zorder=1)
+        axes.loglog()
+        axes.yaxis.set_major_formatter(_short_number)
+        axes.yaxis.set_minor_formatter("")
+        axes.xaxis.set_major_formatter(_short_number)
+        axes.set_title(title, fontsize=10, loc="left", color=_TEXT)
+        axes.set_xlabel("events", fontsize=9)
+        axes.legend(fontsize=7, frameon=False, loc="lower left")
+    for axes in grid[::columns]:
+        axes.set_ylabel("error / error in the smallest log", fontsize=9)
+    figure.suptitle("dashed: 1 / √events", fontsize=9, x=0.01, ha="left", color=_TEXT)
     return _save(figure, path)

@@ -324,7 +324,7 @@ def build_world(
         bar.update(2 - bar.n)
         bar.set_postfix_str("user model")
         train = log.take(split.rows("train", "all"))
-        goes_on = _continuation(log, split)
+        goes_on = continuation(log, split)
         model = UserModel.fit(
             train,
             catalog,
@@ -352,7 +352,7 @@ def build_world(
     return world
 
 
-def _continuation(log: InteractionLog, split: Split) -> Continuation:
+def continuation(log: InteractionLog, split: Split) -> Continuation:
     """Visits that the end of the training part cuts, and users who come back after it."""
     later = ~split.rows("train", "all")
     users = np.zeros(log.num_users, bool)

@@ -35,7 +35,7 @@ from tqdm.auto import tqdm
 
 from recenv.benchmark.rankers import Scores, Settings, Task, classical, ours
 from recenv.benchmark.tables import markdown
-from recenv.config import EncoderConfig, InterestConfig, UserModelConfig
+from recenv.config import WorldConfig
 from recenv.data import load
 from recenv.encoders.items import encode_items
 from recenv.encoders.text import make_encoder
@@ -302,18 +302,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--run", type=int, help="run only so many of the folds")
     parser.add_argument("--tables", nargs="+", default=["next", "new", "like"], help="what to run")
     parser.add_argument("--out", type=Path, help="folder for next_item.json and next_item.md")
-    parser.add_argument("--encoder", default="minilm", help="see EncoderConfig.model")
+    parser.add_argument("--config", type=Path, help="TOML of a WorldConfig; its split is not used")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     options = parser.parse_args(arguments)
 
     began = time.monotonic()
     log, catalog = load("movielens-100k", progress=not options.quiet)
-    config = EncoderConfig(model=options.encoder)
-    encoder = make_encoder(config)
-    settings = Settings(
-        InterestConfig(), UserModelConfig(), encoder.name, encoder.is_language_model
-    )
-    vectors = encode_items(catalog, config, progress=not options.quiet)
+    config = WorldConfig() if options.config is None else WorldConfig.from_toml(options.config)
+    encoder = make_encoder(config.encoder)
+    settings = Settings(config.interest, config.user_model, encoder.name, encoder.is_language_model)
+    vectors = encode_items(catalog, config.encoder, progress=not options.quiet)
     runner = Runner(log, catalog, vectors, settings, folds=options.folds, progress=False)
     count = options.folds if options.run is None else options.run
     steps = [(t, f) for t in ("next", "new") if t in options.tables for f in range(count)]

@@ -47,7 +47,7 @@ from recenv.sim.emit import (
 from recenv.sim.simulator import Simulator
 from recenv.sim.synthetic import PlantedConfig, planted_world
 from recenv.users.model import UserModel
-from recenv.world import World, _continuation
+from recenv.world import World, continuation
 
 VERSION = 1
 """Goes up when this file would measure something else for the same cell."""
@@ -60,9 +60,9 @@ Change = Literal[
     "none",
     "no positions",
     "wrong examination prior",
-    "clicks only, level as stated",
-    "clicks only, level too low",
-    "clicks only, level too high",
+    "clicks only, level 0.1",
+    "clicks only, level 0.02",
+    "clicks only, level 0.4",
     "random item vectors",
     "no boredom, drift, satisfaction",
     "items only",
@@ -71,9 +71,9 @@ Change = Literal[
 LOG_CHANGES = {  # what is asked of the fit, in words for the report
     "no positions": "the log's positions are dropped: every slot counts as looked at",
     "wrong examination prior": "`examination_decay = 1.5` is stated, where 0.5 is planted",
-    "clicks only, level as stated": "no impressions: `click_rate = 0.1` is stated",
-    "clicks only, level too low": "no impressions: `click_rate = 0.02` is stated",
-    "clicks only, level too high": "no impressions: `click_rate = 0.4` is stated",
+    "clicks only, level 0.1": "no impressions, `click_rate = 0.1` is stated (the default)",
+    "clicks only, level 0.02": "no impressions, `click_rate = 0.02` is stated",
+    "clicks only, level 0.4": "no impressions, `click_rate = 0.4` is stated",
     "random item vectors": "the encoder's vectors are noise: tastes come from ids alone",
     "no boredom, drift, satisfaction": "the stated priors of these laws are set to zero",
     "items only": "the fitted users' vectors are set to zero: all users have one taste",
@@ -181,17 +181,13 @@ def fit_model(world: World, log: InteractionLog, cell: RankingConfig) -> tuple[U
     elif cell.change == "no positions":
         log = dataclasses.replace(log, events=log.events.drop(columns="position"))
     elif cell.change == "wrong examination prior":
-        config = config.replace(examination_decay=1.5)
-    elif cell.change == "no boredom, drift, satisfaction":
-        config = config.replace(boredom_weight=0.0, drift_rate=0.0, leave_satisfaction=0.0)
-        config = config.replace(leave_boredom=0.0)
+        config = config.replace(examination_decay=1.5, examination_l2=1e9)  # held at the prior
     elif cell.change.startswith("clicks only"):
         log = log.take(log.column("response") >= CLICK)
         log = dataclasses.replace(log, has_impressions=False)
         events = log.events.drop(columns=["position", "propensity"])
         log = dataclasses.replace(log, events=events)
-        rate = {"too low": 0.02, "too high": 0.4}.get(cell.change.split("level ")[1], 0.1)
-        config = config.replace(click_rate=rate)
+        config = config.replace(click_rate=float(cell.change.split("level ")[1]))
     share = len(np.unique(log.column("user"))) / world.num_users  # of users who are in the log
     heldout_users = cell.build.split.heldout_users * share
     split = make_split(log, cell.build.split.replace(heldout_users=heldout_users))
@@ -211,11 +207,15 @@ def fit_model(world: World, log: InteractionLog, cell: RankingConfig) -> tuple[U
         config,
         valid=log.take(split.rows("valid")),
         folded=split.heldout,
-        goes_on=_continuation(log, split),
+        goes_on=continuation(log, split),
         progress=False,
     )
     if cell.change == "items only":
         model = dataclasses.replace(model, user_vectors=np.zeros_like(model.user_vectors))
+    elif cell.change == "no boredom, drift, satisfaction":
+        still = {"boredom_weight": 0.0, "drift_rate": 0.0}
+        still |= {"leave_satisfaction": 0.0, "leave_boredom": 0.0}
+        model = dataclasses.replace(model, dynamics=model.dynamics._replace(**still))
     return model, split
 
 

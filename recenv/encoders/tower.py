@@ -12,8 +12,9 @@ vector plus a vector of the item's own. ``u . v`` is log P(the next new item is 
 constant per user.
 
 Beside that stands a content block that nothing is learned in: the leading principal components
-of the encoder's vectors, and their mean over the history. What is learned is learned on top of
-it, so that it keeps its meaning for items that the log never saw.
+of the encoder's vectors, and their mean over the history. It is for items that the log tells
+little of, and fades as an item's events become more: learned together, the rest learns to undo
+it, and new items suffer.
 
 Sources: Kabbur, Ning & Karypis 2013, "FISM: Factored Item Similarity Models for Top-N
 Recommender Systems", KDD (a user as a mean of item vectors); Yi et al. 2019, "Sampling-Bias-
@@ -51,7 +52,7 @@ _SHORT = 5.0  # events, half-life of the short mean before learning
 _KNOTS = np.linspace(0, 6, 6)  # log(1 + events); the last is 402 events
 _SHRINK = 2.0  # events that a vector predicted from content weighs as much as
 _TRUST = 20.0  # events after which an item's vector counts half in that prediction
-_RIDGES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
+_RIDGES = (30.0, 100.0, 300.0)
 _CHECKED = 512  # users at most that judge an epoch
 
 
@@ -208,12 +209,15 @@ class Tower:
         for at in range(0, len(lengths), 256):
             some = np.arange(at, min(at + 256, len(lengths)))
             batch = self._batch(histories, some, lengths[some], lengths[some] + 1, first=True)
-            out.append(self._points(tables[0], batch)[:, 0])
+            both = [self._points(tables[0], batch), self._tastes(batch)]
+            out.append(torch.cat(both, dim=2)[:, 0])
         return torch.cat(out).numpy()
 
     def items(self, tables: tuple[Tensor, Tensor]) -> npt.NDArray[np.float32]:
         """(N, D)."""
-        return torch.cat([tables[1], self.content * self.content_weight], dim=1).numpy()
+        share = (_SHRINK / (self.count + _SHRINK))[:, None].astype(np.float32)
+        content = self.content * self.content_weight * torch.from_numpy(share)
+        return torch.cat([tables[1], content], dim=1).numpy()
 
     def _raw(self) -> tuple[Tensor, Tensor]:
         p = self.parameters
@@ -231,8 +235,7 @@ class Tower:
         some = users[:_CHECKED]
         with torch.no_grad():
             batch = self._batch(sequences, some, learned[some], learned[some] + 1, first=True)
-            points = self._points(self._raw()[0], batch)[:, 0, -self.content.shape[1] :]
-            spread = float((points @ self.content.T).std())
+            spread = float((self._tastes(batch)[:, 0] @ self.content.T).std())
         self.content_weight = self.config.content_spread / max(spread, 1e-6)
 
     def _batch(
@@ -274,46 +277,42 @@ class Tower:
         )
 
     def _points(self, inside: Tensor, batch: _Batch) -> Tensor:
-        """(G, R, D) users before each target."""
+        """(G, R, D - P) users before each target, what is learned of them."""
         p = self.parameters
-        code = batch.item.clamp(min=0)
-        learned = inside[code] * p["response"][batch.response]
-        scale = torch.tensor([CLICK_SCALE, PURCHASE_SCALE])[batch.response]
-        content = self.content[code] * scale[..., None]
-        age = batch.known[:, :, None] - 1 - torch.arange(batch.item.shape[1])  # (G, R, L)
-        seen = (age >= 0) & (batch.item >= 0)[:, None, :]
-        seen &= batch.item[:, None, :] != batch.target[:, :, None]
-        age = age.clamp(min=0).float()
+        learned = inside[batch.item.clamp(min=0)] * p["response"][batch.response]
+        age, seen = _ages(batch)
         total = torch.zeros(())
-        long = torch.zeros(())
         for k in range(2):
-            weight = torch.exp(-math.log(2) * age / p["log half-life"][k].exp()) * seen
-            weight = weight / (weight.sum(-1, keepdim=True) + 1e-6)
+            weight = _recency(age, seen, p["log half-life"][k].exp())
             total = total + p["mix"][k] * torch.bmm(weight, learned)
-            long = weight if k == 0 else long
         steps = torch.log1p(batch.before.float())[..., None] - torch.from_numpy(_KNOTS).float()
         hats = torch.relu(1 - steps.abs() / float(_KNOTS[1]))
-        points = total + p["bias"] + hats @ p["length"]
-        return torch.cat([points, torch.bmm(long.detach(), content)], dim=2)
+        return total + p["bias"] + hats @ p["length"]
+
+    def _tastes(self, batch: _Batch) -> Tensor:
+        """(G, R, P) means of the content block over the history."""
+        scale = torch.tensor([CLICK_SCALE, PURCHASE_SCALE])[batch.response]
+        content = self.content[batch.item.clamp(min=0)] * scale[..., None]
+        half_life = torch.tensor(self.config.half_life_events)
+        return torch.bmm(_recency(*_ages(batch), half_life), content)
 
     def _loss(self, batch: _Batch) -> Tensor:
         """Weighted mean of -log P(target) among the items that are new to the user."""
         inside, answer = self._raw()
         real = batch.target >= 0
-        points = self._points(inside, batch)[real]  # (n, D)
+        points = self._points(inside, batch)[real]  # (n, D - P)
         target, weight = batch.target[real], batch.weight[real]
-        items = torch.cat([answer, self.content * self.content_weight], dim=1)
-        right = (points * items[target]).sum(1)
-        if len(items) <= FULL:
-            column = torch.arange(len(items))
-            offset = torch.zeros(len(items))
+        right = (points * answer[target]).sum(1)
+        if len(answer) <= FULL:
+            column = torch.arange(len(answer))
+            offset = torch.zeros(len(answer))
         else:  # importance sampling: divided by how often they are expected, they estimate the sum
-            drawn = self._rng.choice(len(items), FULL, p=self._chance)
+            drawn = self._rng.choice(len(answer), FULL, p=self._chance)
             column = torch.from_numpy(drawn)
             offset = self._log_chance[column] + math.log(FULL)
-        logits = points @ items[column].T - offset
+        logits = points @ answer[column].T - offset
         wrong = column[None, :] != target[:, None]
-        if len(items) <= FULL:
+        if len(answer) <= FULL:
             stretch, row = torch.nonzero(real, as_tuple=True)
             past = torch.arange(batch.item.shape[1]) < batch.known[stretch, row][:, None]
             at, position = torch.nonzero(past & (batch.item[stretch] >= 0), as_tuple=True)
@@ -321,6 +320,23 @@ class Tower:
         logits = logits.masked_fill(~wrong, -torch.inf)
         losses = torch.logsumexp(torch.cat([right[:, None], logits], dim=1), dim=1) - right
         return (weight * losses).sum() / weight.sum().clamp(min=1e-9)
+
+
+def _ages(batch: _Batch) -> tuple[Tensor, Tensor]:
+    """(G, R, L) events between each event and the target, and whether it is known then.
+
+    Events on the target itself are not.
+    """
+    age = batch.known[:, :, None] - 1 - torch.arange(batch.item.shape[1])
+    seen = (age >= 0) & (batch.item >= 0)[:, None, :]
+    seen &= batch.item[:, None, :] != batch.target[:, :, None]
+    return age.clamp(min=0).float(), seen
+
+
+def _recency(age: Tensor, seen: Tensor, half_life: Tensor) -> Tensor:
+    """(G, R, L) weights of a mean, all 0 where nothing is known."""
+    weight = torch.exp(-math.log(2) * age / half_life) * seen
+    return weight / (weight.sum(-1, keepdim=True) + 1e-6)
 
 
 def _principal(vectors: npt.NDArray[np.float32], size: int) -> Tensor:

@@ -248,11 +248,13 @@ def _respond(b, answers, tables, rules, state):
             state.interest[b, d] = laws.drift(
                 state.interest[b, d], tables.item_vectors[item, d], rules.drift_rate
             )
-        if state.need[b] != UNLIMITED:
-            state.need[b] -= 1
-        if state.taken.shape[1] > 0:
-            state.taken[b, state.taken_count[b]] = item
-            state.taken_count[b] += 1
+        # by a log of purchases alone, only a purchase is consumption
+        if response == 2 or rules.funnel == _ONE:
+            if state.need[b] != UNLIMITED:
+                state.need[b] -= 1
+            if state.taken.shape[1] > 0:
+                state.taken[b, state.taken_count[b]] = item
+                state.taken_count[b] += 1
         if response == 2:
             price = tables.price[item]
             gained += rules.purchase_utility * utility

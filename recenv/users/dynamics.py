@@ -7,6 +7,7 @@ given rates of boredom and drift, and those are chosen by maximum likelihood.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -132,8 +133,13 @@ def replay(
     boredom_weight: float,
     boredom_gain: float,
     boredom_decay: float,
+    learning_rate: float = 0.0,
 ) -> tuple[float, Array, Rounds]:
-    """(log-likelihood of the clicks, (n,) what the visit so far adds to each logit, rounds)."""
+    """(log-likelihood of the clicks, (n,) what the visit so far adds to each logit, rounds).
+
+    ``learning_rate`` moves a user's interest for good, over all later visits, where
+    ``drift_rate`` moves it within the visit: see ``fit_drift``.
+    """
     n = len(visits.user)
     moved = np.empty(n)
     rounds = int(visits.new_round.sum())
@@ -143,6 +149,7 @@ def replay(
         vectors,
         categories,
         np.float32(drift_rate),
+        np.float32(learning_rate),
         np.float32(boredom_weight),
         np.float32(boredom_gain),
         np.float32(boredom_decay),
@@ -200,7 +207,14 @@ def fit_drift(
     boredom_gain: float,
     boredom_decay: float,
 ) -> Estimate:
-    """The rate under which held-out visits are likeliest."""
+    """The rate under which held-out visits are likeliest.
+
+    Vectors that are held near their prior by penalties know a user less than they could: then
+    whatever the user consumes tells of a taste that was there before, and moving the interest
+    towards it makes the rest likelier even if nobody's interest moves. So a second rate, by
+    which interest moves for good, is fitted beside the first and left out: drift is what passes
+    with the visit.
+    """
 
     def loss(x: Array) -> float:
         value, _, _ = replay(
@@ -208,22 +222,30 @@ def fit_drift(
             vectors,
             categories=categories,
             drift_rate=float(x[0]),
+            learning_rate=float(x[1]),
             boredom_weight=boredom_weight,
             boredom_gain=boredom_gain,
             boredom_decay=boredom_decay,
         )
         return -value
 
-    found = minimize_scalar(
-        lambda r: loss(np.array([r])),
-        bounds=(0.0, _MOST_DRIFT),
+    bounds = [(0.0, _MOST_DRIFT)] * 2
+    learnt = minimize_scalar(
+        lambda r: loss(np.array([0.0, r])),
+        bounds=bounds[0],
         method="bounded",
         options={"xatol": 0.0005},
-    )
-    best = 0.0 if loss(np.array([0.0])) <= found.fun else float(found.x)
-    step = max(best / 4, 0.002)
-    error = _standard_errors(loss, np.array([best]), np.array([step]), [(0.0, 1.0)])[0]
-    return Estimate(best, error)
+    ).x
+    simplex = np.array([[0.0, learnt], [0.01, learnt], [0.0, max(learnt - 0.01, 0.0) + 0.002]])
+    best = minimize(
+        loss,
+        simplex[0],
+        method="Nelder-Mead",
+        bounds=bounds,
+        options={"initial_simplex": simplex, "xatol": 0.0003, "fatol": 0.05},
+    ).x
+    step = np.maximum(best / 4, 0.004)
+    return Estimate(float(best[0]), float(_joint_errors(loss, best, step)[0]))
 
 
 class LeaveFit(NamedTuple):
@@ -334,7 +356,7 @@ def logistic(
 
 
 def _standard_errors(
-    loss: object, x: Array, step: Array, bounds: list[tuple[float, float]]
+    loss: Callable[[Array], float], x: Array, step: Array, bounds: list[tuple[float, float]]
 ) -> list[float]:
     """Of each parameter, the others held fixed, from second differences of the loss."""
     out = []
@@ -344,10 +366,29 @@ def _standard_errors(
         at = [x.copy() for _ in range(3)]
         for k, shift in enumerate((-h, 0.0, h)):
             at[k][j] = middle + shift
-        low, centre, high = (loss(a) for a in at)  # type: ignore[operator]
+        low, centre, high = (loss(a) for a in at)
         curvature = (low - 2 * centre + high) / h**2
         out.append(float(1 / np.sqrt(curvature)) if curvature > 0 else float("inf"))
     return out
+
+
+def _joint_errors(loss: Callable[[Array], float], x: Array, step: Array) -> Array:
+    """Standard errors of parameters fitted together, from the matrix of second differences."""
+    centre = np.maximum(x, step)  # so that every point of the scheme is inside the bounds
+    basis = np.diag(step)
+
+    def at(*moves: Array) -> float:
+        return loss(centre + np.sum(moves, axis=0))
+
+    n = len(x)
+    hessian = np.empty((n, n))
+    for i in range(n):
+        for j in range(n):
+            plus, minus = at(basis[i], basis[j]), at(basis[i], -basis[j])
+            other, both = at(-basis[i], basis[j]), at(-basis[i], -basis[j])
+            hessian[i, j] = (plus - minus - other + both) / (4 * step[i] * step[j])
+    variance = np.diag(np.linalg.pinv(hessian))
+    return np.where(variance > 0, np.sqrt(np.maximum(variance, 0)), np.inf)
 
 
 @njit(cache=True)
@@ -369,6 +410,7 @@ def _replay(  # noqa: ANN202
     vectors,  # noqa: ANN001
     categories,  # noqa: ANN001
     drift_rate,  # noqa: ANN001
+    learning_rate,  # noqa: ANN001
     weight,  # noqa: ANN001
     gain,  # noqa: ANN001
     decay,  # noqa: ANN001
@@ -379,6 +421,7 @@ def _replay(  # noqa: ANN202
 ):
     n = len(visits.user)
     theta = np.empty(vectors.users.shape[1], np.float32)
+    lasting = theta.copy()  # moved by what is learnt for good
     boredom = np.zeros(categories, np.float32)
     likelihood = 0.0
     begin, number = 0, -1
@@ -389,8 +432,10 @@ def _replay(  # noqa: ANN202
         number += 1
         user = visits.user[begin]
         first[number] = visits.new_visit[begin]
+        if begin == 0 or visits.user[begin - 1] != user:
+            lasting[:] = vectors.users[user]
         if visits.new_visit[begin]:
-            theta[:] = vectors.users[user]
+            theta[:] = lasting
             boredom[:] = np.float32(0)
         total = 0.0
         for row in range(begin, end):
@@ -424,6 +469,7 @@ def _replay(  # noqa: ANN202
             boredom[visits.category[row]] += gain
             item = visits.item[row]
             for d in range(len(theta)):
-                theta[d] = laws.drift(theta[d], vectors.items[item, d], drift_rate)
+                lasting[d] = laws.drift(lasting[d], vectors.items[item, d], learning_rate)
+                theta[d] = laws.drift(theta[d], vectors.items[item, d], learning_rate + drift_rate)
         begin = end
     return likelihood

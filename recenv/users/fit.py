@@ -35,7 +35,14 @@ from recenv.users.dynamics import Estimate, LeaveFit
 from recenv.users.laws import examination_prior
 from recenv.users.model import MAX_SLOTS, Dynamics, UserModel
 from recenv.users.repeat import NEVER, RepeatLaw, feature
-from recenv.users.rows import Negatives, Rows, exposure, make_rows, purchase_source, repeats
+from recenv.users.rows import (
+    Negatives,
+    Rows,
+    exposure,
+    make_rows,
+    purchase_source,
+    repeats,
+)
 
 if TYPE_CHECKING:
     from recenv.encoders.interest import InterestVectors
@@ -137,15 +144,19 @@ class _Fit:
             and int(taken.sum()) >= _FEWEST_REPEATABLE
             and not _any_twice(self.rows)
         )
-        self.half_life = self._choose_half_life() if self.repeat_share > 0 else None
+        self.by_propensity = False  # until validation says otherwise
+        self.half_life: float | None = None
+        if self.repeat_share > 0:
+            self.half_life = self._choose_half_life()
 
     def run(self, valid: InteractionLog | None) -> UserModel:
         """All stages."""
         from recenv.users.optimise import optimise
 
         late = self._late(valid)
-        factor = self._choose_penalties(late)
-        config = _stronger(self.config, factor)
+        factor, weighted = self._choose(late)
+        self.by_propensity = weighted
+        config = _stronger(self.config, factor).replace(propensity_weights=weighted)
         network = self._network(config)
         optimise(network, self._problem(self.rows.take(self.own)), config, self.bar)
         found = self._visit_dynamics(network, late, config)
@@ -162,11 +173,12 @@ class _Fit:
         return self._model(network, config, factor, found, stated)
 
     def _weighted(self, rows: Rows) -> Rows:
+        """Rows that count by their user's weight."""
         if self.weight is None:
             return rows
         counts = np.where(self.folded, 1, self.weight).astype(np.float32)
-        kept = rows.take(counts[rows.user] > 0)
-        return kept._replace(weight=kept.weight * counts[kept.user])
+        rows = rows.take(counts[rows.user] > 0)
+        return rows._replace(weight=counts[rows.user])
 
     def _late(self, valid: InteractionLog | None) -> Rows | None:
         """Rows of training and validation events of the users fitted on, marked ``late``."""
@@ -220,9 +232,10 @@ class _Fit:
             rows,
             negatives,
             redraw=self.exposure == "clicks",
-            half_life=getattr(self, "half_life", None),
+            half_life=self.half_life,
             num_items=len(self.catalog),
             mean_tenure=self.mean_tenure,
+            by_propensity=self.by_propensity,
         )
 
     def _network(self, config: UserModelConfig) -> LawsNetwork:
@@ -242,29 +255,38 @@ class _Fit:
             fit_purchase=self.purchases == "fitted",
         )
 
-    def _choose_penalties(self, late: Rows | None) -> float:
-        """The step of the ladder under which the validation events are likeliest.
+    def _choose(self, late: Rows | None) -> tuple[float, bool]:
+        """The step of the L2 ladder, and whether to weight impressions by inverse propensity.
 
-        Climbs from the middle as long as it gets better.
+        Both by the likelihood of the validation events, which count by inverse propensity where
+        the log has it: that is the likelihood under uniform exposure (Schnabel et al. 2016).
+        Climbs the ladder from the middle as long as it gets better.
         """
         from recenv.users.optimise import mean_loss, optimise
 
-        ladder = self.config.l2_ladder
-        if late is None or len(ladder) == 1:
-            return ladder[0] if len(ladder) == 1 else 1.0
+        ladder, stated = sorted(self.config.l2_ladder), self.config.propensity_weights
+        known = bool(np.ptp(self.rows.importance) > 0)
+        middle = ladder[len(ladder) // 2]
+        if late is None:
+            return middle, bool(stated) and known
         late = _some_users(late, _LADDER_ROWS)
-        fitted_on = self._problem(late.take(~late.late))
-        judged = self._problem(late)
+        judged = self._problem(late)._replace(by_propensity=True)
         rows = judged.draw(np.random.default_rng(self.config.seed + 1))
         batch = judged.batch(rows.take(rows.late))
 
-        def loss(factor: float) -> float:
+        def loss(factor: float, weighted: bool) -> float:
             tried = _stronger(self.config, factor)
             network = self._network(tried)
-            optimise(network, fitted_on, tried, self.bar, share=_LADDER_SHARE)
+            problem = self._problem(late.take(~late.late))._replace(by_propensity=weighted)
+            optimise(network, problem, tried, self.bar, share=_LADDER_SHARE)
             return mean_loss(network, batch)
 
-        return _climb(sorted(ladder), loss)
+        weighted = bool(stated) and known
+        if known and stated is None:
+            weighted = loss(middle, True) < loss(middle, False)
+        if len(ladder) == 1:
+            return middle, weighted
+        return _climb(ladder, lambda factor: loss(factor, weighted)), weighted
 
     def _vectors(self, network: LawsNetwork) -> tuple[dict[str, F32], dynamics.Vectors]:
         arrays = network.arrays()
@@ -364,6 +386,9 @@ class _Fit:
                 boredom_weight=max(found.boredom[0].value, 0.0),
                 boredom_decay=found.boredom[1].value,
             )
+        if self.exposure == "catalogue":
+            # what was fitted is a visit's whole choice: nothing of it changes within the visit
+            stated = stated._replace(boredom_weight=0.0, drift_rate=0.0)
         if found.drift is not None:
             stated = stated._replace(drift_rate=found.drift.value)
         if found.leave is not None:

@@ -24,6 +24,7 @@ class Problem(NamedTuple):
     half_life: float | None  # None: the personal past does not count
     num_items: int
     mean_tenure: float
+    by_propensity: bool  # whether rows count by their inverse propensity
 
     def draw(self, rng: np.random.Generator) -> Rows:
         """Rows with their contrast, and the features that depend on it."""
@@ -50,7 +51,7 @@ class Problem(NamedTuple):
             rows.response,
             rows.slot,
             rows.offset,
-            rows.weight,
+            rows.weight * rows.importance if self.by_propensity else rows.weight,
             (rows.tenure - self.mean_tenure).astype(np.float32),
             feature(rows.past).astype(np.float32),
             per_user,

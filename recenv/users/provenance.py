@@ -19,8 +19,9 @@ def of_click(log: InteractionLog, config: UserModelConfig) -> dict[str, Provenan
         "clicks": f"{config.negatives} sampled items per click",
     }[kind]
     what = "purchases (of clicks the log tells nothing)" if _only_bought(log) else "clicks"
+    by = ", by inverse propensity" if config.propensity_weights else ""
     penalties = (
-        f"; L2 weights {config.user_l2:g} (users), {config.item_l2:g} (items), "
+        f"{by}; L2 weights {config.user_l2:g} (users), {config.item_l2:g} (items), "
         f"{config.bias_l2:g} (biases)"
     )
     level = {
@@ -103,6 +104,8 @@ def of_repeat(
 def of_boredom(log: InteractionLog, found: tuple[Estimate, Estimate] | None) -> Provenance:
     """Boredom of categories within a visit."""
     if found is None:
+        if log.exposes_catalog:
+            return Provenance("prior", "none: a basket has no order, so nothing bores within it")
         return Provenance("prior", "the log has no order within visits; stated rates")
     weight, decay = found
     note = f"{log.name}: weight {weight.value:.3f}, decay {decay.value:.2f} per round"
@@ -117,6 +120,8 @@ def of_boredom(log: InteractionLog, found: tuple[Estimate, Estimate] | None) -> 
 def of_drift(log: InteractionLog, found: Estimate | None) -> Provenance:
     """Drift of interest within a visit."""
     if found is None:
+        if log.exposes_catalog:
+            return Provenance("prior", "none: a basket has no order, so interest stays within it")
         return Provenance("prior", "no later visits with an order to choose by; a stated rate")
     note = f"{log.name}: rate {found.value:.4f} per item consumed, by held-out likelihood"
     return Provenance("fitted", note, {"rate": found.error})

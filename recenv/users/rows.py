@@ -37,7 +37,8 @@ class Rows(NamedTuple):
     visit: Index  # (n,) number of the visit within the user's visits; 0 where unknown
     round: Index  # (n,) rows of one round share a number, ascending in time; -1: unknown
     offset: F32  # (n,) log-odds that sampling, or what is held fixed, adds
-    weight: F32  # (n,) what the row counts, 1 on average
+    weight: F32  # (n,) what the row counts
+    importance: F32  # (n,) clipped inverse propensity, 1 where unknown
     tenure: F32  # (n,) log(1 + items that the user had consumed before)
     past: F32  # (n,) recency-weighted share of earlier visits with this item
     late: npt.NDArray[np.bool_]  # (n,) whether the row belongs to the validation events
@@ -94,7 +95,8 @@ def make_rows(
         visit=visit,
         round=round_,
         offset=np.zeros(n, np.float32),
-        weight=_inverse_propensity(log, config),
+        weight=np.ones(n, np.float32),
+        importance=_importance(log, config),
         tenure=np.log1p(_rank(user, consumed)).astype(np.float32),
         past=np.zeros(n, np.float32),
         late=np.zeros(n, bool),
@@ -239,7 +241,7 @@ def _rounds(log: InteractionLog, session: Index, time: npt.NDArray[np.float64]) 
     return number
 
 
-def _inverse_propensity(log: InteractionLog, config: UserModelConfig) -> F32:
+def _importance(log: InteractionLog, config: UserModelConfig) -> F32:
     """(n,) 1 / propensity over its mean, clipped: rows as a uniform policy would have shown them.
 
     Inverse-propensity weighting of a likelihood: Schnabel et al., "Recommendations as
@@ -248,8 +250,7 @@ def _inverse_propensity(log: InteractionLog, config: UserModelConfig) -> F32:
     if "propensity" not in log.events or not log.has_impressions:
         return np.ones(len(log), np.float32)
     weight = 1 / log.column("propensity")
-    weight = np.minimum(weight / weight.mean(), config.propensity_clip)
-    return (weight / weight.mean()).astype(np.float32)
+    return np.minimum(weight / weight.mean(), config.propensity_clip).astype(np.float32)
 
 
 def purchase_source(log: InteractionLog) -> Literal["fitted", "funnel", "prior"]:

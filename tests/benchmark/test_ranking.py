@@ -171,11 +171,11 @@ def test_the_fit_learns_the_ranking() -> None:
     users, items = (x.ravel() for x in np.indices((20, 40)))
     true = world.user_model.click_probs(users, items)
     errors = {}
-    for change in ("none", "clicks only, level too high"):
+    for change in ("none", "clicks only, level 0.4"):
         model, split = fit_model(world, log, cell.replace(change=change))
         errors[change] = np.sqrt(np.mean((model.click_probs(users, items) - true) ** 2))
         assert split.heldout.sum() == 4
-    assert errors["none"] < 0.6 * errors["clicks only, level too high"]
+    assert errors["none"] < 0.6 * errors["clicks only, level 0.4"]
     assert errors["none"] < 0.6 * true.std()
     assert click_values(world.user_model).shape == (20, 40)
 

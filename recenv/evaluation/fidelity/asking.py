@@ -44,7 +44,9 @@ class Asking(Setting):
             topics.answers(self.findings, self._bought(slates, own, trivial, clicked), ["purchase"])
         else:
             why = "it has purchases only, so their split into click and purchase is stated"
-            self.findings.cannot_tell("purchase given click", ["AUC"], ["purchase: level"], why)
+            self.findings.cannot_tell(
+                "purchase given click", ["AUC"], ["purchase given click: level"], why
+            )
         topics.distractors(self.findings, click)
 
         users = self._others(slates.user)
@@ -112,6 +114,7 @@ class Asking(Setting):
         user = slates.user[slates.visit[slate]]
         return Answers(
             name="click" if self.least == CLICK else "purchase",
+            law="click",
             user=user,
             weight=slates.weight[rows],
             outcome=slates.responses[slate, slot] >= self.least,
@@ -131,6 +134,7 @@ class Asking(Setting):
 
         return Answers(
             name="purchase given click",
+            law="purchase",
             user=user,
             weight=np.ones(len(slate)),
             outcome=slates.responses[slate, slot] == PURCHASE,

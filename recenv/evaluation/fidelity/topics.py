@@ -80,7 +80,8 @@ class Answers:
     """One yes-or-no question over held-out rows.
 
     Attributes:
-        name: "click" or "purchase".
+        name: what is asked: "click", "purchase given click", or "purchase" of what was shown.
+        law: the law that answers.
         user, weight, outcome: (n,) of the log.
         own, trivial: (n,) probabilities of the simulator and of the trivial one.
         heldout: (n,) whether the user was held out from all fitting.
@@ -89,6 +90,7 @@ class Answers:
     """
 
     name: str
+    law: str
     user: Ints
     weight: Floats
     outcome: Bools
@@ -180,7 +182,7 @@ def answers(to: Findings, asked: Answers, level: Sequence[str]) -> None:
         (ece.value - noise[0]) / rate,
         config.calibration_share,
         float(np.hypot(ece.error, noise[1])) / rate,
-        [*level, name],
+        [*level, asked.law],
         f"probabilities miss the rates by {ece.value:.3g} on average, of which chance "
         f"{noise[0]:.3g}",
         two_sided=False,
@@ -199,8 +201,8 @@ def answers(to: Findings, asked: Answers, level: Sequence[str]) -> None:
             _sampling_error(own, asked.weight, logit(m.clipped(own)))
             / m.mean(m.entropy(own))(asked.weight),
         ),
-        [*level, name],
-        "the answers are not as surprising as the probabilities say",
+        [*level, asked.law],
+        f"log-loss is {surprise.value:+.1%} off what the probabilities claim for themselves",
     )
     gain = losses[0].drawn - losses[1].drawn
     worse, error = losses[0].value - losses[1].value, float(np.std(gain, ddof=1))
@@ -209,7 +211,7 @@ def answers(to: Findings, asked: Answers, level: Sequence[str]) -> None:
         worse,
         0.0,
         error,
-        [name],
+        [asked.law],
         f"log-loss {losses[0].value:.4g} against {losses[1].value:.4g} of counts alone",
         two_sided=False,
         unknown=""

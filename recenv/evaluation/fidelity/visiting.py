@@ -73,7 +73,7 @@ class Visiting(Setting):
         """Logged and simulated visits of equal size; then visits of the users' own length."""
         some = limit(
             np.bincount(self.held.visit, self.held.rows, len(self.held.visitor)) > 0,
-            self.config.max_visits,
+            self.config.max_single_visits,
             self.rng,
         )
         rows = self.held.rows & some[self.held.visit] & (self.log.column("response") >= self.least)
@@ -82,7 +82,7 @@ class Visiting(Setting):
         sides = compare.Sides(log, *(self._consume(w, log.visitor, quota) for w in self._worlds))
         self._count_visits(log)
         laws = ["click"]
-        self._purchases(sides, ["purchase", *laws])
+        self._purchases(sides, ["purchase", *laws] if self.least == CLICK else laws)
         self._content(sides, sides, laws)
         self.findings.cannot_tell("position", ["click rate"], ["position"], "no impressions")
         if not self.sessions:
@@ -93,7 +93,7 @@ class Visiting(Setting):
             self._own_length()
 
     def _own_length(self) -> None:
-        whole = limit(self.held.whole, self.config.max_visits, self.rng)
+        whole = limit(self.held.whole, self.config.max_single_visits, self.rng)
         rows = whole[self.held.visit] & (self.log.column("response") >= self.least)
         log = logged_events(self.log, self.held, rows)
         sides = [self._consume(w, log.visitor, None) for w in self._worlds]
@@ -163,14 +163,24 @@ class Visiting(Setting):
 
     def _content(self, sides: compare.Sides, consumed: compare.Sides, laws: Sequence[str]) -> None:
         to, size = self.findings, len(self.world.catalog)
-        compare.items(to, consumed, size, ["click"])
-        compare.transitions(
-            to, consumed, self.world.catalog.category, ["click", "boredom", "drift"]
-        )
+        # what is clicked nearly always is consumed no more often than what is clicked often: a
+        # level that is too high flattens the shares
+        click = ["click", "click level"] if self.kind == "consumption" else ["click"]
+        compare.items(to, consumed, size, click)
+        compare.transitions(to, consumed, self.world.catalog.category, [*click, "boredom", "drift"])
         past = np.unique(self._pairs(~self.held.rows))
         compare.repeats(to, consumed, past, size, ["click", "repeat"])
         price = float(self.world.catalog.price.mean())
-        compare.reward(to, sides, self.reward, price, [*laws, "purchase"])
+        if (
+            self.least == PURCHASE
+            and self.kind != "impressions"
+            and not self.reward.purchase_by_value
+        ):
+            why = "visits of equal size bring equal rewards"
+            to.cannot_tell("reward", ["mean error per visit"], ["reward"], why)
+        else:
+            more = ["purchase"] if self.least == CLICK else []
+            compare.reward(to, sides, self.reward, price, [*laws, *more])
 
     def _no_visits(self, why: str) -> None:
         self.findings.cannot_tell("visits", ["rounds"], ["visit length"], why)

@@ -1,0 +1,124 @@
+"""Logs of baskets: what planted users buy in a shop whose whole catalogue is open to them.
+
+A visit takes each item with a probability of its own, or a drawn number of items, and what a
+user bought before is likelier bought again. The personal past is carried forward visit by visit
+here, not looked up from a log, so that an estimator of it is compared with other code.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.special import expit
+
+from recenv.errors import ConfigError
+from recenv.schema import EVENT_COLUMNS, OPTIONAL_EVENT_COLUMNS, PURCHASE, InteractionLog
+from recenv.users.duration import DurationLaw
+from recenv.users.repeat import FLOOR, PRIOR_VISITS
+from recenv.world import World
+
+_DAY = 86_400.0  # seconds
+_COLUMNS = {**EVENT_COLUMNS, **OPTIONAL_EVENT_COLUMNS}
+
+Floats = npt.NDArray[np.float64]
+
+
+def emit_baskets(
+    world: World,
+    *,
+    visits_per_user: int = 20,
+    repeat_weight: float = 0.0,
+    half_life: float = 20.0,
+    lengths: DurationLaw | None = None,
+    returns: DurationLaw | None = None,
+    days: int | None = None,
+    seed: int = 0,
+) -> InteractionLog:
+    """Purchases alone, in sessions; the log exposes its catalogue to every visit.
+
+    Without ``lengths`` a visit takes item i with ``logit p = affinity + biases + repeat_weight *
+    log(1 + share / FLOOR)``, each item by itself, where ``share`` is of the user's earlier
+    visits, the latest counting most (``recenv.users.repeat``). With ``lengths`` it takes that
+    many items, drawn one after the other by these odds (Plackett-Luce). A visit that takes
+    nothing leaves no trace, as in a shop's own log.
+
+    Args:
+        world: its click law is the law of purchase; its purchase law is not used.
+        visits_per_user: of every user, a day apart; with ``returns``, the most of them.
+        repeat_weight: see above.
+        half_life: visits after which a visit counts half.
+        lengths: of visits, in items.
+        returns: days to the next visit. Users begin on a day of the first week; what falls after
+            ``days`` days is not in the log.
+        days: needed with ``returns``.
+        seed: of all draws.
+
+    Raises:
+        ConfigError: there is no visit, or only one of ``returns`` and ``days`` is given.
+    """
+    if visits_per_user < 1:
+        raise ConfigError(f"visits_per_user must be at least 1, but is {visits_per_user}.")
+    if (returns is None) != (days is None):
+        raise ConfigError(
+            "Return times need a number of days to watch, and only they do. Give both returns "
+            f"and days, or neither; got days={days}."
+        )
+    rng = np.random.default_rng(seed)
+    model, users = world.user_model, world.num_users
+    logits = (model.user_vectors * model.click_weight).astype(float) @ model.item_vectors.T
+    logits += model.user_click_bias[:, None] + model.item_click_bias  # (U, N)
+    ratio = 0.5 ** (1 / half_life)
+    past, total = np.zeros_like(logits), np.zeros(users)
+    day = rng.integers(7, size=users) if returns is not None else np.zeros(users, np.int64)
+    parts: list[pd.DataFrame] = []
+    for visit in range(visits_per_user):
+        here = np.ones(users, bool) if days is None else day < days
+        if not here.any():
+            break
+        share = past / (total + PRIOR_VISITS)[:, None]
+        odds = logits + repeat_weight * np.log1p(share / FLOOR)
+        taken = _taken(odds, lengths, rng) & here[:, None]
+        user, item = np.nonzero(taken)
+        parts.append(
+            pd.DataFrame(
+                {
+                    "user": user,
+                    "item": item,
+                    "time": day[user] * _DAY + visit,
+                    "response": np.full(len(user), PURCHASE),
+                    "session": visit * users + user,
+                    "value": world.catalog.price[item],
+                }
+            )
+        )
+        came = taken.any(axis=1)  # a visit that left no trace is none
+        past[came] = ratio * (past[came] + taken[came])
+        total[came] = ratio * (total[came] + 1)
+        if returns is None:
+            day = day + 1
+        else:
+            day = day + returns.sample(np.arange(users), rng.random(users))
+    events = pd.concat(parts).sort_values("time", kind="stable", ignore_index=True)
+    return InteractionLog(
+        events=events.astype({name: _COLUMNS[name] for name in events.columns}),
+        user_ids=world.train.user_ids,
+        name=f"baskets of {world.name}",
+        notes=("Emitted by a planted law of baskets.",),
+        exposes_catalog=True,
+    )
+
+
+def _taken(
+    odds: Floats, lengths: DurationLaw | None, rng: np.random.Generator
+) -> npt.NDArray[np.bool_]:
+    """(U, N) what one visit of each user takes."""
+    if lengths is None:
+        return rng.random(odds.shape) < expit(odds)
+    users = np.arange(len(odds))
+    count = lengths.sample(users, rng.random(len(users)))
+    # the largest of log-odds plus Gumbel noise are a draw without replacement by the odds
+    order = np.argsort(-(odds + rng.gumbel(size=odds.shape)), axis=1)
+    rank = np.empty_like(order)
+    np.put_along_axis(rank, order, np.arange(odds.shape[1])[None], axis=1)
+    return rank < count[:, None]

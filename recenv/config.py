@@ -233,7 +233,7 @@ class InterestConfig(Config):
 class UserModelConfig(Config):
     """Fitting of the users' laws, and the priors of the laws that a log cannot tell.
 
-    Fitting: ``l2_ladder`` are the multiples of the three L2 weights that are tried on the
+    Fitting: ``l2_ladder`` are the multiples of the L2 weights on vectors that are tried on the
     validation events, where there are any. A small log gets more than ``epochs`` passes, so that
     there are at least ``min_updates`` updates, a large one fewer, down to one (``max_updates``).
     ``propensity_weights`` says whether impressions count by their inverse propensity, clipped at

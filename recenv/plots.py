@@ -251,6 +251,10 @@ def _short_number(value: float, _position: int | None = None) -> str:
     return f"{value:g}"
 
 
+def _two_digits(value: float) -> str:
+    return _short_number(float(f"{value:.2g}"))
+
+
 def _short(name: str, width: int = 38) -> str:
     return name if len(name) <= width else name[: width - 1] + "…"
 
@@ -453,9 +457,12 @@ def shrinkage_plot(
             ends = np.array([min(sizes), max(sizes)])
             axes.plot(ends, (ends / ends[0]) ** -0.5, color=_GREY, lw=1.2, ls=(0, (4, 3)), zorder=1)
         axes.loglog()
-        axes.yaxis.set_major_formatter(_short_number)
-        axes.yaxis.set_minor_formatter("")
-        axes.xaxis.set_major_formatter(_short_number)
+        axes.minorticks_off()
+        if lines:
+            axes.set_xticks(lines[0].events, [_two_digits(n) for n in lines[0].events])
+        low, high = axes.get_ylim()
+        ticks = [t for t in (0.05, 0.1, 0.2, 0.5, 1, 2, 5) if low <= t <= high]
+        axes.set_yticks(ticks, [f"{t:g}" for t in ticks])
         axes.set_title(title, fontsize=10, loc="left", color=_TEXT)
         axes.set_xlabel("events", fontsize=9)
         axes.legend(fontsize=7, frameon=False, loc="lower left")

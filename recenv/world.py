@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 
 from recenv import artifacts
 from recenv.config import WorldConfig, content_hash
-from recenv.data.split import Split, make_split
+from recenv.data.split import make_split
 from recenv.encoders.interest import InterestVectors, fit_interests
 from recenv.encoders.items import encode_items, item_source
 from recenv.errors import ConfigError
@@ -34,7 +34,7 @@ from recenv.schema import (
     InteractionLog,
 )
 from recenv.users.model import Provenance, UserModel
-from recenv.users.visits import Continuation
+from recenv.users.visits import Continuation, continuation
 
 BUILD_VERSION = 2
 """Goes up whenever the same log and config would build another world."""
@@ -157,7 +157,8 @@ class World:
             self.train,
             self.catalog,
             self.interests,
-            self.user_model.settings(config.user_model).replace(seed=index),
+            config.user_model.replace(seed=index),
+            chosen=self.user_model,
             folded=self.heldout,
             weight=np.bincount(drawn, minlength=self.num_users).astype(np.float32),
             goes_on=self.goes_on,
@@ -257,9 +258,7 @@ class World:
             heldout=arrays["heldout"],
             config=WorldConfig.from_dict(meta["config"]) if meta["config"] else None,
             notes=tuple(meta["notes"]),
-            goes_on=Continuation(**_under(arrays, "goes_on."))
-            if "goes_on.users" in arrays
-            else None,
+            goes_on=Continuation(**_under(arrays, "goes_on.")) if "goes_on.end" in arrays else None,
         )
 
 
@@ -324,7 +323,7 @@ def build_world(
         bar.update(2 - bar.n)
         bar.set_postfix_str("user model")
         train = log.take(split.rows("train", "all"))
-        goes_on = continuation(log, split)
+        goes_on = continuation(log, ~split.rows("train", "all"), split.heldout)
         model = UserModel.fit(
             train,
             catalog,
@@ -350,17 +349,6 @@ def build_world(
         bar.update(3 - bar.n)
         bar.set_postfix_str("")
     return world
-
-
-def continuation(log: InteractionLog, split: Split) -> Continuation:
-    """Visits that the end of the training part cuts, and users who come back after it."""
-    later = ~split.rows("train", "all")
-    users = np.zeros(log.num_users, bool)
-    users[log.column("user")[later]] = True
-    sessions = np.empty(0, np.int64)
-    if "session" in log.events:
-        sessions = np.unique(log.column("session")[later])
-    return Continuation(sessions, users)
 
 
 def _level_note(laws: dict[str, Provenance], config: WorldConfig) -> tuple[str, ...]:

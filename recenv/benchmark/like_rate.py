@@ -12,6 +12,8 @@ bootstrap over users.
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata
@@ -141,7 +143,12 @@ def like_rates(
             is_language_model=settings.is_language_model,
             progress=False,
         )
-        model = UserModel.fit(train, catalog, interests, settings.user_model, progress=False)
+        by = "time" if name == "global" else "user"
+        inner = SplitConfig(by=by, valid_fraction=0.125, test_fraction=0.0, heldout_users=0.0)
+        valid = make_split(train, inner).rows("valid", "all")
+        fit = partial(UserModel.fit, catalog=catalog, config=settings.user_model, progress=False)
+        first = fit(train.take(~valid), interests=interests, valid=train.take(valid))
+        model = fit(train, interests=interests, chosen=first)
         liked = log.column("response")[test] == PURCHASE
         users, items = log.column("user")[test], log.column("item")[test]
         rows = baselines(log, test, len(catalog))

@@ -47,7 +47,8 @@ from recenv.sim.emit import (
 from recenv.sim.simulator import Simulator
 from recenv.sim.synthetic import PlantedConfig, planted_world
 from recenv.users.model import UserModel
-from recenv.world import World, continuation
+from recenv.users.visits import continuation
+from recenv.world import World
 
 VERSION = 1
 """Goes up when this file would measure something else for the same cell."""
@@ -207,7 +208,7 @@ def fit_model(world: World, log: InteractionLog, cell: RankingConfig) -> tuple[U
         config,
         valid=log.take(split.rows("valid")),
         folded=split.heldout,
-        goes_on=continuation(log, split),
+        goes_on=continuation(log, ~split.rows("train", "all"), split.heldout),
         progress=False,
     )
     if cell.change == "items only":

@@ -51,14 +51,7 @@ MOVING = {
     "boredom_decay": 0.7,
     "drift_rate": 0.05,
 }
-STILL = {
-    "boredom_weight": 0.0,
-    "drift_rate": 0.0,
-    "leave_intercept": -20.0,
-    "leave_length": 0.0,
-    "leave_satisfaction": 0.0,
-    "leave_boredom": 0.0,
-}
+STILL = dict.fromkeys(MOVING, 0.0) | {"leave_intercept": -20.0}
 REPEAT, HALF_LIFE = 0.8, 20.0
 ONE_ROUND = GameConfig(slate_size=5, num_candidates=20, max_rounds=1)
 ROUNDS = GameConfig(slate_size=5, num_candidates=20, max_rounds=8)
@@ -357,7 +350,8 @@ def window(size: int, seed: int) -> Measured:
     steps, users = 12, 60 * size
     world = make_world(seed, num_users=users, history_visits=1)
     law = planted_duration(0, steps, users, seed, spread=0.0)
-    log = emit_baskets(world, visits_per_user=400, returns=law, days=40, seed=seed)
+    some = planted_duration(1, 3, users, seed, spread=0.0)  # a visit without items is not seen
+    log = emit_baskets(world, visits_per_user=400, lengths=some, returns=law, days=40, seed=seed)
     seen = visits.return_times(log, None)
     fit = DurationLaw.fit(*seen, users, first=0, longest=steps - 1, l2=1e4)
     errors = expit(fit.baseline.astype(float)) - expit(law.baseline.astype(float))

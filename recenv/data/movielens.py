@@ -15,6 +15,7 @@ import re
 import shutil
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,9 @@ GENRES = (
 )  # fmt: skip
 """In the order of u.item's flag columns (u.genre)."""
 
+YEARS = (1940, 1955, 1965, 1975, 1985, 1990, 1993, 1995, 1996, 1997, 1998)
+"""Knots of the release year's basis: half of the films are from 1995 to 1997."""
+
 NOTES = (
     "MovieLens records ratings, not clicks or purchases: every rating is read as a click, and a "
     f"rating of {LIKED} or 5 as a purchase.",
@@ -71,7 +75,8 @@ def load(
     Every rating is a click and a rating of 4 or 5 a purchase. A film's text is its title, year
     and genres; its category is its rarest genre in the catalogue (of equally rare ones the
     first by name), which tells films apart better than "Drama" does. Prices are unknown (0).
-    Ages, genders, occupations and zip codes are not read.
+    ``Catalog.features`` are its genres and its year (``film_features``). Ages, genders,
+    occupations and zip codes are not read.
     """
     if folder is not None:
         found = _find(Path(folder))
@@ -207,6 +212,31 @@ def film_text(title: str, genres: list[str]) -> str:
     return f"{head} {', '.join(named)}." if named else head
 
 
+def film_features(titles: Sequence[str], genres: Sequence[list[str]]) -> npt.NDArray[np.float32]:
+    """(N, 29) what the item file tells beside names.
+
+    First 18 flags, one for each of ``GENRES`` but "unknown"; then the weights of the release year
+    on the knots ``YEARS``: it lies between two of them, which share a weight of 1 linearly, and
+    beyond the first or last it counts as that one. A film without a year gets the mean of the
+    others.
+
+    Args:
+        titles: (N,) with the year in parentheses, as in u.item.
+        genres: (N,) names of each film's genres.
+    """
+    names = [g for g in GENRES if g != "unknown"]
+    flags = np.array([[g in row for g in names] for row in genres], dtype=np.float32)
+    found = [re.search(r"\((\d{4})\)(?:\s*\(V\))?$", t.strip()) for t in titles]
+    year = np.array([float(m[1]) if m else np.nan for m in found])
+    known = ~np.isnan(year)
+    weights = np.zeros((len(year), len(YEARS)), dtype=np.float32)
+    for k, corner in enumerate(np.eye(len(YEARS))):
+        weights[known, k] = np.interp(year[known], YEARS, corner)
+    if known.any():
+        weights[~known] = weights[known].mean(axis=0)
+    return np.concatenate([flags.reshape(len(year), len(names)), weights], axis=1)
+
+
 def _catalog(films: pd.DataFrame) -> Catalog:
     """From item, title and genres (a list) per film."""
     counts: dict[str, int] = {}
@@ -223,6 +253,7 @@ def _catalog(films: pd.DataFrame) -> Catalog:
         category=np.array([code[g] for g in rarest], dtype=np.int32),
         category_names=tuple(names),
         price=np.zeros(len(films), dtype=np.float32),
+        features=film_features(list(films["title"]), list(films["genres"])),
     ).validate()
 
 

@@ -23,6 +23,14 @@ from recenv.schema import CLICK, InteractionLog
 if TYPE_CHECKING:
     from recenv.encoders.tower import Sequences
 
+FIRM = 4.0
+"""Users are so many times as long in the content block as evened lengths would have them.
+
+Laws that are fitted from these vectors may correct them, at a penalty on the correction's length.
+Items with events hardly differ in the content block, so that corrections of users there follow
+noise, and new items pay for it: the same change of a score then costs 16 times the penalty.
+"""
+
 _KIND = "interests"
 
 
@@ -35,7 +43,8 @@ class InterestVectors:
 
     Attributes:
         items: (N, D) float32.
-        users: (U, D) float32; those fitted on have the same mean squared length as ``items``.
+        users: (U, D) float32; in the learned dimensions, those fitted on have the same mean
+            squared length as ``items`` (see ``FIRM`` for the content block, which is last).
         is_language_model: whether the items' vectors came from a language model.
         encoder: its name, for reports.
     """
@@ -129,8 +138,11 @@ def fit_interests(
         tables = tower.tables()
         users, items = tower.users(histories, tables), tower.items(tables)
     # user * c and item / c have the same inner products; c evens out their lengths
-    lengths = [_mean_square(users[fitted]), _mean_square(items)]
-    c = (lengths[1] / lengths[0]) ** 0.25 if min(lengths) > 0 else 1.0
+    learned = slice(0, tables[1].shape[1])
+    c = np.empty(users.shape[1], np.float32)
+    c[learned] = _even(users[fitted, learned], items[:, learned])
+    # the items' content before it fades with their events
+    c[learned.stop :] = FIRM * _even(users[fitted, learned.stop :], tower.content_vectors())
     return InterestVectors(
         items=(items / c).astype(np.float32),
         users=(users * c).astype(np.float32),
@@ -155,6 +167,12 @@ def _sequences(
         start=np.concatenate([[0], np.cumsum(count)]).astype(np.int64),
         learned=np.bincount(log.column("user")[learned], minlength=log.num_users),
     )
+
+
+def _even(users: npt.NDArray[np.float32], items: npt.NDArray[np.float32]) -> float:
+    """What to multiply users by, and divide items by, so that both have the same mean square."""
+    lengths = [_mean_square(users), _mean_square(items)]
+    return (lengths[1] / lengths[0]) ** 0.25 if min(lengths) > 0 else 1.0
 
 
 def _mean_square(vectors: npt.NDArray[np.float32]) -> float:

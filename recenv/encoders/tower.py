@@ -53,6 +53,7 @@ _KNOTS = np.linspace(0, 6, 6)  # log(1 + events); the last is 402 events
 _SHRINK = 2.0  # events that a vector predicted from content weighs as much as
 _TRUST = 20.0  # events after which an item's vector counts half in that prediction
 _RIDGES = (30.0, 100.0, 300.0)
+_WHITEN = 0.3
 _CHECKED = 512  # users at most that judge an epoch
 
 
@@ -106,7 +107,7 @@ class Tower:
         self._rng = np.random.default_rng(config.seed)
         self.vectors = torch.from_numpy(vectors)
         content_dim = min(config.content_dim, config.dim // 2, min(vectors.shape))
-        self.content = _principal(vectors, content_dim)  # (N, P)
+        self.content = _content_axes(vectors, count, content_dim)  # (N, P)
         self.content_weight = 1.0
         dim, size = config.dim - content_dim, vectors.shape[1]
         chance = (count + 1) / (count + 1).sum()
@@ -216,8 +217,11 @@ class Tower:
     def items(self, tables: tuple[Tensor, Tensor]) -> npt.NDArray[np.float32]:
         """(N, D)."""
         share = (_SHRINK / (self.count + _SHRINK))[:, None].astype(np.float32)
-        content = self.content * self.content_weight * torch.from_numpy(share)
-        return torch.cat([tables[1], content], dim=1).numpy()
+        return np.concatenate([tables[1].numpy(), share * self.content_vectors()], axis=1)
+
+    def content_vectors(self) -> npt.NDArray[np.float32]:
+        """(N, P) content block of the items as if none had any events."""
+        return self.content.numpy() * np.float32(self.content_weight)
 
     def _raw(self) -> tuple[Tensor, Tensor]:
         p = self.parameters
@@ -339,13 +343,23 @@ def _recency(age: Tensor, seen: Tensor, half_life: Tensor) -> Tensor:
     return weight / (weight.sum(-1, keepdim=True) + 1e-6)
 
 
-def _principal(vectors: npt.NDArray[np.float32], size: int) -> Tensor:
-    """(N, size) leading principal components of centred vectors."""
-    gram = vectors.T.astype(np.float64) @ vectors
-    _, axes = np.linalg.eigh(gram)  # ascending
-    axes = axes[:, ::-1][:, :size]
+def _content_axes(
+    vectors: npt.NDArray[np.float32], count: npt.NDArray[np.integer], size: int
+) -> Tensor:
+    """(N, size) leading principal components, shrunk towards equal variance.
+
+    Each is divided by the root of its variance plus ``_WHITEN`` times the largest one, so that an
+    inner product is that of a linear discriminant with a regularised covariance (Friedman 1989,
+    "Regularized Discriminant Analysis", JASA): what sets apart nearly all items says little of a
+    taste. An item weighs as the square root of its events, and those without any not at all.
+    """
+    weight = np.sqrt(count) if count.any() else np.ones(len(vectors))
+    x = vectors.astype(np.float64)
+    variance, axes = np.linalg.eigh((x * (weight / weight.sum())[:, None]).T @ x)  # ascending
+    variance, axes = variance[::-1][:size].clip(0), axes[:, ::-1][:, :size]
     axes = axes * np.where(axes[np.abs(axes).argmax(axis=0), np.arange(size)] < 0, -1, 1)
-    return torch.from_numpy((vectors @ axes / vectors.shape[1] ** 0.5).astype(np.float32))
+    scale = np.sqrt(variance + _WHITEN * variance.max(initial=1e-12))
+    return torch.from_numpy((x @ (axes / scale)).astype(np.float32))
 
 
 def _predict(

@@ -29,8 +29,9 @@ from tqdm.auto import tqdm
 from recenv.config import UserModelConfig
 from recenv.encoders.interest import one_thread
 from recenv.errors import MissingDependencyError, SchemaError
-from recenv.schema import CLICK, Catalog, InteractionLog
+from recenv.schema import CLICK, PURCHASE, Catalog, InteractionLog
 from recenv.users import dynamics, provenance, visits
+from recenv.users.calibrate import Scale, apply_scale, fit_scale
 from recenv.users.dynamics import Estimate, LeaveFit
 from recenv.users.laws import examination_prior
 from recenv.users.model import MAX_SLOTS, Dynamics, UserModel
@@ -74,6 +75,7 @@ def fit_user_model(
     config: UserModelConfig,
     *,
     valid: InteractionLog | None = None,
+    chosen: UserModel | None = None,
     folded: npt.NDArray[np.bool_] | None = None,
     weight: npt.NDArray[np.floating] | None = None,
     goes_on: visits.Continuation | None = None,
@@ -90,7 +92,7 @@ def fit_user_model(
         one_thread(),
         tqdm(total=0, desc="user model", unit="epoch", disable=not progress) as bar,
     ):
-        fit = _Fit(log, catalog, interests, config, folded, weight, goes_on, bar)
+        fit = _Fit(log, catalog, interests, config, folded, weight, goes_on, chosen, bar)
         return fit.run(valid)
 
 
@@ -126,16 +128,18 @@ class _Fit:
         folded: npt.NDArray[np.bool_],
         weight: npt.NDArray[np.floating] | None,
         goes_on: visits.Continuation | None,
+        chosen: UserModel | None,
         bar: tqdm,
     ) -> None:
         self.log, self.catalog, self.interests, self.config = log, catalog, interests, config
         self.folded, self.weight, self.goes_on, self.bar = folded, weight, goes_on, bar
+        self.chosen = None if chosen is None else chosen.choices
         self.exposure, self.purchases = exposure(log), purchase_source(log)
         cut = None if goes_on is None else goes_on.sessions
         self.rows = self._weighted(make_rows(log, config, cut))
         self.own = ~folded[self.rows.user]
         taken = self.rows.response >= CLICK
-        self.mean_tenure = float(self.rows.tenure[taken & self.own].mean())
+        self.mean_tenure = _mean_tenure(self.rows.user[taken], len(folded))
         # with impressions, past clicks are hard to tell from taste: both come from the same rows
         tells = "session" in log.events and self.exposure != "impressions"
         self.repeat_share = repeats(self.rows) if tells else 0.0
@@ -170,7 +174,7 @@ class _Fit:
             network.freeze_shared()
             others = self._moved(self.rows.take(~self.own), network, stated)
             optimise(network, self._problem(others), config, self.bar)
-        return self._model(network, config, factor, found, stated)
+        return self._model(network, config, factor, found, stated, late)
 
     def _weighted(self, rows: Rows) -> Rows:
         """Rows that count by their user's weight."""
@@ -264,6 +268,8 @@ class _Fit:
         """
         from recenv.users.optimise import mean_loss, optimise
 
+        if self.chosen is not None:
+            return self.chosen["l2 factor"], bool(self.chosen["by propensity"])
         ladder, stated = sorted(self.config.l2_ladder), self.config.propensity_weights
         known = bool(np.ptp(self.rows.importance) > 0)
         middle = ladder[len(ladder) // 2]
@@ -329,6 +335,8 @@ class _Fit:
         seen = self._replay(rows._replace(offset=np.zeros_like(rows.offset)), network)
         groups, gain = len(self.catalog.category_names), config.boredom_gain
         drift, boredom = config.drift_rate, None
+        if self.chosen is not None:
+            drift = self.chosen["drift rate"]
         later = None
         if late is not None:
             drawn = self._problem(late).draw(rng)
@@ -381,6 +389,8 @@ class _Fit:
     def _state(self, found: _Within) -> Dynamics:
         """All scalars of a visit: what was found, and the priors for the rest."""
         stated = Dynamics.from_config(self.config)
+        if self.chosen is not None:
+            stated = stated._replace(drift_rate=self.chosen["drift rate"])
         if found.boredom is not None:
             stated = stated._replace(
                 boredom_weight=max(found.boredom[0].value, 0.0),
@@ -411,14 +421,21 @@ class _Fit:
         factor: float,
         found: _Within,
         stated: Dynamics,
+        late: Rows | None,
     ) -> UserModel:
         arrays = network.arrays()
+        tenure = self._purchases(arrays, network, config)
+        scales = self._calibrate(arrays, network, late)
+        stated = stated._replace(boredom_weight=scales["click"].slope * stated.boredom_weight)
         if self.exposure == "clicks":
             seen = np.bincount(self.rows.user, minlength=len(self.folded)) > 0
             shift = _level_shift(arrays, np.flatnonzero(~self.folded & seen), config)
             arrays["item_click_bias"] += shift
-        tenure = self._purchases(arrays, network, config)
-        repeat = self._estimate(network, "repeat") if self.half_life is not None else None
+        repeat = None
+        if self.half_life is not None:
+            value, error = self._estimate(network, "repeat")
+            slope = scales["click"].slope
+            repeat = Estimate(slope * value, slope * error)
         lengths = visits.fit_lengths(self.log, self.folded, self.weight, self.goes_on)
         returns = visits.fit_returns(self.log, self.folded, self.weight, self.goes_on)
         examination, errors = self._examination(network, config)
@@ -430,10 +447,12 @@ class _Fit:
             repeat=self._repeat(repeat),
             visit_length=lengths.law,
             return_time=returns.law,
-            coefficients={
+            coefficients={"price in click": price[0], "price in purchase": price[1]},
+            choices={
                 "l2 factor": factor,
-                "price in click": price[0],
-                "price in purchase": price[1],
+                "by propensity": float(self.by_propensity),
+                "drift rate": stated.drift_rate,
+                **{f"{law} {k}": v for law, c in scales.items() for k, v in c._asdict().items()},
             },
             laws={
                 **provenance.of_click(self.log, config),
@@ -467,9 +486,43 @@ class _Fit:
         tenure = self._estimate(network, "tenure")
         taken = self.rows.response >= CLICK
         held = np.bincount(self.rows.user[taken], minlength=len(self.folded))
-        ahead = tenure.value * (np.log1p(held) - self.mean_tenure)
+        ahead = np.where(held > 0, tenure.value * (np.log1p(held) - self.mean_tenure), 0.0)
         arrays["user_purchase_bias"] += ahead.astype(np.float32)
         return tenure
+
+    def _calibrate(
+        self, arrays: dict[str, F32], network: LawsNetwork, late: Rows | None
+    ) -> dict[str, Scale]:
+        """Scale both laws to the validation events; a no-op without any."""
+        scales = {"click": Scale(), "purchase": Scale()}
+        if self.chosen is not None:
+            for law in scales:
+                scales[law] = Scale(*(self.chosen[f"{law} {name}"] for name in Scale._fields))
+                apply_scale(arrays, law, scales[law])
+            return scales
+        if late is None:
+            return scales
+        problem = self._problem(late)
+        rows = problem.draw(np.random.default_rng(self.config.seed + 4))
+        rows = rows.take(rows.late)
+        user, item = rows.user, rows.item
+        taken = rows.response >= CLICK
+        product = arrays["user_vectors"][user] * arrays["item_vectors"][item]
+        click = product @ arrays["click_weight"] + arrays["user_click_bias"][user]
+        click += arrays["item_click_bias"][item] + rows.offset
+        click += float(network.repeat_weight.detach()) * feature(rows.past)
+        seen = network.examination.detach().numpy()[np.minimum(rows.slot, len(network.prior))]
+        scales["click"] = fit_scale(
+            click, taken, rows.weight, seen, shifts=self.exposure != "clicks"
+        )
+        apply_scale(arrays, "click", scales["click"])
+        if self.purchases == "fitted":
+            buy = product @ arrays["purchase_weight"] + arrays["user_purchase_bias"][user]
+            buy += arrays["item_purchase_bias"][item]
+            bought = rows.response[taken] == PURCHASE
+            scales["purchase"] = fit_scale(buy[taken], bought, rows.weight[taken])
+            apply_scale(arrays, "purchase", scales["purchase"])
+        return scales
 
     def _estimate(self, network: LawsNetwork, name: str) -> Estimate:
         """A scalar weight of the network, with its error from the observed information."""
@@ -532,8 +585,8 @@ class _Fit:
 
 
 def _stronger(config: UserModelConfig, factor: float) -> UserModelConfig:
-    """The config with its L2 weights on ids times ``factor``."""
-    names = ("user_l2", "item_l2", "bias_l2")
+    """The config with its L2 weights on the ids' vectors times ``factor``."""
+    names = ("user_l2", "item_l2")
     return config.replace(**{name: factor * getattr(config, name) for name in names})
 
 
@@ -551,6 +604,13 @@ def _climb(ladder: list[float], loss: Callable[[float], float]) -> float:
         if min(known, key=known.__getitem__) != at:
             break
     return ladder[min(known, key=known.__getitem__)]
+
+
+def _mean_tenure(user: npt.NDArray[np.integer], num_users: int) -> npt.NDArray[np.float64]:
+    """(U,) mean over a user's events of log(1 + events before): tenure is told within users."""
+    count = np.bincount(user, minlength=num_users)
+    before = np.concatenate([[0.0], np.cumsum(np.log1p(np.arange(count.max(initial=1))))])
+    return before[count] / np.maximum(count, 1)
 
 
 def _any_twice(rows: Rows) -> bool:

@@ -81,8 +81,8 @@ class UserModel:
         visit_length: how many items a visit takes; None: visits end by the hazard of each
             round alone.
         return_time: whole days from one visit to the next; None: unknown.
-        coefficients: scalars that the fit chose and that are folded into the arrays: weights of
-            the standardised log price, and the multiple of the L2 weights.
+        coefficients: fitted scalars that are folded into the arrays, for reports.
+        choices: what the validation events chose; a refit can take it over.
     """
 
     user_vectors: FloatArray
@@ -100,6 +100,7 @@ class UserModel:
     visit_length: DurationLaw | None = None
     return_time: DurationLaw | None = None
     coefficients: dict[str, float] = field(default_factory=dict)
+    choices: dict[str, float] = field(default_factory=dict)
 
     _ARRAYS = (
         "user_vectors",
@@ -132,6 +133,7 @@ class UserModel:
         config: UserModelConfig,
         *,
         valid: InteractionLog | None = None,
+        chosen: UserModel | None = None,
         folded: npt.NDArray[np.bool_] | None = None,
         weight: npt.NDArray[np.floating] | None = None,
         goes_on: Continuation | None = None,
@@ -144,8 +146,11 @@ class UserModel:
             catalog: the log's items.
             interests: language-model vectors that users and items start from.
             config: see ``UserModelConfig``.
-            valid: later events of the same users, which choose the strength of the penalties and
-                how far interest drifts; without them both are as the config states.
+            valid: later events of the same users, which choose the strength of the penalties,
+                whether to weight by propensity and how far interest drifts, and which calibrate
+                both laws; without them all of that is as the config states.
+            chosen: a model fitted with validation events, whose choices are taken over (to refit
+                it to more events, or to a bootstrap sample of the users).
             folded: (U,) users whose events must not touch any shared parameter; only their
                 own vectors and biases are fitted, with everything else fixed.
             weight: (U,) what each user's events count (a bootstrap's multiplicities).
@@ -165,6 +170,7 @@ class UserModel:
             interests,
             config,
             valid=valid,
+            chosen=chosen,
             folded=folded,
             weight=weight,
             goes_on=goes_on,
@@ -251,11 +257,6 @@ class UserModel:
         """
         return cls.from_artifact(*artifacts.load(Path(folder), "user-model"))
 
-    def settings(self, config: UserModelConfig) -> UserModelConfig:
-        """The config with the penalties that this fit chose, so that a refit need not choose."""
-        factor = self.coefficients.get("l2 factor", 1.0)
-        return config.replace(l2_ladder=(factor,))
-
     def to_artifact(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """(arrays, meta) to store."""
         arrays = {name: getattr(self, name) for name in self._ARRAYS}
@@ -263,6 +264,7 @@ class UserModel:
             "dynamics": self.dynamics._asdict(),
             "laws": {k: [v.source, v.note, v.spread] for k, v in self.laws.items()},
             "coefficients": self.coefficients,
+            "choices": self.choices,
         }
         for name in self._PARTS:
             part = getattr(self, name)
@@ -291,6 +293,7 @@ class UserModel:
             dynamics=Dynamics(**meta["dynamics"]),
             laws={k: Provenance(*v) for k, v in meta["laws"].items()},
             coefficients=meta["coefficients"],
+            choices=meta["choices"],
             **parts,
         )
 

@@ -6,6 +6,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from tqdm.auto import tqdm
 
@@ -23,7 +24,7 @@ class Problem(NamedTuple):
     redraw: bool  # whether the contrast is drawn anew each epoch
     half_life: float | None  # None: the personal past does not count
     num_items: int
-    mean_tenure: float
+    mean_tenure: npt.NDArray[np.float64]  # (U,) what tenure is counted from
     by_propensity: bool  # whether rows count by their inverse propensity
 
     def draw(self, rng: np.random.Generator) -> Rows:
@@ -52,7 +53,7 @@ class Problem(NamedTuple):
             rows.slot,
             rows.offset,
             rows.weight * rows.importance if self.by_propensity else rows.weight,
-            (rows.tenure - self.mean_tenure).astype(np.float32),
+            (rows.tenure - self.mean_tenure[rows.user]).astype(np.float32),
             feature(rows.past).astype(np.float32),
             per_user,
             per_item,

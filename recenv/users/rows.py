@@ -116,8 +116,10 @@ def with_past(rows: Rows, num_items: int, half_life: float) -> Rows:
 class Negatives:
     """Draws items that were passed over.
 
-    With ``within_visit`` an item may be drawn that the user took in another visit: needed where
-    users take items repeatedly. Otherwise only what the user never took is drawn.
+    Where what was looked at is unknown, only items that someone took are drawn: of an item
+    without any event it is not even known whether it was there to be taken. With
+    ``within_visit`` an item may be drawn that the user took in another visit: needed where users
+    take items repeatedly. Otherwise only what the user never took is drawn.
 
     Args:
         rows: what was consumed.
@@ -141,6 +143,7 @@ class Negatives:
         self._within, self._known = within_visit, known_level
         self._owner = self._owners(rows)
         self._taken = np.unique(self._owner * num_items + rows.item)
+        self._offered = np.arange(num_items) if known_level else np.unique(rows.item)
         self._count = np.bincount(
             self._taken // num_items, minlength=int(self._owner.max(initial=0)) + 1
         )
@@ -159,16 +162,16 @@ class Negatives:
             each = min(each, self._items)
             source = np.repeat(first, each)
         else:
-            free = np.flatnonzero(self._count[self._owner] < self._items)
+            free = np.flatnonzero(self._count[self._owner] < len(self._offered))
             source = np.repeat(free, self._per_row)
-        item = rng.integers(self._items, size=len(source))
+        item = self._offered[rng.integers(len(self._offered), size=len(source))]
         owner = self._owner[source]
         clash = np.arange(len(source))
         for _ in range(_CLASHES):
             clash = clash[self._is_taken(owner[clash], item[clash])]
             if len(clash) == 0:
                 break
-            item[clash] = rng.integers(self._items, size=len(clash))
+            item[clash] = self._offered[rng.integers(len(self._offered), size=len(clash))]
         kept = np.ones(len(source), bool)
         kept[clash] = False
         drawn = rows.take(source[kept])

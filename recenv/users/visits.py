@@ -19,10 +19,15 @@ _LONGEST_RETURN = 120  # days with a hazard of their own
 
 
 class Continuation(NamedTuple):
-    """What goes on after the end of the events that are fitted on."""
+    """What goes on after the events that are fitted on: how long, never what.
 
-    sessions: npt.NDArray[np.int64]  # visits that are cut there
-    users: npt.NDArray[np.bool_]  # (U,) users who come back
+    A visit, and the time until the next, belong to the part of the log in which they began.
+    """
+
+    sessions: npt.NDArray[np.int64]  # (c,) visits that the end of the events cuts
+    lengths: npt.NDArray[np.int64]  # (c,) items that they take in all; -1: not to be known
+    next_visit: npt.NDArray[np.float64]  # (U,) seconds; inf: none came, nan: not to be known
+    end: npt.NDArray[np.float64]  # () seconds, when the whole log ends
 
 
 class Fitted(NamedTuple):
@@ -52,33 +57,66 @@ class _Sessions(NamedTuple):
 def visit_lengths(log: InteractionLog, goes_on: Continuation | None) -> Durations:
     """Items consumed per visit; visits without any are left out."""
     sessions = _sessions(log)
-    ended = np.ones(len(sessions.user), bool)
-    if goes_on is not None:
-        ended = ~np.isin(sessions.name, goes_on.sessions)
-    return Durations(sessions.consumed, ended, sessions.user)
+    length = sessions.consumed
+    if goes_on is not None and len(goes_on.sessions):
+        at = np.searchsorted(goes_on.sessions, sessions.name)
+        at = np.minimum(at, len(goes_on.sessions) - 1)
+        cut = goes_on.sessions[at] == sessions.name
+        length = np.where(cut, goes_on.lengths[at], length)
+    kept = length > 0
+    return Durations(length[kept], np.ones(int(kept.sum()), bool), sessions.user[kept])
 
 
 def return_times(log: InteractionLog, goes_on: Continuation | None) -> Durations:
     """Whole days (midnights, UTC) from each visit to the user's next one.
 
-    A user's last gap lasts at least until the log's end, unless the user is known to come back
-    later than the events given: then nothing is known of it.
+    A user who was not seen to come back stayed away at least until the log's end.
     """
     sessions = _sessions(log)
-    day = np.floor(sessions.start / DAY).astype(np.int64)
+    day = np.floor(sessions.start / DAY)
     same = np.diff(sessions.user) == 0
-    gap = np.diff(day)[same]
-    owner = sessions.user[:-1][same]
     last = np.ones(len(day), bool)
     last[:-1] = ~same
-    if goes_on is not None:
-        last &= ~goes_on.users[sessions.user]
-    end = int(np.floor(log.column("time").max() / DAY))
-    return Durations(
-        length=np.concatenate([gap, end - day[last]]),
-        ended=np.concatenate([np.ones(len(gap), bool), np.zeros(int(last.sum()), bool)]),
-        user=np.concatenate([owner, sessions.user[last]]),
-    )
+    owner = sessions.user[last]
+    if goes_on is None:
+        back, end = np.full(len(owner), np.inf), log.column("time").max()
+    else:
+        back, end = goes_on.next_visit[owner], float(goes_on.end)
+    until = np.floor(np.where(np.isinf(back), end, back) / DAY)
+    known = ~np.isnan(back)
+    length = np.concatenate([np.diff(day)[same], (until - day[last])[known]])
+    ended = np.concatenate([np.ones(int(same.sum()), bool), ~np.isinf(back[known])])
+    user = np.concatenate([sessions.user[:-1][same], owner[known]])
+    return Durations(length.astype(np.int64), ended, user)
+
+
+def continuation(
+    log: InteractionLog, later: npt.NDArray[np.bool_], heldout: npt.NDArray[np.bool_]
+) -> Continuation:
+    """What goes on after the rows that are not ``later``.
+
+    Args:
+        log: the whole log.
+        later: (n,) the rows that are not fitted on.
+        heldout: (U,) users of whom nothing later may be known.
+    """
+    next_visit = np.where(heldout, np.nan, np.inf)
+    end = np.array(log.column("time").max())
+    if "session" not in log.events:
+        none = np.empty(0, np.int64)
+        return Continuation(none, none, next_visit, end)
+    session, user, time = (log.column(name) for name in ("session", "user", "time"))
+    consumed = log.column("response") >= CLICK
+    cut = np.intersect1d(session[later], session[~later])
+    whole = consumed & np.isin(session, cut)
+    lengths = np.bincount(np.searchsorted(cut, session[whole]), minlength=len(cut))
+    owner = np.zeros(len(cut), np.int64)
+    inside = np.isin(session, cut)
+    owner[np.searchsorted(cut, session[inside])] = user[inside]
+    lengths = np.where(heldout[owner], -1, lengths)
+    new = later & consumed & ~np.isin(session, cut) & ~heldout[user]
+    np.minimum.at(next_visit, user[new], time[new])
+    return Continuation(cut, lengths, next_visit, end)
 
 
 def fit_lengths(
@@ -90,7 +128,7 @@ def fit_lengths(
     """The law of how many items a visit takes, from 1."""
     if log.has_impressions:
         return Fitted(None, Provenance("prior", "none: visits end by the hazard of each round"))
-    return _fit(log, visit_lengths, "items per visit", 1, 200, folded, weight, goes_on)
+    return _fit(log, visit_lengths, "items per visit", 1, 300, folded, weight, goes_on)
 
 
 def fit_returns(

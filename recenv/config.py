@@ -204,7 +204,8 @@ class InterestConfig(Config):
 
     ``half_life_events``: after so many later events of the same user an event counts half; it is
     where learning begins. A small log is passed over more than ``epochs`` times, up to
-    ``min_updates`` steps of ``batch_size`` events. ``content_dim`` of the ``dim`` values hold the
+    ``min_updates`` steps of ``batch_size`` events, a large one fewer times, down to one, so that
+    there are at most ``max_updates`` steps. ``content_dim`` of the ``dim`` values hold the
     encoder's own axes (at most half); for an item without events, what they add to the
     log-probability has standard deviation ``content_spread``.
     """
@@ -213,6 +214,7 @@ class InterestConfig(Config):
     half_life_events: float = 50.0
     epochs: int = 10
     min_updates: int = 240
+    max_updates: int = 600
     batch_size: int = 1024
     learning_rate: float = 0.005
     weight_decay: float = 0.03
@@ -225,6 +227,7 @@ class InterestConfig(Config):
         for name in ("dim", "half_life_events", "epochs", "batch_size", "learning_rate"):
             self.require(getattr(self, name) > 0, name, "positive")
         self.require(self.min_updates > 0, "min_updates", "positive")
+        self.require(self.max_updates >= self.min_updates, "max_updates", "at least min_updates")
         for name in ("weight_decay", "content_dim", "content_spread"):
             self.require(getattr(self, name) >= 0, name, "zero or more")
 
@@ -238,8 +241,8 @@ class UserModelConfig(Config):
     there are at least ``min_updates`` updates, a large one fewer, down to one (``max_updates``).
     ``propensity_weights`` says whether impressions count by their inverse propensity, clipped at
     ``propensity_clip`` times the mean; by default what makes the validation events likelier,
-    themselves weighted so. ``visit_cap`` is the number of rounds after which the platform itself ended visits;
-    by default it is told from a pile of visits of the greatest length.
+    themselves weighted so. ``visit_cap`` is the number of rounds after which the platform itself
+    ended visits; by default it is told from a pile of visits of the greatest length.
 
     Priors: ``click_rate`` is the mean probability that a uniformly drawn user clicks a uniformly
     drawn item that is looked at; clicks alone cannot tell it. ``purchase_rate`` is P(purchase |

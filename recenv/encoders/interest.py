@@ -23,14 +23,6 @@ from recenv.schema import CLICK, InteractionLog
 if TYPE_CHECKING:
     from recenv.encoders.tower import Sequences
 
-FIRM = 4.0
-"""Users are so many times as long in the content block as evened lengths would have them.
-
-Laws that are fitted from these vectors may correct them, at a penalty on the correction's length.
-Items with events hardly differ in the content block, so that corrections of users there follow
-noise, and new items pay for it: the same change of a score then costs 16 times the penalty.
-"""
-
 _KIND = "interests"
 
 
@@ -44,19 +36,27 @@ class InterestVectors:
     Attributes:
         items: (N, D) float32.
         users: (U, D) float32; in the learned dimensions, those fitted on have the same mean
-            squared length as ``items`` (see ``FIRM`` for the content block, which is last).
+            squared length as ``items``.
         is_language_model: whether the items' vectors came from a language model.
         encoder: its name, for reports.
+        content_dim: so many of the last dimensions hold what the encoder tells of items that the
+            log tells little of. Items with events hardly differ there, so that a law fitted from
+            these vectors learns noise if it corrects them, and new items pay for it.
     """
 
     items: npt.NDArray[np.float32]
     users: npt.NDArray[np.float32]
     is_language_model: bool
     encoder: str
+    content_dim: int = 0
 
     def save(self, folder: Path) -> Path:
         """Write as an artifact."""
-        meta = {"is_language_model": self.is_language_model, "encoder": self.encoder}
+        meta = {
+            "is_language_model": self.is_language_model,
+            "encoder": self.encoder,
+            "content_dim": self.content_dim,
+        }
         return artifacts.save(folder, _KIND, {"items": self.items, "users": self.users}, meta)
 
     @classmethod
@@ -67,7 +67,7 @@ class InterestVectors:
             ArtifactError: missing or damaged.
         """
         arrays, meta = artifacts.load(folder, _KIND)
-        return cls(arrays["items"], arrays["users"], meta["is_language_model"], meta["encoder"])
+        return cls(arrays["items"], arrays["users"], **meta)
 
 
 def fit_interests(
@@ -142,12 +142,13 @@ def fit_interests(
     c = np.empty(users.shape[1], np.float32)
     c[learned] = _even(users[fitted, learned], items[:, learned])
     # the items' content before it fades with their events
-    c[learned.stop :] = FIRM * _even(users[fitted, learned.stop :], tower.content_vectors())
+    c[learned.stop :] = _even(users[fitted, learned.stop :], tower.content_vectors())
     return InterestVectors(
         items=(items / c).astype(np.float32),
         users=(users * c).astype(np.float32),
         is_language_model=is_language_model,
         encoder=encoder,
+        content_dim=items.shape[1] - learned.stop,
     )
 
 

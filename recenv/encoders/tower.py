@@ -12,7 +12,7 @@ vector plus a vector of the item's own. ``u . v`` is log P(the next new item is 
 constant per user.
 
 Beside that stands a content block that nothing is learned in: the leading principal components
-of the encoder's vectors, and their mean over the history. It is for items that the log tells
+of the encoder's vectors, evened out, and their mean over the history. It is for items that the log tells
 little of, and fades as an item's events become more: learned together, the rest learns to undo
 it, and new items suffer.
 
@@ -155,6 +155,7 @@ class Tower:
         size = max(config.batch_size // BLOCK, 1)
         updates = max(-(-len(users) // size), 1)
         epochs = max(config.epochs, -(-config.min_updates // updates))
+        epochs = max(min(epochs, config.max_updates // updates), 1)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda k: 0.5 * (1 + math.cos(math.pi * min(k / (epochs * updates), 1)))
         )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import gymnasium
 import pettingzoo
 
-from recenv.config import GameConfig
+from recenv.config import GameConfig, SplitConfig, UserModelConfig, WorldConfig
 from recenv.errors import UnknownNameError
 
 if TYPE_CHECKING:
@@ -36,10 +36,25 @@ def _toy() -> World:
 
 
 def _movielens_100k() -> World:
+    return _fitted("movielens-100k", WorldConfig())
+
+
+def _complete_journey() -> World:
+    # baskets by the calendar; patience is a prior of a shop that people seldom leave empty-handed
+    users = UserModelConfig(leave_intercept=-4.0, leave_length=0.0)
+    split = SplitConfig(by="time")
+    return _fitted("complete-journey", WorldConfig(split=split, user_model=users))
+
+
+def _open_bandit() -> World:
+    return _fitted("open-bandit", WorldConfig())
+
+
+def _fitted(name: str, config: WorldConfig) -> World:
     from recenv.data import load
     from recenv.world import build_world
 
-    return build_world(*load("movielens-100k"))
+    return build_world(*load(name), config)
 
 
 REGISTRY = {
@@ -47,6 +62,8 @@ REGISTRY = {
     for spec in (
         EnvSpec("recenv/Toy-v0", _toy, GameConfig(num_candidates=20)),
         EnvSpec("recenv/MovieLens100K-v0", _movielens_100k),
+        EnvSpec("recenv/CompleteJourney-v0", _complete_journey),
+        EnvSpec("recenv/OpenBandit-v0", _open_bandit, GameConfig(slate_size=3)),
     )
 }
 

@@ -83,7 +83,7 @@ class DurationLaw:
 
         Args:
             duration: (n,) how long each lasted, or had lasted when last seen.
-            ended: (n,) False where it was not seen to end (censored).
+            ended: (n,) False where it was seen to last beyond ``duration`` (censored).
             user: (n,) codes.
             num_users: U.
             first: the shortest possible duration.
@@ -190,10 +190,8 @@ def _count(
     here = np.bincount(
         user * size + np.minimum(index, size - 1), minlength=num_users * size
     ).reshape(num_users, size)
-    censored = here - finished
-    lasting = np.cumsum(here[:, ::-1], axis=1)[:, ::-1]  # of at least this length
-    # what was last seen at a step without ending there was not at risk of ending there
-    at_risk = (lasting - censored).astype(float)
+    # what was last seen at a step without ending could have ended there (Kaplan & Meier 1958)
+    at_risk = np.cumsum(here[:, ::-1], axis=1)[:, ::-1].astype(float)
     beyond = np.maximum(index - (size - 1), 0)  # further tries at the last, constant step
     at_risk[:, -1] += np.bincount(user, beyond, num_users)
     row, step = np.nonzero(at_risk)
@@ -218,9 +216,9 @@ def _maximise(
         p = expit(logit)
         jumps = np.diff(base)
         smooth = 0.0 if fixed else 0.5 * _SMOOTHNESS * float(_thin(by_step[1]) @ jumps**2)
-        value = (n @ np.logaddexp(0, logit)) - y @ logit + 0.5 * l2 * (effect @ effect) + smooth
+        value = (n @ np.logaddexp(0, logit)) - y @ logit + 0.5 * l2 * (weight @ effect**2) + smooth
         slope = n * p - y
-        to_effect = -np.bincount(cells.user, slope, users) + l2 * effect
+        to_effect = -np.bincount(cells.user, slope, users) + l2 * weight * effect
         if fixed:
             return value, to_effect
         to_base = np.bincount(cells.step, slope, size)
@@ -231,7 +229,11 @@ def _maximise(
 
     x0 = np.zeros(users) if fixed else np.concatenate([start, np.zeros(users)])
     x = minimize(loss, x0, jac=True, method="L-BFGS-B", options={"maxiter": 500}).x
-    return (start, x) if fixed else (x[:size], x[size:])
+    if fixed:
+        return start, x
+    # at the optimum the effects sum to 0; the optimiser stops a little before
+    middle = float(np.average(x[size:], weights=weight))
+    return x[:size] - middle, x[size:] - middle
 
 
 def _thin(events: Array) -> Array:

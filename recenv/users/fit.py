@@ -55,6 +55,7 @@ HALF_LIVES = (5.0, 20.0, 80.0)
 """Visits after which a visit counts half in the personal past: the ones to choose from."""
 
 _FEWEST_REPEATABLE = 1000  # events without one repeat say that nothing is consumed twice
+_FEWEST_CHOOSING = 50  # validation clicks; fewer choose nothing
 _LADDER_ROWS = 400_000  # rows on which the strength of the penalties is chosen
 _LADDER_SHARE = 0.5  # of the updates of a whole fit
 _REFINEMENT = 0.3  # share of the updates after boredom and drift are known
@@ -273,7 +274,7 @@ class _Fit:
         ladder, stated = sorted(self.config.l2_ladder), self.config.propensity_weights
         known = bool(np.ptp(self.rows.importance) > 0)
         middle = ladder[len(ladder) // 2]
-        if late is None:
+        if late is None or (late.late & (late.response >= CLICK)).sum() < _FEWEST_CHOOSING:
             return middle, bool(stated) and known
         late = _some_users(late, _LADDER_ROWS)
         judged = self._problem(late)._replace(by_propensity=True)
@@ -424,6 +425,7 @@ class _Fit:
         late: Rows | None,
     ) -> UserModel:
         arrays = network.arrays()
+        self._newcomers(arrays)
         tenure = self._purchases(arrays, network, config)
         scales = self._calibrate(arrays, network, late)
         stated = stated._replace(boredom_weight=scales["click"].slope * stated.boredom_weight)
@@ -439,7 +441,7 @@ class _Fit:
         lengths = visits.fit_lengths(self.log, self.folded, self.weight, self.goes_on)
         returns = visits.fit_returns(self.log, self.folded, self.weight, self.goes_on)
         examination, errors = self._examination(network, config)
-        price = network.price_weight.detach().tolist()
+        price = self._price_effects(network, config)
         return UserModel(
             **arrays,
             examination=examination,
@@ -447,7 +449,11 @@ class _Fit:
             repeat=self._repeat(repeat),
             visit_length=lengths.law,
             return_time=returns.law,
-            coefficients={"price in click": price[0], "price in purchase": price[1]},
+            coefficients={
+                "price in click": scales["click"].slope * price[0],
+                "price in purchase": scales["purchase"].slope * price[1],
+                "tenure": 0.0 if tenure is None else tenure.value,
+            },
             choices={
                 "l2 factor": factor,
                 "by propensity": float(self.by_propensity),
@@ -523,6 +529,30 @@ class _Fit:
             scales["purchase"] = fit_scale(buy[taken], bought, rows.weight[taken])
             apply_scale(arrays, "purchase", scales["purchase"])
         return scales
+
+    def _newcomers(self, arrays: dict[str, F32]) -> None:
+        """Users without any event are as the others are on average."""
+        count = np.bincount(self.rows.user, minlength=len(self.folded))
+        mean = np.average(arrays["user_vectors"], axis=0, weights=np.where(self.folded, 0, count))
+        arrays["user_vectors"][count == 0] = mean.astype(np.float32)
+
+    def _price_effects(self, network: LawsNetwork, config: UserModelConfig) -> tuple[float, float]:
+        """What the standardised log price adds to the items' log-odds, of click and purchase.
+
+        The ridge regression of the items' whole biases on vectors and price under the fit's own
+        penalties: where it would end if it were run for ever, as its likelihood hardly cares.
+        """
+        import torch
+
+        with torch.no_grad():
+            total = network.item_biases(torch.arange(len(self.catalog))).numpy().astype(float)
+        known = np.bincount(self.rows.item, minlength=len(self.catalog)) > 0
+        x = np.column_stack([network.items.numpy(), network.price.numpy()])[known].astype(float)
+        x, total = x - x.mean(0), total[known] - total[known].mean(0)
+        ridge = config.map_l2 / max(config.bias_l2, 1e-6)
+        gram = x.T @ x + ridge * np.eye(x.shape[1])
+        click, purchase = np.linalg.solve(gram, x.T @ total)[-1]
+        return float(click), float(purchase)
 
     def _estimate(self, network: LawsNetwork, name: str) -> Estimate:
         """A scalar weight of the network, with its error from the observed information."""

@@ -27,8 +27,8 @@ class Batch(NamedTuple):
     weight: Tensor  # (n,)
     tenure: Tensor  # (n,) centred
     repeat: Tensor  # (n,) feature of the personal past
-    per_user: Tensor  # (n,) 1 / rows of this user, so that an epoch penalises each user once
-    per_item: Tensor  # (n,) likewise
+    per_user: Tensor  # (n,) copies / rows of this user
+    per_item: Tensor  # (n,) 1 / rows of this item
 
     def take(self, rows: Tensor) -> Batch:
         """The given rows."""

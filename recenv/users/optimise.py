@@ -31,9 +31,8 @@ class Problem(NamedTuple):
         """Rows with their contrast, and the features that depend on it."""
         rows = self.rows
         if self.negatives is not None:
-            level = np.float32(self.negatives.level_offset(rows))
+            rows = rows._replace(offset=rows.offset + self.negatives.offset())
             rows = rows.add(self.negatives.draw(rows, rng))
-            rows = rows._replace(offset=rows.offset + level)
         return self.past(rows)
 
     def past(self, rows: Rows) -> Rows:
@@ -44,7 +43,8 @@ class Problem(NamedTuple):
 
     def batch(self, rows: Rows) -> Batch:
         """Rows as tensors."""
-        per_user = 1 / np.bincount(rows.user)[rows.user].astype(np.float32)
+        # an epoch penalises each item once, and each user once for each of its copies
+        per_user = rows.weight / np.bincount(rows.user)[rows.user].astype(np.float32)
         per_item = 1 / np.bincount(rows.item)[rows.item].astype(np.float32)
         columns = (
             rows.user,

@@ -10,7 +10,6 @@ Prentice & Pyke, Biometrika 1979).
 
 from __future__ import annotations
 
-import math
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -147,6 +146,7 @@ class Negatives:
         self._count = np.bincount(
             self._taken // num_items, minlength=int(self._owner.max(initial=0)) + 1
         )
+        self._each = max(1, round(per_row * rows.size / max(len(np.unique(self._owner)), 1)))
 
     def _owners(self, rows: Rows) -> Index:
         if not self._within:
@@ -154,13 +154,22 @@ class Negatives:
         visits = int(rows.visit.max(initial=0)) + 1
         return np.unique(rows.user * visits + rows.visit, return_inverse=True)[1].astype(np.int64)
 
+    def offset(self) -> F32:
+        """(n,) log-odds that contrasting with a sample, instead of with all, adds; 0 if unknown.
+
+        With all that a visit took and, of what it passed over, each with expected multiplicity
+        q, ``logit P(taken | in the sample) = logit P(taken) - log q``.
+        """
+        if not self._known:
+            return np.zeros(len(self._owner), np.float32)
+        passed = np.maximum(self._items - self._count[self._owner], 1)
+        return -np.log(self._each / passed).astype(np.float32)
+
     def draw(self, rows: Rows, rng: np.random.Generator) -> Rows:
-        """Rows passed over, with the user, visit, round and tenure of rows that were not."""
+        """Rows passed over, with the user, visit, round, offset and tenure of rows taken."""
         if self._known:
             first = np.unique(self._owner, return_index=True)[1]
-            each = max(1, round(self._per_row * rows.size / len(first)))
-            each = min(each, self._items)
-            source = np.repeat(first, each)
+            source = np.repeat(first, self._each)
         else:
             free = np.flatnonzero(self._count[self._owner] < len(self._offered))
             source = np.repeat(free, self._per_row)
@@ -180,19 +189,6 @@ class Negatives:
             response=np.zeros(int(kept.sum()), np.int64),
             slot=np.zeros(int(kept.sum()), np.int64),
         )
-
-    def level_offset(self, rows: Rows) -> float:
-        """Log-odds that contrasting with a sample, instead of with all, adds; 0 if unknown.
-
-        With all taken rows and a share q of those passed over, ``logit P(taken | in sample) =
-        logit P(taken) - log q``.
-        """
-        if not self._known:
-            return 0.0
-        visits = len(np.unique(self._owner))
-        each = min(max(1, round(self._per_row * rows.size / visits)), self._items)
-        passed = self._items - len(self._taken) / visits
-        return -math.log(min(each / passed, 1.0))
 
     def _is_taken(self, owner: Index, item: Index) -> npt.NDArray[np.bool_]:
         pair = owner * self._items + item

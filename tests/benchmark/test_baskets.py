@@ -20,6 +20,7 @@ from recenv.sim.baskets import emit_baskets
 from recenv.sim.synthetic import PlantedConfig, planted_world
 from recenv.users.duration import DurationLaw
 from recenv.users.repeat import PRIOR_VISITS, RepeatLaw
+from recenv.world import World
 
 REPEAT, HALF_LIFE = 0.6, 20.0
 DAY = 86_400.0
@@ -255,7 +256,14 @@ def test_the_report_names_what_is_missed(shop, evaluated, tmp_path, monkeypatch,
     assert told["missed"] == baskets.missed(evaluated)
     assert shown.strip() == (tmp_path / "baskets.md").read_text().strip()
     monkeypatch.setattr(baskets, "missed", lambda _: [])
-    assert baskets.main(["--quiet"]) == 0
+    monkeypatch.setattr(World, "member", lambda self, *_, **__: self)
+    assert baskets.main(["--quiet", "--members", "1"]) == 0
+    value = f"{evaluated['fitted'].judged()['AUC']:.4f}"
+    lines = capsys.readouterr().out.splitlines()
+    heads = next(x for x in lines if "| met |" in x)
+    row = next(x for x in lines if "| AUC | fitted |" in x)
+    assert "member 1" in heads
+    assert row.count(value) == 2
 
 
 def test_a_world_without_visits_is_refused(shop):

@@ -60,9 +60,6 @@ def test_censored_durations_do_not_bias_the_hazard(first):
     assert abs(expit(taken_for_ended.baseline[5]) - expit(law.baseline[5])) > 0.1
 
 
-@pytest.mark.xfail(
-    strict=True, reason="what is censored at a step is not counted as at risk of ending there"
-)
 def test_the_hazard_at_the_censoring_step_itself():
     """Seen through step 5 without ending: at risk there, as in Kaplan & Meier (1958)."""
     law = planted_duration(0, 12, 1, seed=0, spread=0.0)
@@ -146,7 +143,6 @@ def test_weights_are_copies_of_users():
     np.testing.assert_allclose(weighted.baseline, copies.baseline, atol=2e-3)
 
 
-@pytest.mark.xfail(strict=True, reason="the penalty on a user's effect does not count the weight")
 def test_weights_are_copies_of_users_with_effects_too():
     weighted, copies = fit_weighted_and_repeated(10.0)
     first = np.cumsum(COUNTS) - COUNTS

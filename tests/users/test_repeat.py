@@ -159,7 +159,6 @@ def test_sampled_negatives_recover_the_level(shop, fitted):
     assert fitted.laws["click level"].source == "fitted"
 
 
-@pytest.mark.xfail(strict=True, reason="the offset for sampling is one for all visits")
 def test_the_weight_in_a_shop_whose_visits_take_a_large_share():
     """40 items and visits that take 2 to 20 of them: each visit passed over another number.
 

@@ -210,7 +210,7 @@ class InterestConfig(Config):
     log-probability has standard deviation ``content_spread``.
     """
 
-    dim: int = 48
+    dim: int = 56
     half_life_events: float = 50.0
     epochs: int = 10
     min_updates: int = 240
@@ -218,7 +218,7 @@ class InterestConfig(Config):
     batch_size: int = 1024
     learning_rate: float = 0.005
     weight_decay: float = 0.03
-    content_dim: int = 16
+    content_dim: int = 24
     content_spread: float = 1.4
     seed: int = 0
 

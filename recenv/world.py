@@ -202,6 +202,7 @@ class World:
             "model": model_meta,
             "encoder": self.interests.encoder,
             "is_language_model": self.interests.is_language_model,
+            "content_dim": self.interests.content_dim,
             "log": self.train.name,
             "has_impressions": self.train.has_impressions,
             "exposes_catalog": self.train.exposes_catalog,
@@ -245,6 +246,7 @@ class World:
                 items=arrays["interests.items"],
                 users=arrays["interests.users"],
                 is_language_model=meta["is_language_model"],
+                content_dim=meta["content_dim"],
                 encoder=meta["encoder"],
             ),
             train=InteractionLog(

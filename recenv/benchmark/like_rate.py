@@ -131,30 +131,48 @@ def like_rates(
     splits = rows_to_predict(log)
     for name, test in tqdm(splits.items(), desc="like rates", unit="split", disable=not progress):
         train = log.take(~test)
-        user = train.column("user")
-        nobody = np.zeros(log.num_users, bool)
-        split = Split(np.zeros(len(train), np.int8), user, nobody, train.hash)
-        interests = fit_interests(
-            train,
-            split,
-            vectors,
-            settings.interest,
-            encoder=settings.encoder,
-            is_language_model=settings.is_language_model,
-            progress=False,
-        )
         by = "time" if name == "global" else "user"
         inner = SplitConfig(by=by, valid_fraction=0.125, test_fraction=0.0, heldout_users=0.0)
         valid = make_split(train, inner).rows("valid", "all")
-        fit = partial(UserModel.fit, catalog=catalog, config=settings.user_model, progress=False)
-        first = fit(train.take(~valid), interests=interests, valid=train.take(valid))
-        model = fit(train, interests=interests, chosen=first)
+        fit = partial(_fit, catalog=catalog, vectors=vectors, settings=settings)
+        model = fit(train, chosen=fit(train.take(~valid), valid=train.take(valid)))
         liked = log.column("response")[test] == PURCHASE
         users, items = log.column("user")[test], log.column("item")[test]
         rows = baselines(log, test, len(catalog))
         rows["user model"] = model.purchase_probs(users, items).astype(np.float64)
         out[name] = {k: measure(p, liked, users) for k, p in rows.items()}
     return out
+
+
+def _fit(
+    log: InteractionLog,
+    *,
+    catalog: Catalog,
+    vectors: npt.NDArray[np.float32],
+    settings: Settings,
+    valid: InteractionLog | None = None,
+    chosen: UserModel | None = None,
+) -> UserModel:
+    """Interest vectors of the log's own events, and the users fitted to them."""
+    nobody = np.zeros(log.num_users, bool)
+    interests = fit_interests(
+        log,
+        Split(np.zeros(len(log), np.int8), log.column("user"), nobody, log.hash),
+        vectors,
+        settings.interest,
+        encoder=settings.encoder,
+        is_language_model=settings.is_language_model,
+        progress=False,
+    )
+    return UserModel.fit(
+        log,
+        catalog,
+        interests,
+        settings.user_model,
+        valid=valid,
+        chosen=chosen,
+        progress=False,
+    )
 
 
 def like_table(rates: Rates) -> str:

@@ -37,8 +37,7 @@ from recenv.benchmark.rankers import Scores, Settings, Task, classical, ours
 from recenv.benchmark.tables import markdown
 from recenv.config import WorldConfig
 from recenv.data import load
-from recenv.encoders.items import encode_items
-from recenv.encoders.text import make_encoder
+from recenv.encoders.items import encode_items, item_source
 from recenv.errors import ConfigError
 from recenv.evaluation.statistics import Estimate, mean_interval
 from recenv.schema import PURCHASE, Catalog, InteractionLog
@@ -204,11 +203,12 @@ class Runner:
         vectors: npt.NDArray[np.float32],
         settings: Settings,
         *,
+        text: npt.NDArray[np.float32],
         folds: int,
         progress: bool = True,
     ) -> None:
         self.log, self.catalog, self.vectors, self.settings = log, catalog, vectors, settings
-        self.folds, self.progress = folds, progress
+        self.text, self.folds, self.progress = text, folds, progress
         self.warm, self.cold = queries(log, None), queries(log, COLD_LIKES)
         users = np.array([q.user for q in self.warm])
         self.fold = fold_of(users, folds, settings.seed)
@@ -219,7 +219,8 @@ class Runner:
         mine = np.flatnonzero(self.fold == fold)
         tests = {"warm": [self.warm[k] for k in mine], "cold": [self.cold[k] for k in mine]}
         log, heldout, codes = fold_log(self.log, list(tests.values()))
-        task = Task(log, self.catalog, self.vectors, heldout, np.concatenate(codes))
+        asked = np.concatenate(codes)
+        task = Task(log, self.catalog, self.vectors, heldout, asked, self.text)
         for name, scores in self._scores(task):
             for setting, test, at in zip(tests, tests.values(), np.split(scores, 2), strict=True):
                 users = np.array([q.user for q in test])
@@ -241,7 +242,8 @@ class Runner:
         liked[self.log.column("user")[likes], item[likes]] = True
         heldout = np.zeros(self.log.num_users, bool)
         heldout[users] = True
-        task = Task(self.log.take(~new[item]), self.catalog, self.vectors, heldout, users)
+        known_log = self.log.take(~new[item])
+        task = Task(known_log, self.catalog, self.vectors, heldout, users, self.text)
         for name, scores in self._scores(task):
             values = {"AUC": pair_auc(scores, liked[users], new)}
             self._keep("new items", name, fold, users, values)
@@ -309,10 +311,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     began = time.monotonic()
     log, catalog = load("movielens-100k", progress=not options.quiet)
     config = WorldConfig() if options.config is None else WorldConfig.from_toml(options.config)
-    encoder = make_encoder(config.encoder)
-    settings = Settings(config.interest, config.user_model, encoder.name, encoder.is_language_model)
-    vectors = encode_items(catalog, config.encoder, progress=not options.quiet)
-    runner = Runner(log, catalog, vectors, settings, folds=options.folds, progress=False)
+    source = item_source(catalog, config.encoder)
+    settings = Settings(config.interest, config.user_model, source.name, source.is_language_model)
+    vectors, text = (
+        encode_items(catalog, encoder, progress=not options.quiet)
+        for encoder in (config.encoder, config.encoder.replace(feature_share=0.0))
+    )
+    runner = Runner(log, catalog, vectors, settings, text=text, folds=options.folds, progress=False)
     count = options.folds if options.run is None else options.run
     steps = [(t, f) for t in ("next", "new") if t in options.tables for f in range(count)]
     report: list[str] = []
@@ -332,7 +337,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     found["settings"] = {
         "interest": settings.interest.to_dict(),
         "user_model": settings.user_model.to_dict(),
-        "encoder": encoder.identity,
+        "encoder": source.identity,
         "log": log.hash,
         "folds": count,
         "seconds": round(time.monotonic() - began),

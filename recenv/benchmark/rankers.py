@@ -35,9 +35,10 @@ class Task(NamedTuple):
     Attributes:
         log: histories, of learning and of held-out users; nothing of the targets.
         catalog: N items.
-        vectors: (N, E) float32 of the items' texts.
+        vectors: (N, E) float32 of the items, what our users are learned from.
         heldout: (U,) bool, users that nothing may be learned from.
         queries: (n,) codes of the users to score.
+        text: (N, E') float32 of the items' texts alone.
     """
 
     log: InteractionLog
@@ -45,6 +46,7 @@ class Task(NamedTuple):
     vectors: npt.NDArray[np.float32]
     heldout: npt.NDArray[np.bool_]
     queries: npt.NDArray[np.integer]
+    text: npt.NDArray[np.float32]
 
 
 class Settings(NamedTuple):
@@ -85,9 +87,9 @@ def ease(likes: sparse.csr_matrix, ridge: float) -> npt.NDArray[np.float64]:
     return weights
 
 
-def content(task: Task) -> Scores:
-    """Recency-weighted mean of the encoder's vectors of the liked items, by inner product."""
-    vectors = task.vectors - task.vectors.mean(axis=0)
+def content(task: Task, vectors: npt.NDArray[np.float32]) -> Scores:
+    """Recency-weighted mean of the (N, E) vectors of the liked items, by inner product."""
+    vectors = vectors - vectors.mean(axis=0)
     likes = task.log.column("response") == PURCHASE
     weights = history_weights(task.log, likes, HALF_LIFE)
     means = user_means(task.log, weights, vectors)[task.queries]
@@ -95,13 +97,13 @@ def content(task: Task) -> Scores:
 
 
 def cosine(task: Task) -> Scores:
-    """The same mean, of vectors that are not centred, by cosine."""
+    """The same mean, of the texts' vectors, which are not centred, by cosine."""
     likes = task.log.column("response") == PURCHASE
     weights = history_weights(task.log, likes, HALF_LIFE)
-    means = user_means(task.log, weights, task.vectors)[task.queries]
+    means = user_means(task.log, weights, task.text)[task.queries]
     means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-9)
-    lengths = np.maximum(np.linalg.norm(task.vectors, axis=1), 1e-9)
-    return means @ (task.vectors / lengths[:, None]).T
+    lengths = np.maximum(np.linalg.norm(task.text, axis=1), 1e-9)
+    return means @ (task.text / lengths[:, None]).T
 
 
 def als(task: Task, settings: Settings) -> Scores:
@@ -147,7 +149,8 @@ def classical(task: Task, settings: Settings) -> dict[str, Callable[[], Scores]]
     return {
         "random": lambda: rng.random(shape),
         "popularity": lambda: np.tile(count, (shape[0], 1)),
-        "text, mean of history": lambda: content(task),
+        "text, mean of history": lambda: content(task, task.text),
+        "text and features, mean of history": lambda: content(task, task.vectors),
         "text + popularity": blended,
         f"ALS, {ALS_FACTORS} factors": lambda: als(task, settings),
         "EASE": autoencoder,

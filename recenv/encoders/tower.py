@@ -12,9 +12,9 @@ vector plus a vector of the item's own. ``u . v`` is log P(the next new item is 
 constant per user.
 
 Beside that stands a content block that nothing is learned in: the leading principal components
-of the encoder's vectors, evened out, and their mean over the history. It is for items that the log tells
-little of, and fades as an item's events become more: learned together, the rest learns to undo
-it, and new items suffer.
+of the encoder's vectors, evened out, and their mean over the history. It is for items that the
+log tells little of, and fades as an item's events become more: learned together, the rest learns
+to undo it, and new items suffer.
 
 Sources: Kabbur, Ning & Karypis 2013, "FISM: Factored Item Similarity Models for Top-N
 Recommender Systems", KDD (a user as a mean of item vectors); Yi et al. 2019, "Sampling-Bias-
@@ -53,7 +53,7 @@ _KNOTS = np.linspace(0, 6, 6)  # log(1 + events); the last is 402 events
 _SHRINK = 2.0  # events that a vector predicted from content weighs as much as
 _TRUST = 20.0  # events after which an item's vector counts half in that prediction
 _RIDGES = (30.0, 100.0, 300.0)
-_WHITEN = 0.3
+_WHITEN = 0.3  # share of the largest variance that is added to all
 _CHECKED = 512  # users at most that judge an epoch
 
 

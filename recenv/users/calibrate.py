@@ -1,9 +1,10 @@
 """Calibration of the fitted laws on validation events.
 
-A fit that is right on the events it saw is too sure of later ones: tastes move on, and penalties
-that suit one law need not suit the other. Two numbers per law, a slope and a shift of its
-log-odds, are fitted to what the model, as it will be used, says of the validation events (Platt
-1999, "Probabilistic outputs for support vector machines"), and folded into its parameters.
+A fit that is right on the events it saw is too sure of later ones: tastes move on, and vectors,
+biases and the personal past, fitted to the same events, share what belongs to one of them. A
+slope for each part of a law's log-odds, and a shift, are fitted to what the model, as it will be
+used, says of the validation events (Platt 1999, "Probabilistic outputs for support vector
+machines", with one slope per part), and folded into its parameters.
 """
 
 from __future__ import annotations
@@ -16,51 +17,67 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 F32 = npt.NDArray[np.float32]
+Array = npt.NDArray[np.float64]
 _TINY = 1e-7
-_PRIOR = 10.0  # observations' worth of belief that the slope is 1 and the shift 0
+_PRIOR = 10.0  # observations' worth of belief that the slopes are 1 and the shift 0
+_SLOPES, _SHIFTS = (0.05, 5.0), (-5.0, 5.0)
 
 
 class Scale(NamedTuple):
-    """What a law's log-odds are multiplied by, then moved by."""
+    """What the parts of a law's log-odds are multiplied by, and what is added to their sum."""
 
-    slope: float = 1.0
+    affinity: float = 1.0
+    item_bias: float = 1.0
+    repeat: float = 1.0
     shift: float = 0.0
 
 
+class Parts(NamedTuple):
+    """The log-odds of n rows, part by part."""
+
+    affinity: npt.NDArray[np.floating]  # (n,)
+    item_bias: npt.NDArray[np.floating]  # (n,)
+    repeat: npt.NDArray[np.floating]  # (n,)
+    fixed: npt.NDArray[np.floating]  # (n,) what is not scaled: users' biases, sampling offsets
+
+
 def fit_scale(
-    logits: npt.NDArray[np.floating],
+    parts: Parts,
     hit: npt.NDArray[np.bool_],
     weight: npt.NDArray[np.floating],
     examined: npt.NDArray[np.floating] | None = None,
-    *,
-    shifts: bool = True,
 ) -> Scale:
-    """Maximum likelihood of ``P(hit) = examined * logistic(slope * logit + shift)``.
+    """Maximum likelihood of ``P(hit) = examined * logistic(scaled parts + shift + fixed)``.
 
     Args:
-        logits: (n,) log-odds that the model gives.
+        parts: what the model says.
         hit: (n,) what came.
         weight: (n,) what each counts.
         examined: (n,) probability of a look; 1 by default.
-        shifts: whether the shift is wanted; it is fitted in any case.
     """
-    x = np.asarray(logits, float)
-    y, w = hit.astype(float), np.asarray(weight, float)
-    seen = np.ones(len(x)) if examined is None else np.asarray(examined, float)
-    if len(x) == 0 or y.min() == y.max():
+    x = np.stack([*parts[:3], np.ones(len(hit))], axis=1).astype(float)
+    fixed, y, w = np.asarray(parts.fixed, float), hit.astype(float), np.asarray(weight, float)
+    seen = np.ones(len(y)) if examined is None else np.asarray(examined, float)
+    if len(y) == 0 or y.min() == y.max():
         return Scale()
+    start = np.array([1.0, 1.0, 1.0, 0.0])
 
-    def loss(parameters: npt.NDArray[np.float64]) -> float:
-        p = np.clip(seen * expit(parameters[0] * x + parameters[1]), _TINY, 1 - _TINY)
+    def loss(scale: Array) -> tuple[float, Array]:
+        s = expit(x @ scale + fixed)
+        p = np.clip(seen * s, _TINY, 1 - _TINY)
         value = -(w @ (y * np.log(p) + (1 - y) * np.log1p(-p)))
-        return float(value + 0.5 * _PRIOR * ((parameters[0] - 1) ** 2 + parameters[1] ** 2))
+        slope = w * (p - y) / (1 - p) * (1 - s)  # d loss / d log-odds
+        away = scale - start
+        return float(value + 0.5 * _PRIOR * away @ away), x.T @ slope + _PRIOR * away
 
-    best = minimize(loss, np.array([1.0, 0.0]), method="L-BFGS-B", bounds=[(0.05, 5), (-5, 5)]).x
-    return Scale(float(best[0]), float(best[1]) if shifts else 0.0)
+    bounds = [_SLOPES] * 3 + [_SHIFTS]
+    best = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x
+    return Scale(*(float(v) for v in best))
 
 
 def apply_scale(arrays: dict[str, F32], law: str, scale: Scale) -> None:
     """Fold a scale into the arrays of a law, "click" or "purchase", in place."""
-    for name in (f"{law}_weight", f"user_{law}_bias", f"item_{law}_bias"):
-        arrays[name] = (arrays[name] * np.float32(scale.slope)).astype(np.float32)
-    arrays[f"item_{law}_bias"] += np.float32(scale.shift)
+    weight, bias = f"{law}_weight", f"item_{law}_bias"
+    arrays[weight] = (arrays[weight] * np.float32(scale.affinity)).astype(np.float32)
+    scaled = arrays[bias] * np.float32(scale.item_bias) + np.float32(scale.shift)
+    arrays[bias] = scaled.astype(np.float32)

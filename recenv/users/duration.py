@@ -7,7 +7,7 @@ next visit.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -52,7 +52,8 @@ class DurationLaw:
     def hazards(self, users: npt.ArrayLike) -> Array:
         """(n, M) P(it ends at ``first + m``, if it has lasted so long)."""
         effect = self.effect[np.asarray(users)]
-        return expit(self.baseline.astype(np.float64) - effect.astype(np.float64)[:, None])
+        logits = self.baseline - effect.astype(np.float64)[:, None]
+        return cast("Array", expit(logits))
 
     def cdf(self, users: npt.ArrayLike) -> Array:
         """(n, M) P(duration <= ``first + m``)."""
@@ -106,15 +107,15 @@ class DurationLaw:
             )
         seen = duration[own & ended]
         size = int(min(seen.max(), longest)) - first + 1
-        weight = np.ones(num_users) if weight is None else weight.astype(float)
+        counts = np.ones(num_users) if weight is None else np.asarray(weight, np.float64)
 
         def cells(rows: npt.NDArray[np.bool_]) -> _Cells:
             return _count(duration[rows] - first, ended[rows], user[rows], size, num_users)
 
         if l2 is None:
             kept = own & _last_share(user, _KEPT_FROM_FIT)
-            l2 = _choose(cells(own & ~kept), cells(kept), weight)
-        baseline, effect = _maximise(cells(own), weight, l2)
+            l2 = _choose(cells(own & ~kept), cells(kept), counts)
+        baseline, effect = _maximise(cells(own), counts, l2)
         if folded.any():
             _, other = _maximise(cells(~own), np.ones(num_users), l2, baseline)
             effect = np.where(folded, other, effect)
@@ -171,8 +172,14 @@ def _sample(baseline, effect, first, users, uniforms):  # noqa: ANN001, ANN202
 class _Cells:
     """Durations as counts per (user, step): how many could have ended there, how many did."""
 
-    def __init__(self, user: Array, step: Array, at_risk: Array, ended: Array) -> None:
-        self.user, self.step = user.astype(np.int64), step.astype(np.int64)
+    def __init__(
+        self,
+        user: npt.NDArray[np.integer],
+        step: npt.NDArray[np.integer],
+        at_risk: Array,
+        ended: Array,
+    ) -> None:
+        self.user, self.step = user, step
         self.at_risk, self.ended = at_risk, ended
 
 
@@ -206,7 +213,7 @@ def _maximise(
     users = len(weight)
     w = weight[cells.user]
     n, y = w * cells.at_risk, w * cells.ended
-    by_step = np.bincount(cells.step, n, size), np.bincount(cells.step, y, size)
+    by_step = [np.asarray(np.bincount(cells.step, k, size), np.float64) for k in (n, y)]
     fixed = baseline is not None
     start = np.log((by_step[1] + 0.5) / (by_step[0] - by_step[1] + 0.5)) if not fixed else baseline
 
@@ -216,19 +223,21 @@ def _maximise(
         p = expit(logit)
         jumps = np.diff(base)
         smooth = 0.0 if fixed else 0.5 * _SMOOTHNESS * float(_thin(by_step[1]) @ jumps**2)
-        value = (n @ np.logaddexp(0, logit)) - y @ logit + 0.5 * l2 * (weight @ effect**2) + smooth
+        value = float((n @ np.logaddexp(0, logit)) - y @ logit)
+        value += 0.5 * l2 * float(weight @ effect**2) + smooth
         slope = n * p - y
-        to_effect = -np.bincount(cells.user, slope, users) + l2 * weight * effect
+        to_effect = np.asarray(l2 * weight * effect - np.bincount(cells.user, slope, users))
         if fixed:
-            return value, to_effect
+            return value, to_effect.astype(np.float64)
         to_base = np.bincount(cells.step, slope, size)
         pull = _SMOOTHNESS * _thin(by_step[1]) * jumps
         to_base[1:] += pull
         to_base[:-1] -= pull
-        return value, np.concatenate([to_base, to_effect])
+        return value, np.concatenate([to_base, to_effect]).astype(np.float64)
 
     x0 = np.zeros(users) if fixed else np.concatenate([start, np.zeros(users)])
-    x = minimize(loss, x0, jac=True, method="L-BFGS-B", options={"maxiter": 500}).x
+    found = minimize(loss, x0, jac=True, method="L-BFGS-B", options={"maxiter": 500}).x
+    x = np.asarray(found, np.float64)
     if fixed:
         return start, x
     # at the optimum the effects sum to 0; the optimiser stops a little before

@@ -31,7 +31,7 @@ from recenv.encoders.interest import one_thread
 from recenv.errors import MissingDependencyError, SchemaError
 from recenv.schema import CLICK, PURCHASE, Catalog, InteractionLog
 from recenv.users import dynamics, provenance, visits
-from recenv.users.calibrate import Scale, apply_scale, fit_scale
+from recenv.users.calibrate import Parts, Scale, apply_scale, fit_scale
 from recenv.users.dynamics import Estimate, LeaveFit
 from recenv.users.laws import examination_prior
 from recenv.users.model import MAX_SLOTS, Dynamics, UserModel
@@ -258,6 +258,7 @@ class _Fit:
             fit_user_click_bias=self.exposure != "clicks",
             fit_repeat=self.half_life is not None,
             fit_purchase=self.purchases == "fitted",
+            content=self.interests.content_dim,
         )
 
     def _choose(self, late: Rows | None) -> tuple[float, bool]:
@@ -302,9 +303,11 @@ class _Fit:
 
     def _replay(self, rows: Rows, network: LawsNetwork) -> dynamics.Replay:
         arrays, _ = self._vectors(network)
-        past = float(network.repeat_weight.detach()) * feature(rows.past)
+        past = np.float32(float(network.repeat_weight.detach())) * feature(rows.past)
         examination = network.examination.detach().numpy()
-        return dynamics.prepare(rows, self.catalog.category, examination, arrays, past)
+        return dynamics.prepare(
+            rows, self.catalog.category, examination, arrays, past.astype(np.float32)
+        )
 
     def _moved(self, rows: Rows, network: LawsNetwork, stated: Dynamics) -> Rows:
         """Impressions with what boredom and drift add to their log-odds as the offset."""
@@ -425,10 +428,9 @@ class _Fit:
         late: Rows | None,
     ) -> UserModel:
         arrays = network.arrays()
-        self._newcomers(arrays)
         tenure = self._purchases(arrays, network, config)
         scales = self._calibrate(arrays, network, late)
-        stated = stated._replace(boredom_weight=scales["click"].slope * stated.boredom_weight)
+        self._newcomers(arrays)
         if self.exposure == "clicks":
             seen = np.bincount(self.rows.user, minlength=len(self.folded)) > 0
             shift = _level_shift(arrays, np.flatnonzero(~self.folded & seen), config)
@@ -436,7 +438,7 @@ class _Fit:
         repeat = None
         if self.half_life is not None:
             value, error = self._estimate(network, "repeat")
-            slope = scales["click"].slope
+            slope = scales["click"].repeat
             repeat = Estimate(slope * value, slope * error)
         lengths = visits.fit_lengths(self.log, self.folded, self.weight, self.goes_on)
         returns = visits.fit_returns(self.log, self.folded, self.weight, self.goes_on)
@@ -450,8 +452,8 @@ class _Fit:
             visit_length=lengths.law,
             return_time=returns.law,
             coefficients={
-                "price in click": scales["click"].slope * price[0],
-                "price in purchase": scales["purchase"].slope * price[1],
+                "price in click": scales["click"].item_bias * price[0],
+                "price in purchase": scales["purchase"].item_bias * price[1],
                 "tenure": 0.0 if tenure is None else tenure.value,
             },
             choices={
@@ -514,27 +516,50 @@ class _Fit:
         user, item = rows.user, rows.item
         taken = rows.response >= CLICK
         product = arrays["user_vectors"][user] * arrays["item_vectors"][item]
-        click = product @ arrays["click_weight"] + arrays["user_click_bias"][user]
-        click += arrays["item_click_bias"][item] + rows.offset
-        click += float(network.repeat_weight.detach()) * feature(rows.past)
         seen = network.examination.detach().numpy()[np.minimum(rows.slot, len(network.prior))]
-        scales["click"] = fit_scale(
-            click, taken, rows.weight, seen, shifts=self.exposure != "clicks"
+        click = Parts(
+            affinity=product @ arrays["click_weight"],
+            item_bias=arrays["item_click_bias"][item],
+            repeat=float(network.repeat_weight.detach()) * feature(rows.past),
+            fixed=arrays["user_click_bias"][user] + rows.offset,
         )
+        scales["click"] = fit_scale(click, taken, rows.weight, seen)
         apply_scale(arrays, "click", scales["click"])
         if self.purchases == "fitted":
-            buy = product @ arrays["purchase_weight"] + arrays["user_purchase_bias"][user]
-            buy += arrays["item_purchase_bias"][item]
+            buy = Parts(
+                affinity=product @ arrays["purchase_weight"],
+                item_bias=arrays["item_purchase_bias"][item],
+                repeat=np.zeros(rows.size),
+                fixed=arrays["user_purchase_bias"][user],
+            )
+            buy = Parts(*(part[taken] for part in buy))
             bought = rows.response[taken] == PURCHASE
-            scales["purchase"] = fit_scale(buy[taken], bought, rows.weight[taken])
+            scales["purchase"] = fit_scale(buy, bought, rows.weight[taken])
             apply_scale(arrays, "purchase", scales["purchase"])
         return scales
 
     def _newcomers(self, arrays: dict[str, F32]) -> None:
-        """Users without any event are as the others are on average."""
+        """Users without any event have the others' mean vector, and like what they like as often.
+
+        The others' vectors hold what these users took; a mean over users does not fit the items
+        of any as well, so that newcomers get a level of their own.
+        """
         count = np.bincount(self.rows.user, minlength=len(self.folded))
-        mean = np.average(arrays["user_vectors"], axis=0, weights=np.where(self.folded, 0, count))
-        arrays["user_vectors"][count == 0] = mean.astype(np.float32)
+        new = count == 0
+        if not new.any():
+            return
+        vectors = arrays["user_vectors"]
+        mean = np.average(vectors, axis=0, weights=np.where(self.folded, 0, count))
+        vectors[new] = mean.astype(np.float32)
+        if self.purchases != "fitted":
+            return
+        taken = self.own & (self.rows.response >= CLICK)
+        item, bought = self.rows.item[taken], self.rows.response[taken] == PURCHASE
+        if bought.all() or not bought.any():
+            return
+        logits = arrays["item_vectors"][item] @ (mean * arrays["purchase_weight"])
+        logits = logits + arrays["item_purchase_bias"][item]
+        arrays["user_purchase_bias"][new] = _shift_to(logits, float(bought.mean()))
 
     def _price_effects(self, network: LawsNetwork, config: UserModelConfig) -> tuple[float, float]:
         """What the standardised log price adds to the items' log-odds, of click and purchase.
@@ -696,6 +721,10 @@ def _level_shift(
     items = rng.choice(items, min(len(items), 2000), replace=False)
     weighted = arrays["user_vectors"][users] * arrays["click_weight"]
     logits = weighted @ arrays["item_vectors"][items].T + arrays["item_click_bias"][items]
-    return np.float32(
-        brentq(lambda shift: float(expit(logits + shift).mean()) - config.click_rate, -50, 50)
-    )
+    return _shift_to(logits, config.click_rate)
+
+
+def _shift_to(logits: npt.NDArray[np.floating], rate: float) -> np.float32:
+    """What to add to log-odds so that the mean probability is ``rate``."""
+    found = brentq(lambda b: float(expit(logits + b).mean()) - rate, -50, 50)
+    return np.float32(np.asarray(found).item())

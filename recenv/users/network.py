@@ -47,6 +47,9 @@ class LawsNetwork(nn.Module):
         fit_user_click_bias: whether users' click levels are identified.
         fit_repeat: whether the personal past counts.
         fit_purchase: whether the purchase law is told apart from the click law.
+        content: so many of the last dimensions hold what the encoder tells of items that the log
+            tells little of. Nothing is corrected there, biases do not depend on them, and one
+            weight, the mean of the others, serves all.
     """
 
     users: Tensor
@@ -54,6 +57,7 @@ class LawsNetwork(nn.Module):
     price: Tensor
     prior: Tensor
     identified: Tensor
+    free: Tensor
 
     def __init__(
         self,
@@ -65,6 +69,7 @@ class LawsNetwork(nn.Module):
         fit_user_click_bias: bool,
         fit_repeat: bool,
         fit_purchase: bool,
+        content: int = 0,
     ) -> None:
         super().__init__()
         dim = users.shape[1]
@@ -77,7 +82,8 @@ class LawsNetwork(nn.Module):
         self.item_bias = nn.Parameter(torch.zeros(len(items), 2))
         self.bias_map = nn.Parameter(torch.zeros(2, dim))
         self.price_weight = nn.Parameter(torch.zeros(2))
-        self.weight = nn.Parameter(torch.ones(2, dim))
+        self.own_weight = nn.Parameter(torch.ones(2, dim))
+        self.register_buffer("free", (torch.arange(dim) < dim - content).float())
         self.intercept = nn.Parameter(torch.zeros(2))
         self.tenure_weight = nn.Parameter(torch.zeros(()))
         self.repeat_weight = nn.Parameter(torch.zeros(()), requires_grad=fit_repeat)
@@ -94,6 +100,12 @@ class LawsNetwork(nn.Module):
             parameter.requires_grad_(name in own)
 
     @property
+    def weight(self) -> Tensor:
+        """(2, D) of click and purchase."""
+        common = (self.own_weight * self.free).sum(1, keepdim=True) / self.free.sum()
+        return torch.where(self.free > 0, self.own_weight, common)
+
+    @property
     def examination(self) -> Tensor:
         """(S,) P(slot is looked at); the first slot's is 1 by convention."""
         return torch.cat([torch.ones(1), torch.sigmoid(self.slot_logit)])
@@ -101,7 +113,7 @@ class LawsNetwork(nn.Module):
     def item_biases(self, item: Tensor) -> Tensor:
         """(n, 2) what the items' texts, prices and residuals add."""
         return (
-            self.items[item] @ self.bias_map.T
+            self.items[item] @ (self.free * self.bias_map).T
             + self.price[item, None] * self.price_weight
             + F.embedding(item, self.item_bias)
         )
@@ -109,8 +121,8 @@ class LawsNetwork(nn.Module):
     def logits(self, batch: Batch) -> Tensor:
         """(n, 2) click and purchase logits, offsets included."""
         user, item = batch.user, batch.item
-        theta = self.users[user] + F.embedding(user, self.user_residual)
-        v = self.items[item] + F.embedding(item, self.item_residual)
+        theta = self.users[user] + self.free * F.embedding(user, self.user_residual)
+        v = self.items[item] + self.free * F.embedding(item, self.item_residual)
         biases = F.embedding(user, self.user_bias) * self.identified
         out = (theta * v) @ self.weight.T + biases + self.item_biases(item) + self.intercept
         click = self.repeat_weight * batch.repeat + batch.offset
@@ -160,8 +172,8 @@ class LawsNetwork(nn.Module):
         user_bias = self.user_bias * self.identified
         item_bias = self.item_biases(torch.arange(len(self.items))) + self.intercept
         tensors = {
-            "user_vectors": self.users + self.user_residual,
-            "item_vectors": self.items + self.item_residual,
+            "user_vectors": self.users + self.free * self.user_residual,
+            "item_vectors": self.items + self.free * self.item_residual,
             "user_click_bias": user_bias[:, 0],
             "user_purchase_bias": user_bias[:, 1],
             "item_click_bias": item_bias[:, 0],

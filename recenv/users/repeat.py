@@ -234,7 +234,7 @@ def bonus_of(
             low = middle + 1
         else:
             high = middle
-    return bonus[low] if low < end and items[low] == item else np.float32(0)
+    return np.float32(bonus[low]) if low < end and items[low] == item else np.float32(0)
 
 
 @njit(cache=True)

@@ -50,11 +50,11 @@ class Rows(NamedTuple):
 
     def take(self, rows: np.ndarray) -> Rows:
         """The given rows (a mask or row numbers)."""
-        return Rows(*(column[rows] for column in self))
+        return Rows._make(column[rows] for column in self)
 
     def add(self, other: Rows) -> Rows:
         """Both, one after the other."""
-        return Rows(*(np.concatenate(pair) for pair in zip(self, other, strict=True)))
+        return Rows._make(np.concatenate(pair) for pair in zip(self, other, strict=True))
 
 
 def exposure(log: InteractionLog) -> Exposure:

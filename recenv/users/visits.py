@@ -166,7 +166,7 @@ def _fit(log, durations, what, first, longest, folded, weight, goes_on) -> Fitte
         f"hazard with users' effects (precision {law.l2:g}, by validation)"
     )
     own = ~folded[seen.user]
-    errors = law.standard_errors(*(column[own] for column in seen))
+    errors = law.standard_errors(seen.length[own], seen.ended[own], seen.user[own])
     spread = {f"hazard at {first + m}": float(errors[m]) for m in range(min(3, len(errors)))}
     return Fitted(law, Provenance("fitted", note, spread))
 

@@ -16,7 +16,15 @@ from recenv.benchmark.next_item import (
     queries,
     rank,
 )
-from recenv.benchmark.rankers import Task, ease, liked, popularity
+from recenv.benchmark.rankers import (
+    HALF_LIFE,
+    Task,
+    content,
+    cosine,
+    ease,
+    liked,
+    popularity,
+)
 from recenv.errors import ConfigError
 from recenv.schema import Catalog, InteractionLog
 
@@ -110,9 +118,28 @@ def test_nothing_of_the_tested_users_is_learned_from() -> None:
     visits = known.events.groupby("session")["user"].nunique()
     assert (visits == 1).all()
     known.validate(_catalog(6))
-    task = Task(known, _catalog(6), np.eye(6, dtype=np.float32), heldout, codes[0])
+    eye = np.eye(6, dtype=np.float32)
+    task = Task(known, _catalog(6), eye, heldout, codes[0], eye)
     assert popularity(task).tolist() == [1, 2, 1, 0, 0, 1]  # likes of users 1 and 2 alone
     assert liked(task)[3].toarray().ravel().tolist() == [1, 1, 0, 1, 0, 0]
+
+
+def test_history_means_by_hand() -> None:
+    log = _log()
+    text = np.array([[1.0, 0], [0, 1], [1, 1], [0, 2], [2, 0], [2, 3]], np.float32)
+    nobody = np.zeros(3, bool)
+    task = Task(log, _catalog(6), np.zeros((6, 3), np.float32), nobody, np.array([1, 2]), text)
+    # user 1 likes 1, then 2; user 2 likes 1, 0, then 5: a like counts half after 50 others
+    centred = text - text.mean(axis=0)
+    half = 0.5 ** (1 / HALF_LIFE)
+    of_1 = (half * centred[1] + centred[2]) / (half + 1)
+    of_2 = (half**2 * centred[1] + half * centred[0] + centred[5]) / (half**2 + half + 1)
+    got = content(task, text)
+    np.testing.assert_allclose(got, np.stack([of_1, of_2]) @ centred.T, atol=1e-5)
+    assert not content(task, task.vectors).any()
+    mean = (half * text[1] + text[2]) / (half + 1)
+    want = text[5] @ mean / np.linalg.norm(text[5]) / np.linalg.norm(mean)
+    assert cosine(task)[0, 5] == pytest.approx(want, abs=1e-5)
 
 
 def test_ease_is_a_ridge_regression_per_item() -> None:

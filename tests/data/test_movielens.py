@@ -83,6 +83,24 @@ def atomic(tmp_path: Path) -> Path:
     return folder
 
 
+def test_features_by_hand() -> None:
+    titles = ["A (1994)", "B, The (1951) (V)", "C (1922)", "D (2001)", "unknown"]
+    genres = [["Comedy", "War"], ["Drama"], [], ["unknown"], ["Comedy"]]
+    got = movielens.film_features(titles, genres)
+    assert (got.shape, got.dtype) == ((5, 29), np.float32)
+    flags, year = got[:, :18], got[:, 18:]
+    names = [g for g in movielens.GENRES if g != "unknown"]
+    named = [[names[j] for j in np.flatnonzero(row)] for row in flags]
+    assert named == [["Comedy", "War"], ["Drama"], [], [], ["Comedy"]]
+    knots = list(movielens.YEARS)
+    want = np.zeros((4, 11))
+    want[0, [knots.index(1993), knots.index(1995)]] = 0.5
+    want[1, [knots.index(1940), knots.index(1955)]] = 4 / 15, 11 / 15
+    want[2, 0] = want[3, -1] = 1  # beyond the ends
+    np.testing.assert_allclose(year[:4], want, atol=1e-6)
+    np.testing.assert_allclose(year[4], want.mean(axis=0), atol=1e-6)  # unknown
+
+
 def test_both_formats_give_the_same(original: Path, atomic: Path) -> None:
     log, catalog = load("movielens-100k", original.parent)  # finds the subfolder ml-100k
     other, other_catalog = load("movielens-100k", atomic)

@@ -42,7 +42,7 @@ def test_no_leak(
     events: list[tuple[int, int]], valid: float, test: float, heldout: float, seed: int
 ) -> None:
     log = _log([u for u, _ in events], [t for _, t in events])
-    config = SplitConfig(valid, test, heldout, seed)
+    config = SplitConfig(valid_fraction=valid, test_fraction=test, heldout_users=heldout, seed=seed)
     try:
         split = make_split(log, config)
     except SchemaError:

@@ -136,9 +136,15 @@ def test_lengths_are_even_and_result_repeats() -> None:
     assert made.users.shape == (80, 4)
     assert made.items.shape == (40, 4)
     assert made.users.dtype == made.items.dtype == np.float32
+    assert made.content_dim == 2
     fitted = made.users[~split.heldout]
-    lengths = [float(np.square(v).sum(axis=1).mean()) for v in (fitted, made.items)]
+    lengths = [float(np.square(v[:, :2]).sum(axis=1).mean()) for v in (fitted, made.items)]
     assert lengths[0] == pytest.approx(lengths[1], rel=1e-4)
+    # the content of an item fades as 2 / (2 + events)
+    count = np.bincount(log.column("item")[split.rows("train", "train")], minlength=40)
+    content = made.items[:, 2:] * (2 + count[:, None]) / 2
+    lengths = [float(np.square(v).sum(axis=1).mean()) for v in (fitted[:, 2:], content)]
+    assert lengths[0] == pytest.approx(lengths[1], rel=1e-3)
     again = _fit(log, split, vectors)
     assert np.array_equal(made.users, again.users)
     assert np.array_equal(made.items, again.items)
@@ -184,6 +190,49 @@ def test_new_items_are_known_by_their_content() -> None:
     scores = (made.users @ made.items.T)[split.heldout][:, new]
     right = matches[split.heldout][:, new]
     assert scores[right].mean() > scores[~right].mean() + 0.5
+
+
+def test_content_axes_are_a_regularised_discriminant() -> None:
+    """With all axes, inner products are x' (C + r I)^-1 y, with r a share of C's largest value."""
+    from recenv.encoders.tower import _WHITEN, _content_axes
+
+    rng = np.random.default_rng(0)
+    x = (rng.normal(size=(50, 4)) @ rng.normal(size=(4, 4))).astype(np.float32)
+    count = rng.integers(0, 30, 50)
+    weight = np.sqrt(count) / np.sqrt(count).sum()
+    moment = sum(w * np.outer(row, row) for w, row in zip(weight, x.astype(float), strict=True))
+    ridge = _WHITEN * np.linalg.eigvalsh(moment).max()
+    want = x @ np.linalg.solve(moment + ridge * np.eye(4), x.T)
+    whole = _content_axes(x, count, 4).numpy()
+    np.testing.assert_allclose(whole @ whole.T, want, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(_content_axes(x, count, 2).numpy(), whole[:, :2])
+    assert np.isfinite(_content_axes(x, np.zeros(50, int), 2).numpy()).all()
+
+
+def test_large_catalogues_are_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sampled softmax finds what the whole one finds."""
+    monkeypatch.setattr("recenv.encoders.tower.FULL", 16)
+    log, vectors, matches = _two_clusters()
+    split = make_split(log, SplitConfig())
+    made = _fit(log, split, vectors)
+    scores = (made.users @ made.items.T)[split.heldout]
+    right = matches[split.heldout]
+    assert scores[right].mean() - scores[~right].mean() == pytest.approx(np.log(19), abs=0.8)
+
+
+def test_updates_are_capped(monkeypatch: pytest.MonkeyPatch) -> None:
+    from recenv.encoders.tower import Tower
+
+    log, vectors, _ = _two_clusters()
+    split = make_split(log, SplitConfig(heldout_users=0.0, valid_fraction=0.0))
+    calls = []
+    loss = Tower._loss
+    monkeypatch.setattr(Tower, "_loss", lambda self, batch: calls.append(1) or loss(self, batch))
+    few = {"batch_size": 320, "min_updates": 1, "epochs": 10}  # 80 users, 10 a batch
+    for most, updates in ((1000, 80), (20, 16), (3, 8)):  # whole epochs, one at least
+        calls.clear()
+        _fit(log, split, vectors, max_updates=most, **few)
+        assert len(calls) == updates
 
 
 def test_ridge_prediction_against_refits() -> None:
@@ -259,6 +308,7 @@ def test_small_log_gets_enough_updates() -> None:
     assert scores[held][matches[held]].mean() > scores[held][~matches[held]].mean() + 0.5
 
 
+@pytest.mark.slow
 def test_beats_popularity_on_movielens() -> None:
     """AUC of held-out users' later purchases against all films not in their history."""
     log, catalog = load("movielens-100k", download=False)
@@ -289,12 +339,13 @@ def test_beats_popularity_on_movielens() -> None:
 
 
 def test_save_and_load(tmp_path: Path) -> None:
-    made = InterestVectors(np.ones((2, 3), np.float32), np.zeros((4, 3), np.float32), True, "m")
+    items, users = np.ones((2, 3), np.float32), np.zeros((4, 3), np.float32)
+    made = InterestVectors(items, users, True, "m", content_dim=1)
     made.save(tmp_path / "i")
     again = InterestVectors.load(tmp_path / "i")
     assert np.array_equal(again.items, made.items)
     assert np.array_equal(again.users, made.users)
-    assert (again.is_language_model, again.encoder) == (True, "m")
+    assert (again.is_language_model, again.encoder, again.content_dim) == (True, "m", 1)
     with pytest.raises(ArtifactError):
         InterestVectors.load(tmp_path / "none")
 

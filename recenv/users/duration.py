@@ -57,7 +57,7 @@ class DurationLaw:
 
     def cdf(self, users: npt.ArrayLike) -> Array:
         """(n, M) P(duration <= ``first + m``)."""
-        return 1 - np.cumprod(1 - self.hazards(users), axis=1)
+        return cast("Array", 1 - np.cumprod(1 - self.hazards(users), axis=1))
 
     def sample(self, users: npt.ArrayLike, uniforms: npt.ArrayLike) -> npt.NDArray[np.int32]:
         """(n,) durations by inversion of (n,) uniforms on [0, 1)."""

@@ -139,8 +139,8 @@ def model_log_odds(world: World, past: Past, visits: Visits) -> npt.NDArray[np.f
     """(V, N) log-odds that the fitted household takes the item in the visit.
 
     ``P(click) * P(purchase | click)``; nothing of it is examination, as the visit could choose
-    from the whole catalogue. Of the repeat law only its weight is fitted: its feature is
-    counted anew.
+    from the whole catalogue. Of the repeat law only its weights are fitted: its features
+    are counted anew.
     """
     model = world.user_model
     blank = dataclasses.replace(model, repeat=None)
@@ -151,10 +151,11 @@ def model_log_odds(world: World, past: Past, visits: Visits) -> npt.NDArray[np.f
     law = model.repeat
     if law is None:
         return odds
-    share = past.frequency(visits, law.half_life)
     if law.excludes:
-        return odds + np.where(share > 0, np.float32(NEVER), np.float32(0))
-    return odds + (law.weight * feature(share)).astype(np.float32)
+        return odds + np.where(past.recency(visits) > 0, np.float32(NEVER), np.float32(0))
+    for weight, half_life in zip(law.weights, law.half_lives, strict=True):
+        odds = odds + (weight * feature(past.frequency(visits, half_life))).astype(np.float32)
+    return odds
 
 
 class Questions(NamedTuple):

@@ -12,21 +12,17 @@ bootstrap over users.
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata
 from tqdm.auto import tqdm
 
-from recenv.benchmark.rankers import Settings
+from recenv.benchmark.rankers import Settings, fit_users
 from recenv.benchmark.tables import markdown
 from recenv.config import SplitConfig
-from recenv.data.split import Split, make_split
-from recenv.encoders.interest import fit_interests
+from recenv.data.split import make_split
 from recenv.evaluation.statistics import CONFIDENCE
 from recenv.schema import PURCHASE, Catalog, InteractionLog
-from recenv.users.model import UserModel
 
 TEST_SHARE = 0.2
 BINS = 10
@@ -132,47 +128,14 @@ def like_rates(
     for name, test in tqdm(splits.items(), desc="like rates", unit="split", disable=not progress):
         train = log.take(~test)
         by = "time" if name == "global" else "user"
-        inner = SplitConfig(by=by, valid_fraction=0.125, test_fraction=0.0, heldout_users=0.0)
-        valid = make_split(train, inner).rows("valid", "all")
-        fit = partial(_fit, catalog=catalog, vectors=vectors, settings=settings)
-        model = fit(train, chosen=fit(train.take(~valid), valid=train.take(valid)))
+        nobody = np.zeros(log.num_users, bool)
+        _, model = fit_users(train, catalog, vectors, nobody, settings, by=by, progress=False)
         liked = log.column("response")[test] == PURCHASE
         users, items = log.column("user")[test], log.column("item")[test]
         rows = baselines(log, test, len(catalog))
         rows["user model"] = model.purchase_probs(users, items).astype(np.float64)
         out[name] = {k: measure(p, liked, users) for k, p in rows.items()}
     return out
-
-
-def _fit(
-    log: InteractionLog,
-    *,
-    catalog: Catalog,
-    vectors: npt.NDArray[np.float32],
-    settings: Settings,
-    valid: InteractionLog | None = None,
-    chosen: UserModel | None = None,
-) -> UserModel:
-    """Interest vectors of the log's own events, and the users fitted to them."""
-    nobody = np.zeros(log.num_users, bool)
-    interests = fit_interests(
-        log,
-        Split(np.zeros(len(log), np.int8), log.column("user"), nobody, log.hash),
-        vectors,
-        settings.interest,
-        encoder=settings.encoder,
-        is_language_model=settings.is_language_model,
-        progress=False,
-    )
-    return UserModel.fit(
-        log,
-        catalog,
-        interests,
-        settings.user_model,
-        valid=valid,
-        chosen=chosen,
-        progress=False,
-    )
 
 
 def like_table(rates: Rates) -> str:

@@ -1,9 +1,10 @@
-"""Open Bandit check: can a model fitted on one policy's log tell the other policy's click rate?
+"""Open Bandit check: can users fitted to one policy's log tell the other policy's click rate?
 
 ``python -m recenv.benchmark.open_bandit`` prints, for campaign ``all`` and both directions, the
-click-through rate (CTR) that a click model of item and position predicts from one log for the
-other one's impressions, off-policy estimates of the same number, and the CTR that the other log
-has. ``--folder`` takes the full data set.
+click-through rate (CTR) that users fitted to one log would have on the other one's impressions,
+the same by a small click model of item and position, off-policy estimates of the same number,
+and the CTR that the other log has. ``--folder`` takes the full data set. The fitted users' error
+is of fits to bootstrap samples of the users.
 
 The target policy's probability of a logged action, pi(item | position): 1 / number of items for
 the random policy. Thompson sampling kept learning, so its logged probabilities drift; as its
@@ -15,6 +16,7 @@ error of these shares is not in the intervals.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import math
 import sys
@@ -25,8 +27,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from scipy.special import expit
+from tqdm.auto import tqdm
 
+from recenv.config import WorldConfig
 from recenv.data import open_bandit
+from recenv.data.split import Split
+from recenv.encoders.interest import fit_interests
+from recenv.encoders.items import encode_items, item_source
 from recenv.errors import ConfigError
 from recenv.evaluation.off_policy import (
     PolicyValue,
@@ -35,7 +42,8 @@ from recenv.evaluation.off_policy import (
     inverse_propensity,
     self_normalised,
 )
-from recenv.schema import CLICK, InteractionLog
+from recenv.schema import CLICK, Catalog, InteractionLog
+from recenv.users.model import UserModel
 
 Floats = npt.NDArray[np.float64]
 SLOTS = 3
@@ -48,6 +56,7 @@ SLOT_SPREAD = 0.5
 tell them: with 0.5 the odds of 19 items in 20 lie within a factor 2.7 of the average."""
 
 FOLDS = 5
+RESAMPLES = 20
 
 
 class ClickModel(NamedTuple):
@@ -133,6 +142,67 @@ def predict_ctr(train: InteractionLog, target: InteractionLog, num_items: int) -
     return Prediction(*model.rate(shown / shown.sum()))
 
 
+def predict_by_users(
+    train: InteractionLog,
+    target: InteractionLog,
+    catalog: Catalog,
+    *,
+    config: WorldConfig | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    progress: bool = True,
+) -> Prediction:
+    """CTR on the target's impressions, of users fitted to the training log alone.
+
+    Of the target only which item stood in which position before which user is read.
+
+    Args:
+        train: impressions with positions and propensities.
+        target: the same of another policy; its users are known by their ids.
+        catalog: items of both.
+        config: of the fit; its split is not used.
+        resamples: bootstrap samples of the users, for the standard error.
+        seed: of these.
+        progress: show bars.
+
+    Raises:
+        SchemaError: the training log has no click.
+    """
+    config = config or WorldConfig()
+    ids = np.unique(np.concatenate([train.user_ids, target.user_ids]).astype(str))
+    codes = [np.searchsorted(ids, log.user_ids.astype(str)) for log in (train, target)]
+    user = codes[0][train.column("user")].astype(np.int32)
+    known = dataclasses.replace(
+        train, events=train.events.assign(user=user), user_ids=ids.astype(object)
+    )
+    everything = Split(np.zeros(len(known), np.int8), user, np.zeros(len(ids), bool), known.hash)
+    source = item_source(catalog, config.encoder)
+    interests = fit_interests(
+        known,
+        everything,
+        encode_items(catalog, config.encoder, progress=progress),
+        config.interest,
+        encoder=source.name,
+        is_language_model=source.is_language_model,
+        progress=progress,
+    )
+    asked, slot = codes[1][target.column("user")], target.column("position").astype(np.int64) - 1
+
+    def rate(weight: Floats | None) -> float:
+        model = UserModel.fit(
+            known, catalog, interests, config.user_model, weight=weight, progress=False
+        )
+        click = model.click_probs(asked, target.column("item"))
+        return float((model.examination[slot] * click).mean())
+
+    rng = np.random.default_rng(seed)
+    drawn: list[float] = []
+    for _ in tqdm(range(resamples), desc="bootstrap", unit="fit", disable=not progress):
+        copies = np.bincount(rng.integers(len(ids), size=len(ids)), minlength=len(ids))
+        drawn.append(rate(copies.astype(float)))
+    return Prediction(rate(None), float(np.std(drawn, ddof=1)))
+
+
 def cells(log: InteractionLog, num_items: int) -> tuple[Floats, Floats]:
     """(N, SLOTS) impressions and clicks by item and position."""
     cell = log.column("item").astype(np.int64) * SLOTS + log.column("position") - 1
@@ -177,6 +247,7 @@ class Check(NamedTuple):
     clicks: int
     impressions: int
     actual: Prediction
+    users: Prediction
     model: Prediction
     estimates: dict[str, PolicyValue]
 
@@ -187,8 +258,8 @@ class Check(NamedTuple):
 
     @property
     def passed(self) -> bool:
-        """Whether the click model's |z| is at most ``LIMIT``."""
-        return abs(self.z(self.model)) <= LIMIT
+        """Whether the |z| of the fitted users is at most ``LIMIT``."""
+        return abs(self.z(self.users)) <= LIMIT
 
 
 def check(
@@ -196,13 +267,16 @@ def check(
     *,
     campaign: open_bandit.Campaign = "all",
     seed: int = 0,
+    resamples: int = RESAMPLES,
+    progress: bool = True,
 ) -> list[Check]:
     """Both directions of one campaign; errors as in ``recenv.data.open_bandit.load``."""
     logs: dict[str, InteractionLog] = {}
-    num_items = 0
+    catalogs: list[Catalog] = []
     for policy in open_bandit.POLICIES:
         logs[policy], catalog = open_bandit.load(folder, campaign=campaign, policy=policy)
-        num_items = len(catalog)
+        catalogs.append(catalog)
+    num_items = len(catalogs[0])
     shown = {policy: cells(log, num_items)[0] for policy, log in logs.items()}
     wanted = {
         "random": np.full((num_items, SLOTS), 1 / num_items),
@@ -219,6 +293,14 @@ def check(
                 clicks=clicks,
                 impressions=len(logs[target]),
                 actual=Prediction(rate, math.sqrt(rate * (1 - rate) / len(logs[target]))),
+                users=predict_by_users(
+                    logs[source],
+                    logs[target],
+                    catalogs[0],
+                    resamples=resamples,
+                    seed=seed,
+                    progress=progress,
+                ),
                 model=predict_ctr(logs[source], logs[target], num_items),
                 estimates=off_policy(logs[source], wanted[target], seed=seed),
             )
@@ -236,6 +318,7 @@ def table(checks: Sequence[Check]) -> str:
         actual = one.actual
         rows: list[tuple[str, Prediction | PolicyValue]] = [
             (f"the target's own log ({one.clicks} clicks in {one.impressions})", actual),
+            ("fitted users", one.users),
             ("click model of item and position", one.model),
             *one.estimates.items(),
         ]
@@ -260,15 +343,15 @@ def caveats(checks: Sequence[Check]) -> list[str]:
     clicks = " and ".join(f"{one.clicks} of {one.target}" for one in checks)
     wide = max(1.96 * one.actual.standard_error / one.actual.value for one in checks)
     blind = max(
-        LIMIT * math.hypot(one.model.standard_error, one.actual.standard_error) / one.actual.value
+        LIMIT * math.hypot(one.users.standard_error, one.actual.standard_error) / one.actual.value
         for one in checks
     )
     return [
         f"With the clicks there are ({clicks}), a log's own CTR is known to within "
-        f"{100 * wide:.0f} % of itself, and the click model fails only when it is off by more "
-        f"than {100 * blind:.0f} %: agreement means that there is no gross error.",
-        "The average CTR alone is compared: neither the click model's items nor its positions are "
-        "validated.",
+        f"{100 * wide:.0f} % of itself, and the fitted users fail only when they are off by "
+        f"more than {100 * blind:.0f} %: agreement means that there is no gross error.",
+        "The average CTR alone is compared: neither single items nor positions nor users' tastes "
+        "are validated.",
         "Each row is one slot of a page of three: nothing is said about whole slates, about users' "
         "visits or about purchases.",
         "DM's spread over the contexts is not an error of its value, so it has no interval here. "
@@ -285,7 +368,8 @@ def results(checks: Sequence[Check]) -> list[dict[str, Any]]:
             "clicks": one.clicks,
             "impressions": one.impressions,
             "actual": one.actual._asdict(),
-            "model": one.model._asdict() | {"z": one.z(one.model), "passed": one.passed},
+            "users": one.users._asdict() | {"z": one.z(one.users), "passed": one.passed},
+            "model": one.model._asdict() | {"z": one.z(one.model)},
             "estimates": {
                 k: v._asdict() | ({} if k == "DM" else {"z": one.z(v)})
                 for k, v in one.estimates.items()
@@ -296,7 +380,7 @@ def results(checks: Sequence[Check]) -> list[dict[str, Any]]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table; 1 if the click model misses a CTR by more than ``LIMIT`` errors."""
+    """Print the table; 1 if the fitted users miss a CTR by more than ``LIMIT`` errors."""
     parser = argparse.ArgumentParser(prog="python -m recenv.benchmark.open_bandit", description=(
         "Predict one logging policy's click-through rate from the other one's log."
     ))  # fmt: skip
@@ -304,10 +388,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--campaign", choices=("all", "men", "women"), default="all")
     parser.add_argument("--seed", type=int, default=0, help="of the cross-fitting folds")
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
+    parser.add_argument(
+        "--resamples", type=int, default=RESAMPLES, help="of the users, for the error of the fit"
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
     given = parser.parse_args(arguments)
-    checks = check(given.folder, campaign=given.campaign, seed=given.seed)
+    checks = check(
+        given.folder,
+        campaign=given.campaign,
+        seed=given.seed,
+        resamples=given.resamples,
+        progress=not given.quiet,
+    )
     print(table(checks))
-    print(f"\nThe click model passes with |z| <= {LIMIT:g}. What this cannot show:")
+    print(f"\nThe fitted users pass with |z| <= {LIMIT:g}. What this cannot show:")
     print("\n".join(f"- {line}" for line in caveats(checks)))
     if given.out is not None:
         report = {"campaign": given.campaign, "seed": given.seed, "limit": LIMIT}

@@ -6,16 +6,16 @@ A ranker learns from the users that are not held out and scores every item for a
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from recenv.config import InterestConfig, UserModelConfig
-from recenv.data.split import Split
+from recenv.config import InterestConfig, SplitConfig, UserModelConfig
+from recenv.data.split import Split, make_split
 from recenv.encoders.history import history_weights, user_means
-from recenv.encoders.interest import fit_interests, one_thread
+from recenv.encoders.interest import InterestVectors, fit_interests, one_thread
 from recenv.errors import MissingDependencyError
 from recenv.schema import PURCHASE, Catalog, InteractionLog
 from recenv.users.model import UserModel
@@ -26,6 +26,7 @@ Scores = npt.NDArray[np.floating]
 EASE_RIDGE = 500.0
 ALS_FACTORS, ALS_REGULARIZATION, ALS_CONFIDENCE, ALS_ITERATIONS = 32, 1.0, 10.0, 15
 HALF_LIFE = 50.0  # likes, of the recency-weighted mean
+VALID_SHARE = 0.125
 POPULARITY_WEIGHT = 0.15  # of log(1 + likes) beside a cosine
 
 
@@ -157,6 +158,63 @@ def classical(task: Task, settings: Settings) -> dict[str, Callable[[], Scores]]
     }
 
 
+def fit_users(
+    log: InteractionLog,
+    catalog: Catalog,
+    vectors: npt.NDArray[np.float32],
+    heldout: npt.NDArray[np.bool_],
+    settings: Settings,
+    *,
+    by: Literal["user", "time"] = "user",
+    progress: bool,
+) -> tuple[InterestVectors, UserModel]:
+    """Interest vectors and users, fitted twice as in a world.
+
+    First without the last ``VALID_SHARE`` of the events, which choose the strength of the
+    penalties and calibrate, then with the same choices on all.
+
+    Args:
+        log: what may be known.
+        catalog: its N items.
+        vectors: (N, E) float32.
+        heldout: (U,) bool, users that nothing may be learned from; only their own vectors and
+            biases are fitted.
+        settings: of the fits.
+        by: the last events of each user, or of all.
+        progress: show bars.
+    """
+    inner = SplitConfig(by=by, valid_fraction=VALID_SHARE, test_fraction=0.0, heldout_users=0.0)
+    late = make_split(log, inner).rows("valid", "all") & ~heldout[log.column("user")]
+
+    def fit(
+        known: InteractionLog, valid: InteractionLog | None, chosen: UserModel | None
+    ) -> tuple[InterestVectors, UserModel]:
+        split = Split(np.zeros(len(known), np.int8), known.column("user"), heldout, known.hash)
+        interests = fit_interests(
+            known,
+            split,
+            vectors,
+            settings.interest,
+            encoder=settings.encoder,
+            is_language_model=settings.is_language_model,
+            progress=progress,
+        )
+        model = UserModel.fit(
+            known,
+            catalog,
+            interests,
+            settings.user_model,
+            valid=valid,
+            chosen=chosen,
+            folded=heldout,
+            progress=progress,
+        )
+        return interests, model
+
+    _, chosen = fit(log.take(~late), log.take(late), None)
+    return fit(log, None, chosen)
+
+
 def ours(task: Task, settings: Settings, *, progress: bool) -> dict[str, Scores]:
     """Scores by our interest vectors, and by the user model fitted from them.
 
@@ -164,24 +222,8 @@ def ours(task: Task, settings: Settings, *, progress: bool) -> dict[str, Scores]
     the probability that the item is consumed at all, and by that plus log P(purchase | click),
     that it is consumed and liked.
     """
-    everything = np.zeros(len(task.log), np.int8)
-    split = Split(everything, task.log.column("user"), task.heldout, task.log.hash)
-    interests = fit_interests(
-        task.log,
-        split,
-        task.vectors,
-        settings.interest,
-        encoder=settings.encoder,
-        is_language_model=settings.is_language_model,
-        progress=progress,
-    )
-    model = UserModel.fit(
-        task.log,
-        task.catalog,
-        interests,
-        settings.user_model,
-        folded=task.heldout,
-        progress=progress,
+    interests, model = fit_users(
+        task.log, task.catalog, task.vectors, task.heldout, settings, progress=progress
     )
     shape = (len(task.queries), len(task.catalog))
     users = np.repeat(task.queries, shape[1])

@@ -52,7 +52,7 @@ MOVING = {
     "drift_rate": 0.05,
 }
 STILL = dict.fromkeys(MOVING, 0.0) | {"leave_intercept": -20.0}
-REPEAT, HALF_LIFE = 0.8, 20.0
+REPEAT = (0.3, 0.6)  # weights of the half-lives
 ONE_ROUND = GameConfig(slate_size=5, num_candidates=20, max_rounds=1)
 ROUNDS = GameConfig(slate_size=5, num_candidates=20, max_rounds=8)
 
@@ -361,9 +361,7 @@ def window(size: int, seed: int) -> Measured:
 def baskets(size: int, seed: int) -> Measured:
     """The repeat law and the level, from baskets of a shop."""
     world = make_world(seed, affinity=0.8, click_intercept=-4.6, user_bias=0.2, num_items=300)
-    log = emit_baskets(
-        world, visits_per_user=10 * size, repeat_weight=REPEAT, half_life=HALF_LIFE, seed=seed
-    )
+    log = emit_baskets(world, visits_per_user=10 * size, repeat_weights=REPEAT, seed=seed)
     model = refit(world, log)
     if model.repeat is None:
         return Measured(len(log), {})
@@ -371,16 +369,16 @@ def baskets(size: int, seed: int) -> Measured:
     still = dataclasses.replace(model, repeat=None)
     got = still.click_probs(users, items) * still.purchase_probs(users, items)
     wanted = world.user_model.click_probs(users, items)
-    level, half_life = got.mean() / wanted.mean(), model.repeat.half_life / HALF_LIFE
+    level = got.mean() / wanted.mean()
+    errors = model.laws["repeat"].spread.items()
+    found = zip(model.repeat.weights, REPEAT, errors, strict=True)
+    weights = {f"repeat: {name}": Found(got - put, e) for got, put, (name, e) in found}
     return Measured(
         len(log),
         {
-            "repeat: weight": Found(
-                model.repeat.weight - REPEAT, model.laws["repeat"].spread["weight"]
-            ),
+            **weights,
             "baskets: level, log(fitted / planted)": Found(float(np.log(level))),
             "baskets: probability": rms(got - wanted),
-            "repeat: log2 of half-life": Found(float(np.log2(half_life))),
         },
     )
 

@@ -46,7 +46,6 @@ NOTES = (
 )
 
 _FILES = ("transactions.parquet", "products.parquet", "promotions.parquet")
-_METERED = 100  # above this a quantity counts thousandths of a gallon, not packages
 _TIME_ZONE = "America/New_York"
 _LEAST = 0.005  # currency; the files hold amounts such as 1.8e-15 for nothing
 _OFTEN = 0.1  # share of a type's lines from which on a category is named in its text
@@ -285,12 +284,13 @@ def _summed(
 def _prices(
     lines: pd.DataFrame, of_line: npt.NDArray[np.int64], num_items: int
 ) -> npt.NDArray[np.float32]:
-    """(N,) median paid for one, 0 where nothing was ever paid."""
-    quantity, paid = lines["quantity"].to_numpy(), lines["sales_value"].to_numpy()
-    told = (of_line >= 0) & (quantity > 0) & (paid >= _LEAST)
-    one = paid[told] / np.where(quantity > _METERED, 1, quantity)[told]
-    median = pd.Series(one).groupby(of_line[told]).median().reindex(range(num_items))
-    return np.round(median.fillna(0.0).to_numpy(), 2).astype(np.float32)
+    """(N,) mean paid for the item in a basket that holds it, 0 where nothing was ever paid."""
+    paid = lines["sales_value"].to_numpy()
+    told = (of_line >= 0) & (paid >= _LEAST)
+    basket = pd.MultiIndex.from_arrays([of_line[told], lines["session"].to_numpy()[told]])
+    purchases = pd.Series(paid[told], index=basket).groupby(level=[0, 1]).sum()
+    mean = purchases.groupby(level=0).mean().reindex(range(num_items))
+    return np.round(mean.fillna(0.0).to_numpy(), 2).astype(np.float32)
 
 
 def _catalog(

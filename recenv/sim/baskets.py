@@ -7,6 +7,8 @@ here, not looked up from a log, so that an estimator of it is compared with othe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -15,7 +17,7 @@ from scipy.special import expit
 from recenv.errors import ConfigError
 from recenv.schema import EVENT_COLUMNS, OPTIONAL_EVENT_COLUMNS, PURCHASE, InteractionLog
 from recenv.users.duration import DurationLaw
-from recenv.users.repeat import FLOOR, PRIOR_VISITS
+from recenv.users.repeat import FLOOR, HALF_LIVES, PRIOR_VISITS
 from recenv.world import World
 
 _DAY = 86_400.0  # seconds
@@ -28,8 +30,8 @@ def emit_baskets(
     world: World,
     *,
     visits_per_user: int = 20,
-    repeat_weight: float = 0.0,
-    half_life: float = 20.0,
+    repeat_weights: Sequence[float] = (),
+    half_lives: Sequence[float] = HALF_LIVES,
     lengths: DurationLaw | None = None,
     returns: DurationLaw | None = None,
     days: int | None = None,
@@ -37,17 +39,17 @@ def emit_baskets(
 ) -> InteractionLog:
     """Purchases alone, in sessions; the log exposes its catalogue to every visit.
 
-    Without ``lengths`` a visit takes item i with ``logit p = affinity + biases + repeat_weight *
-    log(1 + share / FLOOR)``, each item by itself, where ``share`` is of the user's earlier
-    visits, the latest counting most (``recenv.users.repeat``). With ``lengths`` it takes that
-    many items, drawn one after the other by these odds (Plackett-Luce). A visit that takes
-    nothing leaves no trace, as in a shop's own log.
+    Without ``lengths`` a visit takes item i with ``logit p = affinity + biases + sum over
+    half-lives of weight * log(1 + share / FLOOR)``, each item by itself, where ``share`` is of
+    the user's earlier visits, the latest counting most (``recenv.users.repeat``). With
+    ``lengths`` it takes that many items, drawn one after the other by these odds
+    (Plackett-Luce). A visit that takes nothing leaves no trace, as in a shop's own log.
 
     Args:
         world: its click law is the law of purchase; its purchase law is not used.
         visits_per_user: of every user, a day apart; with ``returns``, the most of them.
-        repeat_weight: see above.
-        half_life: visits after which a visit counts half.
+        repeat_weights: see above; one for each half-life, or none.
+        half_lives: visits after which a visit counts half.
         lengths: of visits, in items.
         returns: days to the next visit. Users begin on a day of the first week; what falls after
             ``days`` days is not in the log.
@@ -55,10 +57,16 @@ def emit_baskets(
         seed: of all draws.
 
     Raises:
-        ConfigError: there is no visit, or only one of ``returns`` and ``days`` is given.
+        ConfigError: there is no visit, only one of ``returns`` and ``days`` is given, or weights
+            and half-lives differ in number.
     """
     if visits_per_user < 1:
         raise ConfigError(f"visits_per_user must be at least 1, but is {visits_per_user}.")
+    if repeat_weights and len(repeat_weights) != len(half_lives):
+        raise ConfigError(
+            f"Give a weight for each of the half-lives {tuple(half_lives)}, or none; got "
+            f"repeat_weights={tuple(repeat_weights)}."
+        )
     if (returns is None) != (days is None):
         raise ConfigError(
             "Return times need a number of days to watch, and only they do. Give both returns "
@@ -68,16 +76,14 @@ def emit_baskets(
     model, users = world.user_model, world.num_users
     logits = (model.user_vectors * model.click_weight).astype(float) @ model.item_vectors.T
     logits += model.user_click_bias[:, None] + model.item_click_bias  # (U, N)
-    ratio = 0.5 ** (1 / half_life)
-    past, total = np.zeros_like(logits), np.zeros(users)
+    pasts = [_Past(w, h, logits.shape) for w, h in zip(repeat_weights, half_lives, strict=False)]
     day = rng.integers(7, size=users) if returns is not None else np.zeros(users, np.int64)
     parts: list[pd.DataFrame] = []
     for visit in range(visits_per_user):
         here = np.ones(users, bool) if days is None else day < days
         if not here.any():
             break
-        share = past / (total + PRIOR_VISITS)[:, None]
-        odds = logits + repeat_weight * np.log1p(share / FLOOR)
+        odds = logits + sum(past.log_odds() for past in pasts)
         taken = _taken(odds, lengths, rng) & here[:, None]
         user, item = np.nonzero(taken)
         parts.append(
@@ -93,8 +99,8 @@ def emit_baskets(
             )
         )
         came = taken.any(axis=1)  # a visit that left no trace is none
-        past[came] = ratio * (past[came] + taken[came])
-        total[came] = ratio * (total[came] + 1)
+        for past in pasts:
+            past.go_on(came, taken)
         if returns is None:
             day = day + 1
         else:
@@ -107,6 +113,24 @@ def emit_baskets(
         notes=("Emitted by a planted law of baskets.",),
         exposes_catalog=True,
     )
+
+
+class _Past:
+    """What U users bought before, visits ago counting less."""
+
+    def __init__(self, weight: float, half_life: float, shape: tuple[int, ...]) -> None:
+        self._weight, self._ratio = weight, 0.5 ** (1 / half_life)
+        self._bought, self._visits = np.zeros(shape), np.zeros(shape[0])
+
+    def log_odds(self) -> Floats:
+        """(U, N) what it adds to the next visit's."""
+        share = self._bought / (self._visits + PRIOR_VISITS)[:, None]
+        return self._weight * np.log1p(share / FLOOR)
+
+    def go_on(self, came: npt.NDArray[np.bool_], taken: npt.NDArray[np.bool_]) -> None:
+        """After a visit of some of the users."""
+        self._bought[came] = self._ratio * (self._bought[came] + taken[came])
+        self._visits[came] = self._ratio * (self._visits[came] + 1)
 
 
 def _taken(

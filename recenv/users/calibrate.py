@@ -19,48 +19,76 @@ from scipy.special import expit
 F32 = npt.NDArray[np.float32]
 Array = npt.NDArray[np.float64]
 _TINY = 1e-7
-_PRIOR = 10.0  # observations' worth of belief that the slopes are 1 and the shift 0
+_PRIOR = 10.0  # observations' worth of belief that nothing is to be changed
+_SCALARS = ("personal", "level", "user", "shift")
 _SLOPES, _SHIFTS = (0.05, 5.0), (-5.0, 5.0)
 
 
 class Scale(NamedTuple):
-    """What the parts of a law's log-odds are multiplied by, and what is added to their sum."""
+    """What the parts of a law's log-odds are multiplied by, and what is added to their sum.
 
-    affinity: float = 1.0
-    item_bias: float = 1.0
-    repeat: float = 1.0
+    Every user's affinity holds the mean user's: how much an item is liked in general. So what is
+    ``personal`` is the affinity less the mean user's, and the item's ``level`` is its bias and
+    the mean user's affinity. ``user`` is the user's own bias. ``repeat`` is added to the weights
+    of the personal past.
+    """
+
+    personal: float = 1.0
+    level: float = 1.0
+    user: float = 1.0
     shift: float = 0.0
+    repeat: tuple[float, ...] = ()
+
+    def choices(self, law: str) -> dict[str, float]:
+        """The numbers by name, to be stored."""
+        named = {name: getattr(self, name) for name in _SCALARS}
+        named |= {f"repeat {k}": v for k, v in enumerate(self.repeat)}
+        return {f"{law} {name}": value for name, value in named.items()}
+
+    @classmethod
+    def chosen(cls, law: str, choices: dict[str, float]) -> Scale:
+        """The inverse of ``choices``."""
+        repeat = sorted(name for name in choices if name.startswith(f"{law} repeat "))
+        first = (choices[f"{law} {name}"] for name in _SCALARS)
+        return cls(*first, repeat=tuple(choices[name] for name in repeat))
 
 
 class Parts(NamedTuple):
     """The log-odds of n rows, part by part."""
 
-    affinity: npt.NDArray[np.floating]  # (n,)
-    item_bias: npt.NDArray[np.floating]  # (n,)
-    repeat: npt.NDArray[np.floating]  # (n,)
-    fixed: npt.NDArray[np.floating]  # (n,) what is not scaled: users' biases, sampling offsets
+    personal: npt.NDArray[np.floating]  # (n,)
+    level: npt.NDArray[np.floating]  # (n,)
+    user: npt.NDArray[np.floating]  # (n,)
+    fixed: npt.NDArray[np.floating]  # (n,) all else, which is not scaled
+    past: npt.NDArray[np.floating]  # (n, H) features of the personal past; H may be 0
 
 
 def fit_scale(
     parts: Parts,
     hit: npt.NDArray[np.bool_],
     weight: npt.NDArray[np.floating],
-    examined: npt.NDArray[np.floating] | None = None,
+    examined: npt.NDArray[np.floating],
+    newcomer: npt.NDArray[np.bool_],
 ) -> Scale:
     """Maximum likelihood of ``P(hit) = examined * logistic(scaled parts + shift + fixed)``.
+
+    Newcomers inform the slopes but not the shift: their level is not from their own events.
 
     Args:
         parts: what the model says.
         hit: (n,) what came.
         weight: (n,) what each counts.
-        examined: (n,) probability of a look; 1 by default.
+        examined: (n,) probability of a look.
+        newcomer: (n,) whether the user has no event in what the parts were fitted to.
     """
-    x = np.stack([*parts[:3], np.ones(len(hit))], axis=1).astype(float)
+    columns = [*parts[:3], ~newcomer, parts.past, newcomer]
+    x = np.column_stack(columns).astype(float)
     fixed, y, w = np.asarray(parts.fixed, float), hit.astype(float), np.asarray(weight, float)
-    seen = np.ones(len(y)) if examined is None else np.asarray(examined, float)
+    seen = np.asarray(examined, float)
     if len(y) == 0 or y.min() == y.max():
         return Scale()
-    start = np.array([1.0, 1.0, 1.0, 0.0])
+    more = parts.past.shape[1]
+    start = np.array([1.0, 1.0, 1.0, 0.0] + [0.0] * (more + 1))
 
     def loss(scale: Array) -> tuple[float, Array]:
         s = expit(x @ scale + fixed)
@@ -70,14 +98,24 @@ def fit_scale(
         away = scale - start
         return float(value + 0.5 * _PRIOR * away @ away), x.T @ slope + _PRIOR * away
 
-    bounds = [_SLOPES] * 3 + [_SHIFTS]
+    bounds = [_SLOPES] * 3 + [_SHIFTS] * (more + 2)
     best = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x
-    return Scale(*(float(v) for v in best))
+    personal, level, user, shift, *repeat, _ = map(float, best)
+    return Scale(personal, level, user, shift, tuple(repeat))
 
 
-def apply_scale(arrays: dict[str, F32], law: str, scale: Scale) -> None:
-    """Fold a scale into the arrays of a law, "click" or "purchase", in place."""
-    weight, bias = f"{law}_weight", f"item_{law}_bias"
-    arrays[weight] = (arrays[weight] * np.float32(scale.affinity)).astype(np.float32)
-    scaled = arrays[bias] * np.float32(scale.item_bias) + np.float32(scale.shift)
-    arrays[bias] = scaled.astype(np.float32)
+def apply_scale(arrays: dict[str, F32], law: str, scale: Scale, mean: F32) -> None:
+    """Fold a scale into the arrays of a law, "click" or "purchase", in place.
+
+    Args:
+        arrays: of the user model.
+        law: which of the two.
+        scale: but for its repeats, which no array holds.
+        mean: (D,) the mean user's vector.
+    """
+    weight, bias, user = f"{law}_weight", f"item_{law}_bias", f"user_{law}_bias"
+    common = arrays["item_vectors"] @ (mean * arrays[weight])
+    level = scale.level * (arrays[bias] + common) + scale.shift
+    arrays[bias] = (level - scale.personal * common).astype(np.float32)
+    arrays[user] = (scale.user * arrays[user]).astype(np.float32)
+    arrays[weight] = (arrays[weight] * np.float32(scale.personal)).astype(np.float32)

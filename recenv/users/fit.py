@@ -35,6 +35,7 @@ from recenv.users.calibrate import Parts, Scale, apply_scale, fit_scale
 from recenv.users.dynamics import Estimate, LeaveFit
 from recenv.users.laws import examination_prior
 from recenv.users.model import MAX_SLOTS, Dynamics, UserModel
+from recenv.users.newcomers import Answers, anonymous
 from recenv.users.repeat import NEVER, RepeatLaw, feature
 from recenv.users.rows import (
     Negatives,
@@ -51,13 +52,12 @@ if TYPE_CHECKING:
     from recenv.users.optimise import Problem
 
 F32 = npt.NDArray[np.float32]
-HALF_LIVES = (5.0, 20.0, 80.0)
-"""Visits after which a visit counts half in the personal past: the ones to choose from."""
-
 _FEWEST_REPEATABLE = 1000  # events without one repeat say that nothing is consumed twice
 _FEWEST_CHOOSING = 50  # validation clicks; fewer choose nothing
+_FEWEST_TASTES = 500  # clicks; fewer tell hardly any taste, so the strongest penalties are used
 _LADDER_ROWS = 400_000  # rows on which the strength of the penalties is chosen
 _LADDER_SHARE = 0.5  # of the updates of a whole fit
+_NEWCOMER_ROWS = 100_000  # on which users without events are made
 _REFINEMENT = 0.3  # share of the updates after boredom and drift are known
 
 
@@ -150,9 +150,6 @@ class _Fit:
             and not _any_twice(self.rows)
         )
         self.by_propensity = False  # until validation says otherwise
-        self.half_life: float | None = None
-        if self.repeat_share > 0:
-            self.half_life = self._choose_half_life()
 
     def run(self, valid: InteractionLog | None) -> UserModel:
         """All stages."""
@@ -162,8 +159,7 @@ class _Fit:
         factor, weighted = self._choose(late)
         self.by_propensity = weighted
         config = _stronger(self.config, factor).replace(propensity_weights=weighted)
-        network = self._network(config)
-        optimise(network, self._problem(self.rows.take(self.own)), config, self.bar)
+        network = self._fitted(self._problem(self.rows.take(self.own)), config)
         found = self._visit_dynamics(network, late, config)
         stated = self._state(found)
         if self.exposure == "impressions" and found.boredom is not None:
@@ -206,21 +202,6 @@ class _Fit:
         rows = rows.take(~self.folded[rows.user])
         return rows if (rows.late & (rows.response >= CLICK)).any() else None
 
-    def _choose_half_life(self) -> float:
-        """The one whose feature, beside item popularity, tells best what is consumed."""
-        problem = self._problem(_some_users(self.rows.take(self.own), _LADDER_ROWS // 4))
-        rows = problem._replace(half_life=None).draw(np.random.default_rng(self.config.seed))
-        taken = rows.response >= CLICK
-        n, y = (np.bincount(rows.item, w, len(self.catalog)) for w in (None, taken))
-        popularity = logit((y + 0.5) / (n + 1.0))[rows.item]
-
-        def likelihood(half_life: float) -> float:
-            past = problem._replace(half_life=half_life)
-            x = np.stack([np.ones(rows.size), popularity, feature(past.past(rows).past)], 1)
-            return dynamics.logistic(x, taken, rows.weight.astype(float))[2]
-
-        return max(HALF_LIVES, key=likelihood)
-
     def _problem(self, rows: Rows) -> Problem:
         from recenv.users.optimise import Problem
 
@@ -237,7 +218,7 @@ class _Fit:
             rows,
             negatives,
             redraw=self.exposure == "clicks",
-            half_life=self.half_life,
+            recalls=self.repeat_share > 0,
             num_items=len(self.catalog),
             mean_tenure=self.mean_tenure,
             by_propensity=self.by_propensity,
@@ -256,19 +237,29 @@ class _Fit:
             torch.from_numpy(_standard_price(self.catalog)),
             torch.from_numpy(examination_prior(slots, config.examination_decay)),
             fit_user_click_bias=self.exposure != "clicks",
-            fit_repeat=self.half_life is not None,
+            fit_repeat=self.repeat_share > 0,
             fit_purchase=self.purchases == "fitted",
             content=self.interests.content_dim,
         )
+
+    def _fitted(
+        self, problem: Problem, config: UserModelConfig, *, share: float = 1.0
+    ) -> LawsNetwork:
+        from recenv.users.optimise import optimise
+
+        network = self._network(config)
+        optimise(network, problem, config, self.bar, share=share)
+        return network
 
     def _choose(self, late: Rows | None) -> tuple[float, bool]:
         """The step of the L2 ladder, and whether to weight impressions by inverse propensity.
 
         Both by the likelihood of the validation events, which count by inverse propensity where
         the log has it: that is the likelihood under uniform exposure (Schnabel et al. 2016).
-        Climbs the ladder from the middle as long as it gets better.
+        Climbs the ladder from the middle as long as it gets better. With too few validation
+        events it stays there, or goes to the strongest if the whole log tells hardly any taste.
         """
-        from recenv.users.optimise import mean_loss, optimise
+        from recenv.users.optimise import mean_loss
 
         if self.chosen is not None:
             return self.chosen["l2 factor"], bool(self.chosen["by propensity"])
@@ -276,7 +267,8 @@ class _Fit:
         known = bool(np.ptp(self.rows.importance) > 0)
         middle = ladder[len(ladder) // 2]
         if late is None or (late.late & (late.response >= CLICK)).sum() < _FEWEST_CHOOSING:
-            return middle, bool(stated) and known
+            few = (self.rows.response[self.own] >= CLICK).sum() < _FEWEST_TASTES
+            return ladder[-1] if few else middle, bool(stated) and known
         late = _some_users(late, _LADDER_ROWS)
         judged = self._problem(late)._replace(by_propensity=True)
         rows = judged.draw(np.random.default_rng(self.config.seed + 1))
@@ -284,10 +276,8 @@ class _Fit:
 
         def loss(factor: float, weighted: bool) -> float:
             tried = _stronger(self.config, factor)
-            network = self._network(tried)
             problem = self._problem(late.take(~late.late))._replace(by_propensity=weighted)
-            optimise(network, problem, tried, self.bar, share=_LADDER_SHARE)
-            return mean_loss(network, batch)
+            return mean_loss(self._fitted(problem, tried, share=_LADDER_SHARE), batch)
 
         weighted = bool(stated) and known
         if known and stated is None:
@@ -303,11 +293,9 @@ class _Fit:
 
     def _replay(self, rows: Rows, network: LawsNetwork) -> dynamics.Replay:
         arrays, _ = self._vectors(network)
-        past = np.float32(float(network.repeat_weight.detach())) * feature(rows.past)
+        past = (feature(rows.past) @ network.repeat_weight.detach().numpy()).astype(np.float32)
         examination = network.examination.detach().numpy()
-        return dynamics.prepare(
-            rows, self.catalog.category, examination, arrays, past.astype(np.float32)
-        )
+        return dynamics.prepare(rows, self.catalog.category, examination, arrays, past)
 
     def _moved(self, rows: Rows, network: LawsNetwork, stated: Dynamics) -> Rows:
         """Impressions with what boredom and drift add to their log-odds as the offset."""
@@ -429,17 +417,18 @@ class _Fit:
     ) -> UserModel:
         arrays = network.arrays()
         tenure = self._purchases(arrays, network, config)
+        self._newcomers(arrays, network)  # the validation events are of newcomers, too
         scales = self._calibrate(arrays, network, late)
-        self._newcomers(arrays)
+        self._newcomers(arrays, network)
         if self.exposure == "clicks":
             seen = np.bincount(self.rows.user, minlength=len(self.folded)) > 0
             shift = _level_shift(arrays, np.flatnonzero(~self.folded & seen), config)
             arrays["item_click_bias"] += shift
-        repeat = None
-        if self.half_life is not None:
-            value, error = self._estimate(network, "repeat")
-            slope = scales["click"].repeat
-            repeat = Estimate(slope * value, slope * error)
+        repeat: list[Estimate] = []
+        if self.repeat_share > 0:
+            repeat = self._estimate(network, "repeat")
+            added = scales["click"].repeat or [0.0] * len(repeat)
+            repeat = [Estimate(w + a, e) for (w, e), a in zip(repeat, added, strict=True)]
         lengths = visits.fit_lengths(self.log, self.folded, self.weight, self.goes_on)
         returns = visits.fit_returns(self.log, self.folded, self.weight, self.goes_on)
         examination, errors = self._examination(network, config)
@@ -452,15 +441,16 @@ class _Fit:
             visit_length=lengths.law,
             return_time=returns.law,
             coefficients={
-                "price in click": scales["click"].item_bias * price[0],
-                "price in purchase": scales["purchase"].item_bias * price[1],
+                "price in click": scales["click"].level * price[0],
+                "price in purchase": scales["purchase"].level * price[1],
                 "tenure": 0.0 if tenure is None else tenure.value,
             },
             choices={
                 "l2 factor": factor,
                 "by propensity": float(self.by_propensity),
                 "drift rate": stated.drift_rate,
-                **{f"{law} {k}": v for law, c in scales.items() for k, v in c._asdict().items()},
+                **scales["click"].choices("click"),
+                **scales["purchase"].choices("purchase"),
             },
             laws={
                 **provenance.of_click(self.log, config),
@@ -470,8 +460,7 @@ class _Fit:
                     self.log,
                     once=self.once,
                     share=self.repeat_share,
-                    half_life=self.half_life,
-                    weight=repeat,
+                    weights=repeat,
                 ),
                 "boredom": provenance.of_boredom(self.log, found.boredom),
                 "drift": provenance.of_drift(self.log, found.drift),
@@ -491,7 +480,7 @@ class _Fit:
             arrays["item_purchase_bias"] = np.full_like(arrays["item_purchase_bias"], level)
             arrays["purchase_weight"] = np.zeros_like(arrays["purchase_weight"])
             return None
-        tenure = self._estimate(network, "tenure")
+        tenure = self._estimate(network, "tenure")[0]
         taken = self.rows.response >= CLICK
         held = np.bincount(self.rows.user[taken], minlength=len(self.folded))
         ahead = np.where(held > 0, tenure.value * (np.log1p(held) - self.mean_tenure), 0.0)
@@ -503,10 +492,11 @@ class _Fit:
     ) -> dict[str, Scale]:
         """Scale both laws to the validation events; a no-op without any."""
         scales = {"click": Scale(), "purchase": Scale()}
+        mean = self._mean_user(arrays)
         if self.chosen is not None:
             for law in scales:
-                scales[law] = Scale(*(self.chosen[f"{law} {name}"] for name in Scale._fields))
-                apply_scale(arrays, law, scales[law])
+                scales[law] = Scale.chosen(law, self.chosen)
+                apply_scale(arrays, law, scales[law], mean)
             return scales
         if late is None:
             return scales
@@ -515,51 +505,82 @@ class _Fit:
         rows = rows.take(rows.late)
         user, item = rows.user, rows.item
         taken = rows.response >= CLICK
-        product = arrays["user_vectors"][user] * arrays["item_vectors"][item]
-        seen = network.examination.detach().numpy()[np.minimum(rows.slot, len(network.prior))]
+        vectors = arrays["item_vectors"][item]
+        personal, common = vectors * (arrays["user_vectors"][user] - mean), vectors * mean
+        seen = self._looked_at(network, rows)
+        past, weights = feature(rows.past), network.repeat_weight.detach().numpy()
         click = Parts(
-            affinity=product @ arrays["click_weight"],
-            item_bias=arrays["item_click_bias"][item],
-            repeat=float(network.repeat_weight.detach()) * feature(rows.past),
-            fixed=arrays["user_click_bias"][user] + rows.offset,
+            personal=personal @ arrays["click_weight"],
+            level=arrays["item_click_bias"][item] + common @ arrays["click_weight"],
+            user=arrays["user_click_bias"][user],
+            fixed=past @ weights,
+            past=past if self.repeat_share > 0 else past[:, :0],
         )
-        scales["click"] = fit_scale(click, taken, rows.weight, seen)
-        apply_scale(arrays, "click", scales["click"])
+        newcomer = np.bincount(self.rows.user, minlength=len(self.folded))[user] == 0
+        # weighted instead of with an offset: what is misfitted is to be right on average over all
+        counts = rows.weight * np.where(taken, 1, np.exp(rows.offset))
+        scales["click"] = fit_scale(click, taken, counts, seen, newcomer)
+        apply_scale(arrays, "click", scales["click"], mean)
         if self.purchases == "fitted":
             buy = Parts(
-                affinity=product @ arrays["purchase_weight"],
-                item_bias=arrays["item_purchase_bias"][item],
-                repeat=np.zeros(rows.size),
-                fixed=arrays["user_purchase_bias"][user],
+                personal=personal @ arrays["purchase_weight"],
+                level=arrays["item_purchase_bias"][item] + common @ arrays["purchase_weight"],
+                user=arrays["user_purchase_bias"][user],
+                fixed=np.zeros(rows.size),
+                past=past[:, :0],
             )
             buy = Parts(*(part[taken] for part in buy))
             bought = rows.response[taken] == PURCHASE
-            scales["purchase"] = fit_scale(buy, bought, rows.weight[taken])
-            apply_scale(arrays, "purchase", scales["purchase"])
+            every, new = np.ones(len(bought)), newcomer[taken]
+            scales["purchase"] = fit_scale(buy, bought, rows.weight[taken], every, new)
+            apply_scale(arrays, "purchase", scales["purchase"], mean)
         return scales
 
-    def _newcomers(self, arrays: dict[str, F32]) -> None:
-        """Users without any event have the others' mean vector, and like what they like as often.
-
-        The others' vectors hold what these users took; a mean over users does not fit the items
-        of any as well, so that newcomers get a level of their own.
-        """
+    def _mean_user(self, arrays: dict[str, F32]) -> F32:
+        """(D,) mean vector of the users fitted on; each counts as often as it has events."""
         count = np.bincount(self.rows.user, minlength=len(self.folded))
-        new = count == 0
+        weights = np.where(self.folded, 0, count)
+        return np.average(arrays["user_vectors"], axis=0, weights=weights).astype(np.float32)
+
+    def _newcomers(self, arrays: dict[str, F32], network: LawsNetwork) -> None:
+        """Users without any event become the one who explains best how all others answered.
+
+        Where nothing is known of what was shown, what they clicked is no answer.
+        """
+        new = np.bincount(self.rows.user, minlength=len(self.folded)) == 0
         if not new.any():
             return
-        vectors = arrays["user_vectors"]
-        mean = np.average(vectors, axis=0, weights=np.where(self.folded, 0, count))
-        vectors[new] = mean.astype(np.float32)
-        if self.purchases != "fitted":
-            return
-        taken = self.own & (self.rows.response >= CLICK)
-        item, bought = self.rows.item[taken], self.rows.response[taken] == PURCHASE
-        if bought.all() or not bought.any():
-            return
-        logits = arrays["item_vectors"][item] @ (mean * arrays["purchase_weight"])
-        logits = logits + arrays["item_purchase_bias"][item]
-        arrays["user_purchase_bias"][new] = _shift_to(logits, float(bought.mean()))
+        problem = self._problem(_some_users(self.rows.take(self.own), _NEWCOMER_ROWS))
+        rows = problem.draw(np.random.default_rng(self.config.seed + 5))
+        item, taken = rows.item, rows.response >= CLICK
+        bought = rows.response[taken] == PURCHASE
+        past = feature(rows.past) @ network.repeat_weight.detach().numpy()
+        laws: dict[str, Answers] = {}
+        if self.exposure != "clicks":
+            laws["click"] = Answers(
+                arrays["item_vectors"][item] * arrays["click_weight"],
+                (arrays["item_click_bias"][item] + rows.offset + past).astype(np.float32),
+                taken,
+                rows.weight,
+                self._looked_at(network, rows),
+            )
+        if self.purchases == "fitted" and bought.any() and not bought.all():
+            laws["purchase"] = Answers(
+                arrays["item_vectors"][item[taken]] * arrays["purchase_weight"],
+                arrays["item_purchase_bias"][item[taken]],
+                bought,
+                rows.weight[taken],
+                np.ones(len(bought), np.float32),
+            )
+        mean = self._mean_user(arrays)
+        vector, biases = anonymous(list(laws.values()), mean, self.config.user_l2)
+        arrays["user_vectors"][new] = vector
+        for law, bias in zip(laws, biases, strict=True):
+            arrays[f"user_{law}_bias"][new] = bias
+
+    def _looked_at(self, network: LawsNetwork, rows: Rows) -> F32:
+        """(n,) probability that each row was looked at."""
+        return network.examination.detach().numpy()[np.minimum(rows.slot, len(network.prior))]
 
     def _price_effects(self, network: LawsNetwork, config: UserModelConfig) -> tuple[float, float]:
         """What the standardised log price adds to the items' log-odds, of click and purchase.
@@ -579,8 +600,8 @@ class _Fit:
         click, purchase = np.linalg.solve(gram, x.T @ total)[-1]
         return float(click), float(purchase)
 
-    def _estimate(self, network: LawsNetwork, name: str) -> Estimate:
-        """A scalar weight of the network, with its error from the observed information."""
+    def _estimate(self, network: LawsNetwork, name: str) -> list[Estimate]:
+        """Weights of the network, with their joint errors from the observed information."""
         import torch
 
         problem = self._problem(_some_users(self.rows.take(self.own), _LADDER_ROWS))
@@ -589,15 +610,18 @@ class _Fit:
             batch = batch.take(batch.response >= CLICK)
         with torch.no_grad():
             p = expit(network.logits(batch).numpy()[:, 1 if name == "tenure" else 0])
-        x = (batch.tenure if name == "tenure" else batch.repeat).numpy()
+        x = (batch.tenure[:, None] if name == "tenure" else batch.repeat).numpy().astype(float)
         scale = self.own.sum() / max(problem.rows.size, 1)  # rows left out inform as well
-        information = scale * float(batch.weight.numpy() @ (p * (1 - p) * x**2))
+        each = scale * batch.weight.numpy() * p * (1 - p)
+        information = x.T @ (x * each[:, None]) + 1e-12 * np.eye(x.shape[1])
+        errors = np.sqrt(np.diag(np.linalg.inv(information)))
         weight = network.tenure_weight if name == "tenure" else network.repeat_weight
-        return Estimate(float(weight.detach()), float(1 / np.sqrt(max(information, 1e-12))))
+        values = weight.detach().ravel().tolist()
+        return [Estimate(*pair) for pair in zip(values, errors.tolist(), strict=True)]
 
-    def _repeat(self, weight: Estimate | None) -> RepeatLaw | None:
+    def _repeat(self, weights: list[Estimate]) -> RepeatLaw | None:
         """The personal past as it stands at the end of the log."""
-        if not self.once and weight is None:
+        if not self.once and not weights:
             return None
         rows = self.rows.take(self.rows.response >= CLICK)
         return RepeatLaw.at_end(
@@ -605,8 +629,7 @@ class _Fit:
             rows.item,
             rows.visit,
             len(self.folded),
-            weight=NEVER if weight is None else weight.value,
-            half_life=self.half_life or HALF_LIVES[-1],
+            weights=[weight.value for weight in weights],
         )
 
     def _examination(

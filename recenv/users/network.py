@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from recenv.config import UserModelConfig
 from recenv.schema import CLICK, PURCHASE
+from recenv.users.repeat import HALF_LIVES
 
 _TINY = 1e-6
 
@@ -26,7 +27,7 @@ class Batch(NamedTuple):
     offset: Tensor  # (n,) fixed log-odds
     weight: Tensor  # (n,)
     tenure: Tensor  # (n,) centred
-    repeat: Tensor  # (n,) feature of the personal past
+    repeat: Tensor  # (n, H) features of the personal past
     per_user: Tensor  # (n,) copies / rows of this user
     per_item: Tensor  # (n,) 1 / rows of this item
 
@@ -86,7 +87,7 @@ class LawsNetwork(nn.Module):
         self.register_buffer("free", (torch.arange(dim) < dim - content).float())
         self.intercept = nn.Parameter(torch.zeros(2))
         self.tenure_weight = nn.Parameter(torch.zeros(()))
-        self.repeat_weight = nn.Parameter(torch.zeros(()), requires_grad=fit_repeat)
+        self.repeat_weight = nn.Parameter(torch.zeros(len(HALF_LIVES)), requires_grad=fit_repeat)
         prior = torch.logit(examination[1:].clamp(0.01, 0.99))
         self.register_buffer("prior", prior)
         self.slot_logit = nn.Parameter(prior.clone(), requires_grad=len(prior) > 0)
@@ -125,7 +126,7 @@ class LawsNetwork(nn.Module):
         v = self.items[item] + self.free * F.embedding(item, self.item_residual)
         biases = F.embedding(user, self.user_bias) * self.identified
         out = (theta * v) @ self.weight.T + biases + self.item_biases(item) + self.intercept
-        click = self.repeat_weight * batch.repeat + batch.offset
+        click = batch.repeat @ self.repeat_weight + batch.offset
         return out + torch.stack([click, self.tenure_weight * batch.tenure], dim=1)
 
     def loss(self, batch: Batch, config: UserModelConfig, per_row: float) -> Tensor:
@@ -146,7 +147,8 @@ class LawsNetwork(nn.Module):
             + l2[2] * F.embedding(item, self.item_bias).square().sum(1) * batch.per_item
         )
         shared = (
-            config.map_l2 * (self.bias_map.square().sum() + self.price_weight.square().sum())
+            config.map_l2
+            * sum(p.square().sum() for p in (self.own_weight, self.bias_map, self.price_weight))
             + config.examination_l2 * (self.slot_logit - self.prior).square().sum()
         )
         return (fit.sum() + 0.5 * penalty.sum()) / len(user) + 0.5 * per_row * shared

@@ -8,9 +8,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.optimize import brentq
+from scipy.special import expit
 from tqdm.auto import tqdm
 
 from recenv.config import UserModelConfig
+from recenv.schema import CLICK, PURCHASE
 from recenv.users.network import Batch, LawsNetwork
 from recenv.users.repeat import feature
 from recenv.users.rows import Negatives, Rows, with_past
@@ -22,7 +25,7 @@ class Problem(NamedTuple):
     rows: Rows
     negatives: Negatives | None
     redraw: bool  # whether the contrast is drawn anew each epoch
-    half_life: float | None  # None: the personal past does not count
+    recalls: bool  # whether the personal past counts
     num_items: int
     mean_tenure: npt.NDArray[np.float64]  # (U,) what tenure is counted from
     by_propensity: bool  # whether rows count by their inverse propensity
@@ -37,9 +40,7 @@ class Problem(NamedTuple):
 
     def past(self, rows: Rows) -> Rows:
         """Rows with their users' personal past, if it counts."""
-        if self.half_life is None:
-            return rows
-        return with_past(rows, self.num_items, self.half_life)
+        return with_past(rows, self.num_items) if self.recalls else rows
 
     def batch(self, rows: Rows) -> Batch:
         """Rows as tensors."""
@@ -61,6 +62,48 @@ class Problem(NamedTuple):
         return Batch(*(torch.from_numpy(np.ascontiguousarray(c)) for c in columns))
 
 
+def settle(network: LawsNetwork, problem: Problem, seed: int) -> None:
+    """Set the intercepts to where the rows' mean probabilities are their rates.
+
+    That is where the unpenalised intercepts end. Before a fit: a click rate of a thousandth is
+    too far from log-odds of 0 for a few hundred small steps; after it, for what they left.
+    """
+    if problem.rows.size == 0:
+        return
+    batch = problem.batch(problem.draw(np.random.default_rng(seed)))
+    with torch.no_grad():
+        parts = [network.logits(batch.take(rows)) for rows in _blocks(batch)]
+    logits = torch.cat(parts).numpy().astype(np.float64)
+    clicked, bought = ((batch.response >= r).numpy() for r in (CLICK, PURCHASE))
+    looked, weight = network.examination.detach().numpy()[batch.slot.numpy()], batch.weight.numpy()
+    click = level(clicked, logits[:, 0], looked, weight)
+    every = np.ones(int(clicked.sum()))
+    purchase = level(bought[clicked], logits[clicked, 1], every, weight[clicked])
+    with torch.no_grad():
+        network.intercept += torch.tensor([click, purchase if network.fit_purchase else 0.0])
+
+
+def level(
+    hit: npt.NDArray[np.bool_],
+    offset: npt.NDArray[np.floating],
+    looked: npt.NDArray[np.floating],
+    weight: npt.NDArray[np.floating],
+) -> float:
+    """The b at which the weighted mean of ``looked * logistic(b + offset)`` is that of ``hit``.
+
+    0 where all or none hit: no level is told then.
+    """
+    if weight.sum() <= 0 or hit.all() or not hit.any():
+        return 0.0
+    rate = float(np.average(hit, weights=weight))
+    rate = min(rate, 0.99 * float(np.average(looked, weights=weight)))
+
+    def gap(b: float) -> float:
+        return float(np.average(looked * expit(b + offset), weights=weight)) - rate
+
+    return float(np.asarray(brentq(gap, -50, 50)).item())
+
+
 def optimise(
     network: LawsNetwork,
     problem: Problem,
@@ -69,7 +112,7 @@ def optimise(
     *,
     share: float = 1.0,
 ) -> None:
-    """Minimise the penalised negative log-likelihood.
+    """Minimise the penalised negative log-likelihood, and settle the level.
 
     Args:
         network: changed in place; parameters that do not require gradients stay.
@@ -81,6 +124,9 @@ def optimise(
     if problem.rows.size == 0:
         return
     rng = np.random.default_rng(config.seed)
+    shared = network.intercept.requires_grad
+    if shared:
+        settle(network, problem, config.seed)
     generator = torch.Generator().manual_seed(config.seed)
     data = problem.batch(problem.draw(rng))
     per_epoch = math.ceil(len(data.user) / config.batch_size)
@@ -105,6 +151,8 @@ def optimise(
             total += float(loss.detach()) * len(rows)
         bar.update()
         bar.set_postfix_str(f"loss {total / len(order):.4f}")
+    if shared:
+        settle(network, problem, config.seed)
 
 
 @torch.no_grad()
@@ -112,6 +160,10 @@ def mean_loss(network: LawsNetwork, batch: Batch) -> float:
     """Weighted mean negative log-likelihood, without penalties."""
     parts = [
         network.negative_log_likelihood(batch.take(rows)).double().sum()
-        for rows in torch.arange(len(batch.user)).split(1 << 16)
+        for rows in _blocks(batch)
     ]
     return float(torch.stack(parts).sum() / batch.weight.sum())
+
+
+def _blocks(batch: Batch) -> tuple[torch.Tensor, ...]:
+    return torch.arange(len(batch.user)).split(1 << 16)

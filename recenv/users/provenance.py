@@ -6,6 +6,7 @@ from recenv.config import UserModelConfig
 from recenv.schema import CLICK, PURCHASE, InteractionLog
 from recenv.users.dynamics import Estimate, LeaveFit
 from recenv.users.model import Provenance
+from recenv.users.repeat import HALF_LIVES
 from recenv.users.rows import exposure, purchase_source
 
 
@@ -86,19 +87,20 @@ def of_repeat(
     *,
     once: bool,
     share: float,
-    half_life: float | None,
-    weight: Estimate | None,
+    weights: list[Estimate],
 ) -> Provenance:
     """What is consumed again."""
     if once:
         return Provenance("fitted", f"{log.name}: nothing is consumed twice, so nothing will be")
-    if half_life is None or weight is None:
+    if not weights:
         return Provenance("prior", "none: the log shows no repeats that could be told from taste")
+    by_half_life = list(zip(HALF_LIVES, weights, strict=True))
+    told = ", ".join(f"{w.value:.3f} at half-life {h:g} visits" for h, w in by_half_life)
     note = (
-        f"{log.name}: {share:.0%} of what is consumed was consumed in an earlier visit; weight "
-        f"{weight.value:.3f}, half-life {half_life:g} visits"
+        f"{log.name}: {share:.0%} of what is consumed was consumed in an earlier visit; weights "
+        f"{told}"
     )
-    return Provenance("fitted", note, {"weight": weight.error})
+    return Provenance("fitted", note, {f"half-life {h:g}": w.error for h, w in by_half_life})
 
 
 def of_boredom(log: InteractionLog, found: tuple[Estimate, Estimate] | None) -> Provenance:

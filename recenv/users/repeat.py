@@ -6,12 +6,15 @@ Item Frequency Information for Next-basket Recommendation", SIGIR 2020).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from numba import njit
+
+from recenv.errors import ConfigError
 
 Index = npt.NDArray[np.int64]
 
@@ -25,6 +28,10 @@ PRIOR_VISITS = 1.0
 """Visits without the item that every user's frequency starts from."""
 
 
+HALF_LIVES = (5.0, 80.0)
+"""Visits after which a visit counts half: what a user is on lately, and lasting habits."""
+
+
 @dataclass(frozen=True)
 class RepeatLaw:
     """Log-odds that a user's own past adds to the items in it, in rows as of a sparse matrix.
@@ -33,15 +40,15 @@ class RepeatLaw:
         start: (U + 1,) int64; user u's entries are ``start[u]`` to ``start[u + 1]``.
         items: item code of each entry, ascending within a user.
         bonus: float32 log-odds of each entry, as of the end of the log.
-        weight: what the feature counts; ``NEVER`` where nothing is consumed twice.
-        half_life: visits after which a visit counts half.
+        weights: what the feature of each half-life counts; none where nothing is consumed twice.
+        half_lives: visits after which a visit counts half.
     """
 
     start: npt.NDArray[np.int64]
     items: npt.NDArray[np.int32]
     bonus: npt.NDArray[np.float32]
-    weight: float
-    half_life: float
+    weights: tuple[float, ...] = ()
+    half_lives: tuple[float, ...] = HALF_LIVES
 
     @classmethod
     def nothing(cls, num_users: int) -> RepeatLaw:
@@ -50,14 +57,14 @@ class RepeatLaw:
             start=np.zeros(num_users + 1, np.int64),
             items=np.empty(0, np.int32),
             bonus=np.empty(0, np.float32),
-            weight=0.0,
-            half_life=1.0,
+            weights=(0.0,),
+            half_lives=(1.0,),
         )
 
     @property
     def excludes(self) -> bool:
         """Whether what was consumed before is never consumed again."""
-        return self.weight <= NEVER
+        return not self.weights
 
     def of(self, users: npt.ArrayLike, items: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """(n,) log-odds of paired (n,) codes; 0 for what the user never consumed."""
@@ -77,8 +84,8 @@ class RepeatLaw:
         visit: Index,
         num_users: int,
         *,
-        weight: float,
-        half_life: float,
+        weights: Sequence[float] = (),
+        half_lives: Sequence[float] = HALF_LIVES,
     ) -> RepeatLaw:
         """The law as it stands after all of the given consumption.
 
@@ -87,9 +94,17 @@ class RepeatLaw:
             item: (n,) codes of what.
             visit: (n,) number of the visit within the user's own visits, from 0.
             num_users: U.
-            weight: see the class.
-            half_life: see the class.
+            weights: see the class.
+            half_lives: as many as there are weights, or any number if there are none.
+
+        Raises:
+            ConfigError: there are weights, but not one for each half-life.
         """
+        if weights and len(weights) != len(half_lives):
+            raise ConfigError(
+                f"A repeat law needs a weight for each of its half-lives {tuple(half_lives)}, "
+                f"but got {tuple(weights)}."
+            )
         last = np.zeros(num_users, np.int64)
         np.maximum.at(last, user, visit + 1)
         once = np.unique(np.stack([user, item, visit]), axis=1)  # sorted by user, then item
@@ -97,30 +112,35 @@ class RepeatLaw:
         new = np.ones(len(user), bool)
         new[1:] = (user[1:] != user[:-1]) | (item[1:] != item[:-1])
         entry = np.cumsum(new) - 1
-        decayed = np.bincount(entry, 0.5 ** ((last[user] - visit) / half_life))
         owner, items = user[new], item[new]
-        total = _total_weight(last, half_life)[owner]
         start = np.zeros(num_users + 1, np.int64)
         np.cumsum(np.bincount(owner, minlength=num_users), out=start[1:])
-        share = decayed / (total + PRIOR_VISITS)
-        bonus = np.full(len(items), NEVER) if weight <= NEVER else weight * feature(share)
+        bonus = np.zeros(len(items)) if weights else np.full(len(items), NEVER)
+        for weight, half_life in zip(weights, half_lives, strict=False):
+            decayed = np.bincount(entry, 0.5 ** ((last[user] - visit) / half_life))
+            total = _total_weight(last, half_life)[owner]
+            bonus += weight * feature(decayed / (total + PRIOR_VISITS))
         return cls(
-            start, items.astype(np.int32), bonus.astype(np.float32), float(weight), half_life
+            start,
+            items.astype(np.int32),
+            bonus.astype(np.float32),
+            tuple(map(float, weights)),
+            tuple(map(float, half_lives)),
         )
 
     def to_artifact(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """(arrays, meta) to store."""
         arrays = {"start": self.start, "items": self.items, "bonus": self.bonus}
-        return arrays, {"weight": self.weight, "half_life": self.half_life}
+        return arrays, {"weights": list(self.weights), "half_lives": list(self.half_lives)}
 
     @classmethod
     def from_artifact(cls, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> RepeatLaw:
         """The inverse of ``to_artifact``."""
-        return cls(**arrays, **meta)
+        return cls(**arrays, **{name: tuple(values) for name, values in meta.items()})
 
 
 def feature(frequency: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    """What the law's weight multiplies: ``log(1 + frequency / FLOOR)``."""
+    """What the law's weights multiply: ``log(1 + frequency / FLOOR)``."""
     return np.log1p(np.asarray(frequency, np.float64) / FLOOR)
 
 

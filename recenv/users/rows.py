@@ -18,7 +18,7 @@ import numpy.typing as npt
 from recenv.config import UserModelConfig
 from recenv.schema import CLICK, PURCHASE, InteractionLog
 from recenv.users.model import MAX_SLOTS
-from recenv.users.repeat import past_frequency, visit_numbers
+from recenv.users.repeat import HALF_LIVES, past_frequency, visit_numbers
 
 F32 = npt.NDArray[np.float32]
 Index = npt.NDArray[np.int64]
@@ -39,7 +39,7 @@ class Rows(NamedTuple):
     weight: F32  # (n,) what the row counts
     importance: F32  # (n,) clipped inverse propensity, 1 where unknown
     tenure: F32  # (n,) log(1 + items that the user had consumed before)
-    past: F32  # (n,) recency-weighted share of earlier visits with this item
+    past: F32  # (n, H) recency-weighted share of earlier visits with this item
     late: npt.NDArray[np.bool_]  # (n,) whether the row belongs to the validation events
     cut: npt.NDArray[np.bool_]  # (n,) whether the row's visit goes on after these events
 
@@ -97,19 +97,21 @@ def make_rows(
         weight=np.ones(n, np.float32),
         importance=_importance(log, config),
         tenure=np.log1p(_rank(user, consumed)).astype(np.float32),
-        past=np.zeros(n, np.float32),
+        past=np.zeros((n, len(HALF_LIVES)), np.float32),
         late=np.zeros(n, bool),
         cut=_in(log, cut),
     )
     return rows if log.has_impressions else rows.take(np.flatnonzero(consumed))
 
 
-def with_past(rows: Rows, num_items: int, half_life: float) -> Rows:
-    """The same rows with ``past`` filled in, in blocks of whole users to bound the memory."""
-    past = past_frequency(
-        rows.user, rows.item, rows.visit, rows.response >= CLICK, num_items, half_life
-    )
-    return rows._replace(past=past)
+def with_past(rows: Rows, num_items: int) -> Rows:
+    """The same rows with ``past`` filled in, a column for each of the ``HALF_LIVES``."""
+    taken = rows.response >= CLICK
+    columns = [
+        past_frequency(rows.user, rows.item, rows.visit, taken, num_items, half_life)
+        for half_life in HALF_LIVES
+    ]
+    return rows._replace(past=np.stack(columns, axis=1))
 
 
 class Negatives:

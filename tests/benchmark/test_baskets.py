@@ -44,8 +44,8 @@ def shop():
     log = emit_baskets(
         world,
         visits_per_user=400,
-        repeat_weight=REPEAT,
-        half_life=HALF_LIFE,
+        repeat_weights=[REPEAT],
+        half_lives=[HALF_LIFE],
         returns=returns,
         days=200,
         seed=5,
@@ -55,7 +55,7 @@ def shop():
     train = log.take(split.rows("train", "all"))
     past = choices.Past(train, np.zeros(len(train), np.int8), 80)
     repeat = RepeatLaw.at_end(
-        past.user, past.item, past.visit, 60, weight=REPEAT, half_life=HALF_LIFE
+        past.user, past.item, past.visit, 60, weights=[REPEAT], half_lives=[HALF_LIFE]
     )
     model = dataclasses.replace(
         world.user_model,

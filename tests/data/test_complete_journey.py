@@ -89,8 +89,8 @@ def test_types(folder: Path) -> None:
     ]
     named = [catalog.category_names[c] for c in catalog.category]
     assert named == ["GROCERY", "FUEL", "CHIPS&SNACKS"]
-    # medians of (8 / 4), (25, 15), (3 / 2, 2, 2.5)
-    assert list(catalog.price) == [2.0, 20.0, 2.0]
+    # means over baskets of 8 and nothing, 25 + 15, and 3 + 2 and 2.5
+    assert list(catalog.price) == [8.0, 40.0, 3.75]
     assert list(log.user_ids) == ["7", "100"]
     assert log.exposes_catalog
     assert not log.has_impressions
@@ -122,7 +122,7 @@ def test_products(folder: Path) -> None:
         "Gasoline-reg unleaded. Fuel.",
         "Unknown product.",
     ]
-    assert list(catalog.price) == [1.5, 2.25, 2.0, 20.0, 1.0]
+    assert list(catalog.price) == [3.0, 2.25, 8.0, 40.0, 1.0]
     assert log.name == "complete-journey-products"
     at = log.events.groupby(["session", "item"])["promotion"].first()
     assert (at[3, 0], at[3, 1], at[3, 2]) == (1, 2, 1)

@@ -23,7 +23,7 @@ def world():
 
 @pytest.fixture(scope="module")
 def shop(world):
-    return emit_baskets(world, visits_per_user=12, repeat_weight=0.5, seed=1)
+    return emit_baskets(world, visits_per_user=12, repeat_weights=[0.2, 0.3], seed=1)
 
 
 def test_tenure_counts_what_the_user_took_before(world):

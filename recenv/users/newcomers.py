@@ -1,0 +1,57 @@
+"""Users of whom nothing is known: the one user who would best explain what all others did.
+
+Their mean vector is not it: every user's vector fits that user's own items, so that a mean
+answers too surely, and at another level. (The marginal of a logistic law over users is flatter
+than the law at the mean user; see e.g. Agresti, "Categorical Data Analysis", section 13.2.)
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import minimize
+from scipy.special import expit
+
+F32 = npt.NDArray[np.float32]
+_TINY = 1e-7
+
+
+class Answers(NamedTuple):
+    """Rows of one law, as an anonymous user would answer them."""
+
+    vectors: F32  # (n, D) of the items, times the law's weights
+    fixed: F32  # (n,) log-odds that are not the user's
+    hit: npt.NDArray[np.bool_]  # (n,)
+    weight: F32  # (n,)
+    examined: F32  # (n,) probability of a look
+
+
+def anonymous(laws: list[Answers], mean: F32, l2: float) -> tuple[F32, tuple[np.float32, ...]]:
+    """(vector (D,), bias in each law), by penalised maximum likelihood.
+
+    Args:
+        laws: of the same user.
+        mean: (D,) vector that the L2 penalty draws to.
+        l2: its weight.
+    """
+    dim = len(mean)
+
+    def loss(x: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
+        away = x[:dim] - mean
+        value, slope = 0.5 * l2 * float(away @ away), np.zeros_like(x)
+        slope[:dim] = l2 * away
+        for k, law in enumerate(laws):
+            logit = law.vectors @ x[:dim].astype(np.float32) + law.fixed + x[dim + k]
+            s = expit(logit).astype(float)
+            p = np.clip(law.examined * s, _TINY, 1 - _TINY)
+            value -= float(law.weight @ np.where(law.hit, np.log(p), np.log1p(-p)))
+            error = (law.weight * (p - law.hit) / (1 - p) * (1 - s)).astype(np.float32)
+            slope[:dim] += error @ law.vectors
+            slope[dim + k] = error.sum()
+        return value, slope
+
+    start = np.concatenate([mean.astype(float), np.zeros(len(laws))])
+    x = minimize(loss, start, jac=True, method="L-BFGS-B").x
+    return x[:dim].astype(np.float32), tuple(np.float32(b) for b in x[dim:])

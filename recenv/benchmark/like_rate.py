@@ -2,7 +2,7 @@
 
 - **per user**: the last ``TEST_SHARE`` of every user's ratings are the test.
 - **global**: the ratings after a date are the test, such that their share is the same; many of
-  those users are new.
+  those users are new, so that nothing is known of them (``recenv.users.strangers``).
 
 ECE, the expected calibration error, is over ``BINS`` bins of equal count (Guo et al. 2017, "On
 Calibration of Modern Neural Networks", ICML, with bins of equal count for equal width). The mean
@@ -23,6 +23,7 @@ from recenv.config import SplitConfig
 from recenv.data.split import make_split
 from recenv.evaluation.statistics import CONFIDENCE
 from recenv.schema import PURCHASE, Catalog, InteractionLog
+from recenv.users.strangers import stranger_purchase_probs
 
 TEST_SHARE = 0.2
 BINS = 10
@@ -133,7 +134,9 @@ def like_rates(
         liked = log.column("response")[test] == PURCHASE
         users, items = log.column("user")[test], log.column("item")[test]
         rows = baselines(log, test, len(catalog))
-        rows["user model"] = model.purchase_probs(users, items).astype(np.float64)
+        known = np.bincount(train.column("user"), minlength=log.num_users)[users] > 0
+        told = model.purchase_probs(users, items).astype(np.float64)
+        rows["user model"] = np.where(known, told, stranger_purchase_probs(model, train, items))
         out[name] = {k: measure(p, liked, users) for k, p in rows.items()}
     return out
 

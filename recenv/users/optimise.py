@@ -159,8 +159,7 @@ def optimise(
 def mean_loss(network: LawsNetwork, batch: Batch) -> float:
     """Weighted mean negative log-likelihood, without penalties."""
     parts = [
-        network.negative_log_likelihood(batch.take(rows)).double().sum()
-        for rows in _blocks(batch)
+        network.negative_log_likelihood(batch.take(rows)).double().sum() for rows in _blocks(batch)
     ]
     return float(torch.stack(parts).sum() / batch.weight.sum())
 

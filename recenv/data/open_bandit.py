@@ -30,6 +30,9 @@ PACKAGE = "obp==0.4.1"
 FULL_SET = "https://research.zozo.com/data.html"
 Campaign = Literal["all", "men", "women"]
 Policy = Literal["random", "bts", "both"]
+DEFAULT = ("all", "random")
+"""Campaign and policy of the log that bears the data set's plain name."""
+
 POLICIES: tuple[Literal["random", "bts"], ...] = ("random", "bts")
 
 NOTES = (
@@ -130,7 +133,7 @@ def load(
     log = InteractionLog(
         events=sort_by_time(events),
         user_ids=np.array(["-".join(values) for values in distinct], dtype=object),
-        name=f"{NAME}-{campaign}-{policy}",
+        name=NAME if (campaign, policy) == DEFAULT else f"{NAME}-{campaign}-{policy}",
         has_impressions=True,
         notes=(*NOTES, _SAMPLE_NOTE) if sample else NOTES,
     )

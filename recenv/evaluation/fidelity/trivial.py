@@ -138,7 +138,7 @@ def _days(train: InteractionLog) -> Floats:
     np.minimum.at(start, visit, train.column("time"))
     order = np.lexsort((start, visitor))
     same = visitor[order][1:] == visitor[order][:-1]
-    return np.floor(np.diff(start[order])[same] / 86_400)
+    return np.diff(np.floor(start[order] / 86_400))[same]
 
 
 def _geometric(durations: Floats, users: int, first: int) -> DurationLaw:

@@ -352,7 +352,7 @@ def contrasts(
 
 
 def gaps(log: InteractionLog, held: HeldOut) -> tuple[Ints, Ints]:
-    """Users, and whole days from the start of a visit to that of the user's next one.
+    """Users, and midnights (UTC) from the start of a visit to that of the user's next one.
 
     Of the visits that ``held`` compares as wholes, and the visits that follow them.
     """
@@ -363,5 +363,5 @@ def gaps(log: InteractionLog, held: HeldOut) -> tuple[Ints, Ints]:
     follows = (user[1:] == user[:-1]) & held.whole[order[1:]]
     if not held.later:
         follows &= held.whole[order[:-1]]
-    days = np.floor((begin[1:] - begin[:-1]) / DAY).astype(np.int64)
+    days = np.diff(np.floor(begin / DAY)).astype(np.int64)
     return user[1:][follows], days[follows]

@@ -1,10 +1,11 @@
-# make demo   train on MovieLens-100K and report         make test   all checks and fast tests
+# make demo      train on MovieLens-100K and report      make test   all checks and fast tests
+# make reports   fidelity of every id, and all studies, into docs/reports (two hours)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test check test-slow clean
+.PHONY: setup demo reports test check test-slow clean
 .DEFAULT_GOAL := setup
 
 setup: $(READY)
@@ -20,6 +21,14 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY)
 	$(BIN)/python -m training.train --env recenv/MovieLens100K-v0 --algorithm ppo --train both
+
+FITTED := Toy OpenBandit MovieLens100K CompleteJourney
+
+reports: $(READY)
+	set -e; for id in $(FITTED); do \
+		$(BIN)/recenv fidelity recenv/$$id-v0 --out docs/reports/fidelity/$$id; done
+	set -e; for study in next_item baskets open_bandit reading recovery ranking; do \
+		$(BIN)/python -m recenv.benchmark.$$study --out docs/reports; done
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -346,7 +346,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "groups": [plain(g) for g in found],
         }
         (given.out / "baskets.json").write_text(json.dumps(made, indent=1) + "\n")
-        (given.out / "baskets.md").write_text(text + "\n")
+        title = "# Complete Journey: what households buy, how much, and when they return"
+        command = "`python -m recenv.benchmark.baskets`"
+        (given.out / "baskets.md").write_text(f"{title}\n\n{command}\n\n{text}\n")
     return 1 if lacking else 0
 
 

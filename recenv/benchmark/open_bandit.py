@@ -387,7 +387,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, help="the full data set; default: the sample")
     parser.add_argument("--campaign", choices=("all", "men", "women"), default="all")
     parser.add_argument("--seed", type=int, default=0, help="of the cross-fitting folds")
-    parser.add_argument("--out", type=Path, help="write the figures as JSON")
+    parser.add_argument("--out", type=Path, help="folder for open-bandit.json and .md")
     parser.add_argument(
         "--resamples", type=int, default=RESAMPLES, help="of the users, for the error of the fit"
     )
@@ -400,13 +400,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         resamples=given.resamples,
         progress=not given.quiet,
     )
-    print(table(checks))
-    print(f"\nThe fitted users pass with |z| <= {LIMIT:g}. What this cannot show:")
-    print("\n".join(f"- {line}" for line in caveats(checks)))
+    lines = "\n".join(f"- {line}" for line in caveats(checks))
+    limit = f"The fitted users pass with |z| <= {LIMIT:g}. What this cannot show:"
+    text = f"{table(checks)}\n\n{limit}\n\n{lines}"
+    print(text)
     if given.out is not None:
         report = {"campaign": given.campaign, "seed": given.seed, "limit": LIMIT}
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps(report | {"checks": results(checks)}, indent=2) + "\n")
+        given.out.mkdir(parents=True, exist_ok=True)
+        (given.out / "open-bandit.json").write_text(
+            json.dumps(report | {"checks": results(checks)}, indent=2) + "\n"
+        )
+        title = "# Open Bandit: one policy's click rate from the other's log"
+        command = "`python -m recenv.benchmark.open_bandit`; CTR of campaign `all`."
+        (given.out / "open-bandit.md").write_text(f"{title}\n\n{command}\n\n{text}\n")
     return 0 if all(one.passed for one in checks) else 1
 
 

@@ -26,6 +26,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
+from recenv.benchmark.tables import markdown
+
 USERS, FILMS = 200_000, 60_000
 _SLICE = 1_000_000
 _FIRST, _LAST = 789_652_009, 1_574_327_703  # seconds; the span of MovieLens-25M
@@ -118,22 +120,22 @@ print(json.dumps({"rows": rows, "seconds": seconds, "cpu": cpu, "base": base, "p
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
-    """Measure, print a table, and return (and with ``--json`` write) the figures."""
+    """Measure, print a table, and return (and with ``--out`` write) the figures."""
     parser = argparse.ArgumentParser(prog="python -m recenv.benchmark.reading")
     parser.add_argument("--rows", type=int, default=30_000_000, help="ratings to write and read")
     parser.add_argument("--folder", type=Path, help="for the files; default: the temporary folder")
-    parser.add_argument("--json", type=Path, help="file for the figures")
+    parser.add_argument("--out", type=Path, help="folder for reading.json and reading.md")
     options = parser.parse_args(argv)
     if options.rows < 1:
         parser.error("--rows must be at least 1")
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="recenv-reading-") as name:
         size = write_ratings(Path(name), options.rows)
         measured = {task: measure(task, Path(name)) for task in _TASKS}
-    print(f"{options.rows} ratings, {size / 1e6:.0f} MB")
-    print("| | seconds | CPU seconds | rows/s | peak memory, MB |\n|---|---|---|---|---|")
-    for task, told in measured.items():
-        figures = [told[k] for k in ("seconds", "cpu_seconds", "rows_per_second", "peak_mb")]
-        print(f"| {task} | {' | '.join(map(str, figures))} |")
+    names = ("seconds", "cpu_seconds", "rows_per_second", "peak_mb")
+    lines = [[task, *(str(told[k]) for k in names)] for task, told in measured.items()]
+    table = markdown(["", "seconds", "CPU seconds", "rows/s", "peak memory, MB"], lines)
+    text = f"{options.rows} ratings, {size / 1e6:.0f} MB\n\n{table}"
+    print(text)
     result = {
         "rows": options.rows,
         "bytes": size,
@@ -142,10 +144,11 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         "machine": platform.machine(),
         "versions": {"numpy": np.__version__, "pandas": pd.__version__, "pyarrow": pa.__version__},
     }
-    text = json.dumps(result)
-    if options.json is not None:
-        options.json.write_text(text + "\n")
-    print(text)
+    if options.out is not None:
+        options.out.mkdir(parents=True, exist_ok=True)
+        (options.out / "reading.json").write_text(json.dumps(result, indent=1) + "\n")
+        title = "# Reading a large log\n\n`python -m recenv.benchmark.reading`"
+        (options.out / "reading.md").write_text(f"{title}\n\n{text}\n")
     return result
 
 

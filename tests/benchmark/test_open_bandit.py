@@ -104,14 +104,17 @@ def test_logs_that_tell_nothing() -> None:
 
 @pytest.mark.skipif(importlib.util.find_spec("obp") is None, reason="obp is not there")
 def test_the_installed_sample(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "made" / "open-bandit.json"
-    assert bench.main(["--out", str(out)]) == 0
+    out = tmp_path / "made"
+    assert bench.main(["--out", str(out), "--resamples", "2", "--quiet"]) == 0
     printed = capsys.readouterr().out
     assert "| random | bts | click model of item and position | 0.39" in printed
+    assert "| random | bts | fitted users | 0." in printed
     assert "38 of random" in printed
-    report = json.loads(out.read_text())
+    report = json.loads((out / "open-bandit.json").read_text())
+    assert printed.strip() in (out / "open-bandit.md").read_text()
     assert [c["target"] for c in report["checks"]] == list(reversed(POLICIES))
     for one in report["checks"]:
+        assert abs(one["users"]["z"]) <= 2
         assert abs(one["model"]["z"]) <= 2
         assert one["actual"]["value"] == one["clicks"] / 10_000
         low, high = sorted([one["model"]["value"], one["actual"]["value"]])

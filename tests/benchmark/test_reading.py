@@ -29,16 +29,17 @@ def test_files_are_in_movielens_format(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_main(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "told.json"
-    result = reading.main(["--rows", "3000", "--folder", str(tmp_path), "--json", str(path)])
-    assert json.loads(path.read_text()) == result
-    printed = capsys.readouterr().out.splitlines()
-    assert [line.split(" | ")[0] for line in printed[3:5]] == ["| recenv.load", "| pandas.read_csv"]
-    assert json.loads(printed[-1]) == result
+    out = tmp_path / "told"
+    result = reading.main(["--rows", "3000", "--folder", str(tmp_path), "--out", str(out)])
+    assert json.loads((out / "reading.json").read_text()) == result
+    printed = capsys.readouterr().out
+    names = [line.split(" | ")[0] for line in printed.splitlines()[4:6]]
+    assert names == ["| recenv.load", "| pandas.read_csv"]
+    assert printed.strip() in (out / "reading.md").read_text()
     for told in result["measured"].values():
         assert told["rows"] == 3000
         assert 0 < told["base_mb"] <= told["peak_mb"]
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["told.json"]  # nothing is left behind
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["told"]  # nothing is left behind
 
 
 def test_a_failed_process_is_told(tmp_path: Path) -> None:

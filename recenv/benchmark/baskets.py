@@ -20,7 +20,6 @@ Intervals are 95 %, over households. The exit code is 1 if a threshold is missed
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -33,7 +32,7 @@ from tqdm.auto import tqdm
 from recenv.benchmark import basket_choices as choices
 from recenv.benchmark import basket_visits as visits
 from recenv.benchmark.basket_choices import LOGISTIC, MODEL, PERSONAL, Past, Questions, Scored
-from recenv.benchmark.tables import markdown
+from recenv.benchmark.tables import markdown, write_study
 from recenv.config import InterestConfig, SplitConfig, UserModelConfig, WorldConfig
 from recenv.data import load
 from recenv.data.split import make_split
@@ -334,7 +333,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     text = "\n\n".join(parts)
     print(text)
     if given.out is not None:
-        given.out.mkdir(parents=True, exist_ok=True)
         made = {
             "world": world.hash,
             "log": log.hash,
@@ -345,10 +343,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "missed": lacking,
             "groups": [plain(g) for g in found],
         }
-        (given.out / "baskets.json").write_text(json.dumps(made, indent=1) + "\n")
-        title = "# Complete Journey: what households buy, how much, and when they return"
-        command = "`python -m recenv.benchmark.baskets`"
-        (given.out / "baskets.md").write_text(f"{title}\n\n{command}\n\n{text}\n")
+        title = "Complete Journey: what households buy, how much, and when they return"
+        write_study(given.out, "baskets", title, text, made)
     return 1 if lacking else 0
 
 

@@ -160,7 +160,10 @@ def _calibration(report: FidelityReport) -> list[Panel]:
 
 
 def _visits(report: FidelityReport) -> list[Panel]:
-    """Survival functions: tails show, and no bins are chosen."""
+    """Survival functions: tails show, and no bins are chosen.
+
+    A little beyond the log's longest they are cut: a log sees nothing longer than itself.
+    """
     words = {
         "rounds": "rounds of a visit",
         "items": "items of a visit",
@@ -176,7 +179,8 @@ def _visits(report: FidelityReport) -> list[Panel]:
         for side in _SIDES:
             x, count = np.unique(sides[side], return_counts=True)
             at_least = 1 - (np.cumsum(count) - count) / count.sum()
-            lines.append((side, x.tolist(), at_least.tolist(), _FORMS[side]))
+            shown = x <= 1.2 * max(sides["log"])
+            lines.append((side, x[shown].tolist(), at_least[shown].tolist(), _FORMS[side]))
         panels.append(Panel(name, xlabel, "share of at least so many", lines))
     return panels
 

@@ -22,7 +22,6 @@ The second report, P(like | rated), is in ``recenv.benchmark.like_rate``.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,7 +33,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from recenv.benchmark.rankers import Scores, Settings, Task, classical, ours
-from recenv.benchmark.tables import markdown
+from recenv.benchmark.tables import markdown, write_study
 from recenv.config import WorldConfig
 from recenv.data import load
 from recenv.encoders.items import encode_items, item_source
@@ -345,13 +344,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     text = "\n\n".join(report)
     print(text)
     if options.out is not None:
-        options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / "next-item.json").write_text(json.dumps(found, indent=1) + "\n")
-        title = "# MovieLens-100K: the next liked film of users nothing was learned from"
-        command = (
-            f"`python -m recenv.benchmark.next_item`, {count} folds; mean ± half of a 95 % interval"
-        )
-        (options.out / "next-item.md").write_text(f"{title}\n\n{command} over users.\n\n{text}\n")
+        title = "MovieLens-100K: the next liked film of users nothing was learned from"
+        text = f"{count} folds. Mean ± half of a 95 % interval over users.\n\n{text}"
+        write_study(options.out, "next-item", title, text, found)
 
 
 if __name__ == "__main__":

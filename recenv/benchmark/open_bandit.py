@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import math
 import sys
 from collections.abc import Sequence
@@ -29,6 +28,7 @@ import numpy.typing as npt
 from scipy.special import expit
 from tqdm.auto import tqdm
 
+from recenv.benchmark.tables import write_study
 from recenv.config import WorldConfig
 from recenv.data import open_bandit
 from recenv.data.split import Split
@@ -406,13 +406,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(text)
     if given.out is not None:
         report = {"campaign": given.campaign, "seed": given.seed, "limit": LIMIT}
-        given.out.mkdir(parents=True, exist_ok=True)
-        (given.out / "open-bandit.json").write_text(
-            json.dumps(report | {"checks": results(checks)}, indent=2) + "\n"
-        )
-        title = "# Open Bandit: one policy's click rate from the other's log"
-        command = "`python -m recenv.benchmark.open_bandit`; CTR of campaign `all`."
-        (given.out / "open-bandit.md").write_text(f"{title}\n\n{command}\n\n{text}\n")
+        title = "Open Bandit: one policy's click rate from the other's log"
+        write_study(given.out, "open-bandit", title, text, report | {"checks": results(checks)})
     return 0 if all(one.passed for one in checks) else 1
 
 

@@ -26,7 +26,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from recenv.benchmark.tables import markdown
+from recenv.benchmark.tables import markdown, write_study
 
 USERS, FILMS = 200_000, 60_000
 _SLICE = 1_000_000
@@ -145,10 +145,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         "versions": {"numpy": np.__version__, "pandas": pd.__version__, "pyarrow": pa.__version__},
     }
     if options.out is not None:
-        options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / "reading.json").write_text(json.dumps(result, indent=1) + "\n")
-        title = "# Reading a large log\n\n`python -m recenv.benchmark.reading`"
-        (options.out / "reading.md").write_text(f"{title}\n\n{text}\n")
+        write_study(options.out, "reading", "Reading a large log", text, result)
     return result
 
 

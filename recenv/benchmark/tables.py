@@ -1,9 +1,12 @@
-"""Results as tables: Markdown for reports, aligned text for terminals."""
+"""Results as tables: Markdown for reports, aligned text for terminals; and the pages of studies."""
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from recenv.evaluation import Estimate, Row
 
@@ -85,3 +88,19 @@ def _number(value: float, *, signed: bool = False) -> str:
     digits = 2 if abs(value) < 100 else 1
     value = round(value, digits) + 0.0  # + 0.0 turns -0.0 into 0.0
     return f"{value:{'+' if signed else ''}.{digits}f}"
+
+
+def write_study(folder: Path, name: str, title: str, text: str, figures: Mapping[str, Any]) -> None:
+    """Write ``<name>.json`` and ``<name>.md``; the folder is made.
+
+    Args:
+        folder: of both files.
+        name: with hyphens; ``python -m recenv.benchmark.<name>`` makes them.
+        title: of the page.
+        text: the page, Markdown.
+        figures: JSON-able.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps(figures, indent=1) + "\n")
+    command = f"`python -m recenv.benchmark.{name.replace('-', '_')}`"
+    (folder / f"{name}.md").write_text(f"# {title}\n\n{command}\n\n{text}\n")

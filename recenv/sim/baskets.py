@@ -83,7 +83,9 @@ def emit_baskets(
         here = np.ones(users, bool) if days is None else day < days
         if not here.any():
             break
-        odds = logits + sum(past.log_odds() for past in pasts)
+        odds = logits.astype(np.float64)  # a copy
+        for past in pasts:
+            odds += past.log_odds()
         taken = _taken(odds, lengths, rng) & here[:, None]
         user, item = np.nonzero(taken)
         parts.append(
@@ -98,7 +100,7 @@ def emit_baskets(
                 }
             )
         )
-        came = taken.any(axis=1)  # a visit that left no trace is none
+        came: npt.NDArray[np.bool_] = np.asarray(taken.any(axis=1))  # a visit that left no trace is none
         for past in pasts:
             past.go_on(came, taken)
         if returns is None:

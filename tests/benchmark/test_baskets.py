@@ -254,7 +254,7 @@ def test_the_report_names_what_is_missed(shop, evaluated, tmp_path, monkeypatch,
     assert "| AUC | fitted |" in shown
     told = json.loads((tmp_path / "baskets.json").read_text())
     assert told["missed"] == baskets.missed(evaluated)
-    assert shown.strip() == (tmp_path / "baskets.md").read_text().strip()
+    assert shown.strip() in (tmp_path / "baskets.md").read_text()
     monkeypatch.setattr(baskets, "missed", lambda _: [])
     monkeypatch.setattr(World, "member", lambda self, *_, **__: self)
     assert baskets.main(["--quiet", "--members", "1"]) == 0

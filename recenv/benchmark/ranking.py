@@ -369,7 +369,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--events", type=int, nargs="+", default=list(SIZES), help="log sizes")
     parser.add_argument("--seeds", type=int, default=3, help="worlds per cell (at most 2 for logs "
                         "that are narrow or changed, 1 above 100 000 events)")  # fmt: skip
-    parser.add_argument("--out", type=Path, default=Path("docs/reports"), help="folder of the report")
+    parser.add_argument("--out", type=Path, default=Path("docs/reports"), help="its folder")
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="processes")
     parser.add_argument("--quick", action="store_true", help="tiny, for tests: says nothing")
     options = parser.parse_args(given)

@@ -304,7 +304,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="recenv.benchmark.recovery", description=__doc__)
     parser.add_argument("--laws", nargs="+", choices=list(LAWS), default=list(LAWS))
     parser.add_argument("--seeds", type=int, default=WHOLE_FIT_SEEDS, help="worlds per whole fit")
-    parser.add_argument("--out", type=Path, default=Path("docs/reports"), help="folder of the report")
+    parser.add_argument("--out", type=Path, default=Path("docs/reports"), help="its folder")
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="processes")
     parser.add_argument("--quick", action="store_true", help="two small sizes, two worlds")
     options = parser.parse_args(given)

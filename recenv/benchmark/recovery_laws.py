@@ -20,7 +20,7 @@ from recenv.schema import CLICK, PURCHASE, InteractionLog
 from recenv.sim.baskets import emit_baskets
 from recenv.sim.emit import LoggingPolicy, PopularityLogging, UniformLogging, emit_log
 from recenv.sim.synthetic import PlantedConfig, planted_world
-from recenv.users import dynamics, visits
+from recenv.users import dynamics, replay, visits
 from recenv.users.duration import DurationLaw
 from recenv.users.model import UserModel
 from recenv.users.rows import make_rows
@@ -185,14 +185,14 @@ def tenure(size: int, seed: int) -> Measured:
     return Measured(len(log), {"tenure": Found(value - TENURE, error)})
 
 
-def true_replay(world: World, log: InteractionLog) -> tuple[dynamics.Replay, dynamics.Vectors]:
+def true_replay(world: World, log: InteractionLog) -> tuple[replay.Replay, replay.Vectors]:
     """The log's visits, ready to be replayed with the planted vectors and biases."""
     model, rows = world.user_model, make_rows(log, FIT)
     arrays = {name: getattr(model, name) for name in model._ARRAYS}
     none = np.zeros(rows.size, np.float32)
-    seen = dynamics.prepare(rows, world.catalog.category, model.examination, arrays, none)
+    seen = replay.prepare(rows, world.catalog.category, model.examination, arrays, none)
     names = ("user_vectors", "item_vectors", "click_weight", "purchase_weight")
-    return seen, dynamics.Vectors(*(arrays[name] for name in names))
+    return seen, replay.Vectors(*(arrays[name] for name in names))
 
 
 def leave_fit(
@@ -201,7 +201,7 @@ def leave_fit(
     """The leave law with everything else as planted; visits of ``cap`` rounds are censored."""
     seen, vectors = true_replay(world, log)
     d = world.user_model.dynamics
-    _, _, rounds = dynamics.replay(
+    _, _, rounds = replay.replay(
         seen,
         vectors,
         categories=len(world.catalog.category_names),

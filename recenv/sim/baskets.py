@@ -100,7 +100,7 @@ def emit_baskets(
                 }
             )
         )
-        came: npt.NDArray[np.bool_] = np.asarray(taken.any(axis=1))  # a visit that left no trace is none
+        came: npt.NDArray[np.bool_] = np.asarray(taken.any(axis=1))  # without a trace: no visit
         for past in pasts:
             past.go_on(came, taken)
         if returns is None:

@@ -80,7 +80,8 @@ def settle(network: LawsNetwork, problem: Problem, seed: int) -> None:
     every = np.ones(int(clicked.sum()))
     purchase = level(bought[clicked], logits[clicked, 1], every, weight[clicked])
     with torch.no_grad():
-        network.intercept += torch.tensor([click, purchase if network.fit_purchase else 0.0])
+        found = torch.tensor([click, purchase if network.fit_purchase else 0.0])
+        network.intercept.copy_(network.intercept + found)
 
 
 def level(

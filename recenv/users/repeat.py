@@ -136,7 +136,8 @@ class RepeatLaw:
     @classmethod
     def from_artifact(cls, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> RepeatLaw:
         """The inverse of ``to_artifact``."""
-        return cls(**arrays, **{name: tuple(values) for name, values in meta.items()})
+        weights, half_lives = tuple(meta["weights"]), tuple(meta["half_lives"])
+        return cls(**arrays, weights=weights, half_lives=half_lives)
 
 
 def feature(frequency: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:

@@ -208,6 +208,34 @@ def repeats(rows: Rows) -> float:
     return float(later.sum() / max(len(user), 1))
 
 
+def any_twice(rows: Rows) -> bool:
+    """Whether any user consumed any item twice."""
+    taken = rows.response >= CLICK
+    pair = rows.user[taken] * (int(rows.item.max(initial=0)) + 1) + rows.item[taken]
+    return len(np.unique(pair)) < len(pair)
+
+
+def mean_tenure(user: npt.NDArray[np.integer], num_users: int) -> npt.NDArray[np.float64]:
+    """(U,) mean over a user's events of log(1 + events before): tenure is told within users."""
+    count = np.bincount(user, minlength=num_users)
+    before = np.concatenate([[0.0], np.cumsum(np.log1p(np.arange(count.max(initial=1))))])
+    return before[count] / np.maximum(count, 1)
+
+
+def some_users(rows: Rows, most: int) -> Rows:
+    """All rows, or those of evenly spread users that make up about ``most``."""
+    step = -(-rows.size // most)
+    return rows if step <= 1 else rows.take(rows.user % step == 0)
+
+
+def several_rounds(rows: Rows) -> int:
+    """How many visits have more than one round, so that their order tells something."""
+    known = rows.round >= 0
+    rounds = np.unique(np.stack([rows.user[known], rows.visit[known], rows.round[known]]), axis=1)
+    count = np.unique(rounds[:2], axis=1, return_counts=True)[1]
+    return int((count > 1).sum())
+
+
 def _in(log: InteractionLog, sessions: npt.NDArray[np.int64] | None) -> npt.NDArray[np.bool_]:
     if sessions is None or "session" not in log.events:
         return np.zeros(len(log), bool)

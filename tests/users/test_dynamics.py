@@ -18,6 +18,7 @@ from recenv.benchmark.recovery_laws import (
 )
 from recenv.sim import emit_log
 from recenv.users import dynamics
+from recenv.users.replay import replay
 
 CAP = ROUNDS.max_rounds
 
@@ -40,9 +41,7 @@ def replayed(world, log, **changes):
         name: getattr(planted, name)
         for name in ("drift_rate", "boredom_weight", "boredom_gain", "boredom_decay")
     }
-    return dynamics.replay(
-        seen, vectors, categories=len(world.catalog.category_names), **(rates | changes)
-    )
+    return replay(seen, vectors, categories=len(world.catalog.category_names), **(rates | changes))
 
 
 def test_the_leave_law_is_recovered(world, log):

@@ -226,9 +226,9 @@ _NOTES = {
     "window": "60 users and more, no effects, gaps as `return_times` reads them from a log of 40 "
     "days: each user's last is censored by the end of the log.",
     "baskets": "Purchases alone, each visit open to the whole catalogue of 300 items "
-    "(`recenv.sim.baskets`); the half-life is chosen among 5, 20 and 80 visits, and 20 is "
+    "(`recenv.sim.baskets`); weights of 0.3 at a half-life of 5 visits and 0.6 at 80 are "
     "planted. Taste that a small log does not tell looks like a past and the reverse; the "
-    "stated error of the weight holds all else fixed.",
+    "stated errors of the weights hold all else fixed.",
     "whole fit": "The same laws as *within visits*, but with vectors and biases fitted to the "
     "same log and the drift chosen on its last fifth. The stated errors hold the vectors fixed, "
     "and the scale of drift depends on that of the fitted vectors, which the log does not tell.",

@@ -9,7 +9,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from recenv.env.registration import aec_env, parallel_env, register_all, single_env
+from recenv.env.registration import (
+    aec_env,
+    parallel_env,
+    register_all,
+    single_env,
+    vector_env,
+)
 
 if TYPE_CHECKING:
     from recenv.config import GameConfig, RewardConfig, WorldConfig
@@ -53,6 +59,7 @@ __all__ = [
     "parallel_env",
     "read_table",
     "single_env",
+    "vector_env",
 ]
 
 

@@ -94,7 +94,7 @@ def _list() -> None:
 
 
 def _play(env_id: str, seed: int, name: str) -> None:
-    from recenv.env.visit import Visit
+    from recenv.env.visit import RECOMMENDER_AGENT, Visit
     from recenv.recommenders import PrivilegedRecommender
 
     world, game = load_world(env_id), env_spec(env_id).game
@@ -107,7 +107,7 @@ def _play(env_id: str, seed: int, name: str) -> None:
         else:
             observation = visit.simulator.recommender_observation(visit.state)
             slates = recommender.recommend(observation, visit.state.key, game.slate_size)
-        visit.show(slates[0] if game.slate_size > 1 else slates[0, 0])
+        visit.play(RECOMMENDER_AGENT, slates[0] if game.slate_size > 1 else slates[0, 0])
         visit.respond_fitted()
     print(visit.render(), end="")
 

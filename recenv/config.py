@@ -361,6 +361,12 @@ class GameConfig(Config):
     come from. The recommender observes the visit's last ``history_length`` shown items.
     ``member`` 0 plays the fitted users; 1, 2, ... users refitted to a bootstrap sample of the
     log's users (``World.member``), to see how far a result depends on the fit.
+
+    Without ``vectors`` the agents observe items by code alone, without ``candidate_vectors`` and
+    ``slate_vectors``: most of an observation's size, and of the time of a step, is theirs. A
+    policy looks vectors up in ``world.interests.items``. ``item_table`` is how a catalogue that
+    is too large for float32 is stored: as fixed-point numbers of 16 or 8 bits, with a scale for
+    each item.
     """
 
     slate_size: int = 5
@@ -370,6 +376,8 @@ class GameConfig(Config):
     users: Literal["train", "heldout", "all"] = "train"
     member: int = 0
     observation: Literal["dict", "flat"] = "dict"
+    vectors: bool = True
+    item_table: Literal["float32", "int16", "int8"] = "float32"
     reward: RewardConfig = field(default_factory=RewardConfig)
 
     def check(self) -> None:

@@ -12,46 +12,48 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit, uint64
 
+from recenv.compiled import inlined
+
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 # Streams: one for each purpose, so that no two purposes share a draw.
 USER, CANDIDATES, ANSWER, LEAVE, POLICY, LOGGING, NEED, RETURN = range(8)
 
 
-@njit(cache=True)
+@inlined
 def _mix(z: np.uint64) -> np.uint64:
     z = uint64((z ^ (z >> uint64(30))) * uint64(0xBF58476D1CE4E5B9))
     z = uint64((z ^ (z >> uint64(27))) * uint64(0x94D049BB133111EB))
     return z ^ (z >> uint64(31))
 
 
-@njit(cache=True)
+@inlined
 def draw(key: np.uint64, counter: np.uint64) -> np.uint64:
     """64 random bits: output ``counter`` (from 0) of SplitMix64 seeded with ``key``."""
     return _mix(uint64(key + _GOLDEN * (uint64(counter) + uint64(1))))
 
 
-@njit(cache=True)
+@inlined
 def counter(round_: int, stream: int, slot: int) -> np.uint64:
     """Counter of one draw; ``slot`` < 2**24, ``stream`` < 2**8."""
     return (uint64(round_) << uint64(32)) | (uint64(stream) << uint64(24)) | uint64(slot)
 
 
-@njit(cache=True)
+@inlined
 def uniform(key: np.uint64, round_: int, stream: int, slot: int) -> np.float32:
     """A float32 uniform on [0, 1), a multiple of 2**-24."""
     bits = draw(key, counter(round_, stream, slot)) >> uint64(40)
     return np.float32(bits) * np.float32(2.0**-24)
 
 
-@njit(cache=True)
+@inlined
 def integer(key: np.uint64, round_: int, stream: int, slot: int, bound: int) -> int:
     """An integer uniform on [0, bound), ``bound`` < 2**32 (Lemire's multiply-shift)."""
     bits = draw(key, counter(round_, stream, slot)) >> uint64(32)
     return int((bits * uint64(bound)) >> uint64(32))
 
 
-@njit(cache=True)
+@inlined
 def session_key(seed: np.uint64, session: np.uint64) -> np.uint64:
     """The key of the ``session``-th visit after a reset with ``seed``."""
     return draw(_mix(uint64(seed) ^ _GOLDEN), uint64(session))

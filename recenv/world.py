@@ -36,7 +36,7 @@ from recenv.schema import (
 from recenv.users.model import Provenance, UserModel
 from recenv.users.visits import Continuation, continuation
 
-BUILD_VERSION = 3
+BUILD_VERSION = 4
 """Goes up whenever the same log and config would build another world."""
 
 

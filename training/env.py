@@ -75,7 +75,8 @@ class TurnEnv(MultiAgentEnv):
     ) -> tuple[dict[str, Observation], dict[str, dict[str, Any]]]:
         """Begin a visit; ``options={"user": code}`` chooses whose."""
         super().reset(seed=seed)
-        replay = self.visit.reset(seed, options)
+        self.visit.reset(seed, options)
+        replay = self.visit.replay(0)
         if self.opponent is not None:
             self._recommend()
             return {USER_AGENT: self._observe(USER_AGENT)}, {USER_AGENT: replay}
@@ -90,11 +91,13 @@ class TurnEnv(MultiAgentEnv):
             ActionError: the action lies outside the agent's space.
         """
         if RECOMMENDER_AGENT in action_dict:
-            self.visit.show(action_dict[RECOMMENDER_AGENT])
+            self.visit.play(RECOMMENDER_AGENT, action_dict[RECOMMENDER_AGENT])
             if USER_AGENT in self.trained:
                 return self._going({USER_AGENT: self._observe(USER_AGENT)}, {})
-            return self._answered(self.visit.respond_fitted())
-        return self._answered(self.visit.respond(action_dict[USER_AGENT]))
+            self.visit.respond_fitted()
+        else:
+            self.visit.play(USER_AGENT, action_dict[USER_AGENT])
+        return self._answered(self.visit.outcome())
 
     def _answered(self, outcome: Outcome) -> MultiAgentStep:
         both = {

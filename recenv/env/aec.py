@@ -13,6 +13,7 @@ from recenv.env.visit import (
     USER_AGENT,
     Action,
     AgentObservation,
+    visit_info,
 )
 from recenv.errors import ActionError
 
@@ -33,7 +34,8 @@ class RecAECEnv(TwoAgentEnv, AECEnv[str, Any, Any]):
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
         """Begin a visit. Without a seed, the next visit in the sequence of the last seed."""
-        replay = self.visit.reset(seed, options)
+        self.visit.reset(seed, options)
+        replay = self.visit.replay(0)
         self.agents = list(AGENTS)
         self.agent_selection = RECOMMENDER_AGENT
         self.rewards = dict.fromkeys(AGENTS, 0.0)
@@ -61,15 +63,16 @@ class RecAECEnv(TwoAgentEnv, AECEnv[str, Any, Any]):
         self._cumulative_rewards[agent] = 0.0
         self._clear_rewards()
         if agent == RECOMMENDER_AGENT:
-            self.visit.show(action)
+            self.visit.play(agent, action)
             self.agent_selection = USER_AGENT
             return
-        outcome = self.visit.respond(action)
+        outcome = self.visit.play(agent, action)
+        assert outcome is not None
         self.rewards = {
             RECOMMENDER_AGENT: float(outcome.recommender_reward[0]),
             USER_AGENT: float(outcome.user_reward[0]),
         }
-        facts = self.visit.info(outcome)
+        facts = visit_info(self.visit, 0)
         self.infos = {a: dict(facts) for a in AGENTS}
         self.terminations = dict.fromkeys(AGENTS, bool(outcome.terminated[0]))
         self.truncations = dict.fromkeys(AGENTS, bool(outcome.truncated[0]))

@@ -8,13 +8,14 @@ from pettingzoo import ParallelEnv
 
 from recenv.env.shared import TwoAgentEnv
 from recenv.env.visit import (
-    AGENTS,
     RECOMMENDER_AGENT,
     USER_AGENT,
     Action,
     AgentObservation,
+    visit_info,
 )
 from recenv.errors import ActionError
+from recenv.sim.state import LEFT, LIVE
 
 
 class RecParallelEnv(TwoAgentEnv, ParallelEnv[str, Any, Any]):
@@ -51,13 +52,21 @@ class RecParallelEnv(TwoAgentEnv, ParallelEnv[str, Any, Any]):
     ## Episode End
     Leaving terminates both agents; the round limit truncates both.
 
+    ## Many visits
+    With ``num_sessions=n`` there are n visits side by side, stepped as one batch: agents
+    ``recommender_0`` to ``recommender_{n-1}`` and ``user_0`` to ``user_{n-1}``, pair b alone in
+    visit b. All recommenders are on turn, then all users. A pair whose visit ends leaves
+    ``agents``; the others go on. ``reset(seed=s)`` begins in visit b what an environment of one
+    visit begins with seed ``s + b``.
+
     ## Version History
     See the changelog.
 
     Args:
         world: users, items and laws.
         game: rules of the visit.
-        render_mode: None or "ansi".
+        render_mode: None or "ansi" (of the first visit).
+        num_sessions: n.
 
     Raises:
         ConfigError: the game does not fit the world.
@@ -68,10 +77,15 @@ class RecParallelEnv(TwoAgentEnv, ParallelEnv[str, Any, Any]):
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, AgentObservation], dict[str, dict[str, Any]]]:
-        """Begin a visit. Without a seed, the next visit in the sequence of the last seed."""
-        replay = self.visit.reset(seed, options)
-        self.agents = list(AGENTS)
-        return self.visit.observations(), {agent: dict(replay) for agent in AGENTS}
+        """Begin the visits. Without a seed, the next ones in the sequence of the last seed."""
+        visit = self.visit
+        visit.reset(seed, options)
+        self._row = {agent: int(agent.rpartition("_")[2]) for agent in self.possible_agents}
+        self._user_turn = False
+        self._playing = list(range(visit.batch))
+        self.agents = list(self.possible_agents)
+        infos = {agent: visit.replay(self._row[agent]) for agent in self.agents}
+        return self._observations(), infos
 
     def step(
         self, actions: dict[str, Action]
@@ -85,41 +99,59 @@ class RecParallelEnv(TwoAgentEnv, ParallelEnv[str, Any, Any]):
         """One turn. After the end it returns five empty dicts.
 
         Raises:
-            ActionError: the agent whose turn it is sent no action or one outside its space.
+            ActionError: an agent whose turn it is sent no action, or one is outside its space.
         """
-        if not self.agents:
-            if not self.visit.begun:
+        visit, agents = self.visit, self.agents
+        if not agents:
+            if not visit.begun:
                 raise ActionError("step() was called before reset(). Call env.reset(seed=...).")
             return {}, {}, {}, {}, {}
-        mover = USER_AGENT if self.visit.user_turn else RECOMMENDER_AGENT
-        for agent, action in actions.items():
-            if agent not in AGENTS:
-                raise ActionError(f"There is no agent {agent!r}; the agents are {AGENTS}.")
-            if agent != mover:
-                self.visit.check_action(agent, action)
-        if mover not in actions:
-            raise ActionError(f"It is {mover}'s turn, but actions has only {sorted(actions)}.")
-        rewards = dict.fromkeys(AGENTS, 0.0)
-        infos: dict[str, dict[str, Any]] = {agent: {} for agent in AGENTS}
+        mover = USER_AGENT if self._user_turn else RECOMMENDER_AGENT
+        self._note(actions, mover)
+        rewards = dict.fromkeys(agents, 0.0)
+        no = dict.fromkeys(agents, False)
         if mover == RECOMMENDER_AGENT:
-            self.visit.show(actions[mover])
-        else:
-            outcome = self.visit.respond(actions[mover])
-            rewards = {
-                RECOMMENDER_AGENT: float(outcome.recommender_reward[0]),
-                USER_AGENT: float(outcome.user_reward[0]),
-            }
-            for info in infos.values():
-                info |= self.visit.info(outcome)
-            terminated, truncated = bool(outcome.terminated[0]), bool(outcome.truncated[0])
-            if terminated or truncated:
-                self.agents = []
-                return (
-                    self.visit.observations(),
-                    rewards,
-                    dict.fromkeys(AGENTS, terminated),
-                    dict.fromkeys(AGENTS, truncated),
-                    infos,
-                )
-        no = dict.fromkeys(AGENTS, False)
-        return self.visit.observations(), rewards, no, dict(no), infos
+            visit.show()
+            self._user_turn = True
+            infos: dict[str, dict[str, Any]] = {agent: {} for agent in agents}
+            return self._observations(), rewards, no, no.copy(), infos
+        visit.respond()
+        self._user_turn = False
+        paid, ended = visit.state.rewards.tolist(), visit.state.ended.tolist()
+        facts = {row: visit_info(visit, row) for row in self._playing}
+        terminated, truncated, infos = no, no.copy(), {}
+        for agent in agents:
+            row = self._row[agent]
+            rewards[agent] = paid[row][0 if self.side[agent] == RECOMMENDER_AGENT else 1]
+            infos[agent] = facts[row].copy()
+            if ended[row] != LIVE:
+                terminated[agent] = ended[row] == LEFT
+                truncated[agent] = not terminated[agent]
+        observations = self._observations()
+        if any(ended[row] != LIVE for row in self._playing):
+            self._playing = [row for row in self._playing if ended[row] == LIVE]
+            self.agents = [agent for agent in agents if ended[self._row[agent]] == LIVE]
+        return observations, rewards, terminated, truncated, infos
+
+    def _note(self, actions: dict[str, Action], mover: str) -> None:
+        """Check all actions and note those of the agents that are playing."""
+        visit, missing = self.visit, len(self._playing)
+        for agent, action in actions.items():
+            side = self.side.get(agent)
+            if side is None:
+                some = ", ".join(self.possible_agents[:4])
+                raise ActionError(f"There is no agent {agent!r}; the agents are {some}, ...")
+            visit.put(side, self._row[agent], action)
+            if side == mover and agent in self.agents:
+                missing -= 1
+        visit.check(RECOMMENDER_AGENT)
+        visit.check(USER_AGENT)
+        if missing:
+            turn = ", ".join(
+                agent for agent in self.agents if self.side[agent] == mover and agent not in actions
+            )
+            raise ActionError(f"It is {turn}'s turn, but actions has only {sorted(actions)}.")
+
+    def _observations(self) -> dict[str, AgentObservation]:
+        observe, side, row = self.visit.observe, self.side, self._row
+        return {agent: observe(side[agent], row[agent]) for agent in self.agents}

@@ -14,9 +14,12 @@ from recenv.config import GameConfig, SplitConfig, UserModelConfig, WorldConfig
 from recenv.errors import UnknownNameError
 
 if TYPE_CHECKING:
+    from gymnasium.vector import AutoresetMode
+
     from recenv.env.aec import RecAECEnv
     from recenv.env.parallel import RecParallelEnv
     from recenv.env.single import RecEnv
+    from recenv.env.vector import RecVectorEnv
     from recenv.world import World
 
 
@@ -103,13 +106,18 @@ def resolve(source: str | World, overrides: dict[str, Any]) -> tuple[World, Game
 
 
 def parallel_env(
-    source: str | World, *, render_mode: str | None = None, **overrides: Any
+    source: str | World,
+    *,
+    render_mode: str | None = None,
+    num_sessions: int = 1,
+    **overrides: Any,
 ) -> RecParallelEnv:
     """A PettingZoo parallel environment.
 
     Args:
         source: an environment id, or a world of your own (``recenv.build_world``).
         render_mode: None or "ansi".
+        num_sessions: visits side by side, each with a recommender and a user of its own.
         overrides: settings of ``GameConfig``, as ``slate_size=1`` or
             ``reward={"cooperation": 1.0}``.
 
@@ -119,7 +127,9 @@ def parallel_env(
     """
     from recenv.env.parallel import RecParallelEnv
 
-    return RecParallelEnv(*resolve(source, overrides), render_mode=render_mode)
+    return RecParallelEnv(
+        *resolve(source, overrides), render_mode=render_mode, num_sessions=num_sessions
+    )
 
 
 def aec_env(source: str | World, *, render_mode: str | None = None, **overrides: Any) -> RecAECEnv:
@@ -136,6 +146,29 @@ def single_env(source: str | World, *, render_mode: str | None = None, **overrid
     return RecEnv(*resolve(source, overrides), render_mode=render_mode)
 
 
+def vector_env(
+    source: str | World,
+    *,
+    num_envs: int = 1,
+    autoreset_mode: AutoresetMode | str = "NextStep",
+    copy: bool = True,
+    threads: int = 1,
+    render_mode: str | None = None,
+    **overrides: Any,
+) -> RecVectorEnv:
+    """Many visits of ``single_env`` as one Gymnasium vector environment; see ``RecVectorEnv``."""
+    from recenv.env.vector import RecVectorEnv
+
+    return RecVectorEnv(
+        *resolve(source, overrides),
+        num_envs=num_envs,
+        autoreset_mode=autoreset_mode,
+        copy=copy,
+        threads=threads,
+        render_mode=render_mode,
+    )
+
+
 def register_all() -> None:
     """Register every id with Gymnasium and PettingZoo. Called by ``import recenv``."""
     for env_id in REGISTRY:
@@ -143,6 +176,7 @@ def register_all() -> None:
             gymnasium.register(
                 env_id,
                 entry_point="recenv.env.registration:single_env",
+                vector_entry_point="recenv.env.registration:vector_env",
                 kwargs={"source": env_id},
             )
         if env_id not in pettingzoo.parallel_registry:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,8 @@ class TwoAgentEnv:
     Args:
         world: users, items and laws.
         game: rules of the visit.
-        render_mode: None or "ansi".
+        render_mode: None or "ansi" (of the first visit).
+        num_sessions: visits side by side, each with a recommender and a user of its own.
 
     Raises:
         ConfigError: the game does not fit the world.
@@ -28,14 +30,29 @@ class TwoAgentEnv:
     metadata = {"render_modes": list(RENDER_MODES), "render_fps": 1, "name": "recenv"}
 
     def __init__(
-        self, world: World, game: GameConfig | None = None, *, render_mode: str | None = None
+        self,
+        world: World,
+        game: GameConfig | None = None,
+        *,
+        render_mode: str | None = None,
+        num_sessions: int = 1,
     ) -> None:
-        self.visit = Visit(world, game or GameConfig(), render_mode)
+        self.visit = Visit(world, game or GameConfig(), render_mode, batch=num_sessions)
         self.render_mode = render_mode
-        self.possible_agents = list(AGENTS)
+        self.num_sessions = num_sessions
+        sides = [
+            (f"{side.removesuffix('_0')}_{b}", side) for side in AGENTS for b in range(num_sessions)
+        ]
+        self.side: dict[str, str] = dict(sides)
+        """``recommender_0`` or ``user_0``: whose spaces and layout an agent has."""
+        self.possible_agents = list(self.side)
         self.agents: list[str] = []
-        self.observation_spaces: dict[str, spaces.Space[Any]] = self.visit.observation_spaces
-        self.action_spaces: dict[str, spaces.Space[Any]] = dict(self.visit.action_spaces)
+        self.observation_spaces: dict[str, spaces.Space[Any]] = {
+            agent: self.visit.observation_spaces[side] for agent, side in sides
+        }
+        self.action_spaces: dict[str, spaces.Space[Any]] = {  # each draws its own samples
+            agent: copy.deepcopy(self.visit.action_spaces[side]) for agent, side in sides
+        }
         self.state_space = self.visit.state_space
 
     @property
@@ -57,16 +74,16 @@ class TwoAgentEnv:
         return self.action_spaces[agent]
 
     def state(self) -> npt.NDArray[np.float32]:
-        """The true state, for centralised critics: both flat observations, (F,) float32."""
+        """The true state, for centralised critics: all flat observations, (F,) float32."""
         return self.visit.true_state()
 
     def layout(self, agent: str) -> dict[str, slice]:
         """Where each leaf lies in the agent's flat observation."""
-        return self.visit.layout(agent)
+        return self.visit.layout(self.side[agent])
 
     def unflatten(self, agent: str, flat: npt.NDArray[np.float32]) -> dict[str, np.ndarray]:
         """The dict observation that a flat one came from."""
-        return self.visit.unflatten(agent, flat)
+        return self.visit.unflatten(self.side[agent], flat)
 
     def render(self) -> str | None:
         """The visit so far as text, in mode "ansi"."""

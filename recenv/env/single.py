@@ -9,8 +9,16 @@ import numpy as np
 import numpy.typing as npt
 
 from recenv.config import GameConfig
-from recenv.env.visit import RECOMMENDER_AGENT, RENDER_MODES, Action, AgentObservation, Visit
+from recenv.env.visit import (
+    RECOMMENDER_AGENT,
+    RENDER_MODES,
+    Action,
+    AgentObservation,
+    Visit,
+    visit_info,
+)
 from recenv.errors import ActionError
+from recenv.sim.state import LEFT, TRUNCATED
 from recenv.world import World
 
 
@@ -52,7 +60,7 @@ class RecEnv(gymnasium.Env[Any, Any]):
     def __init__(
         self, world: World, game: GameConfig | None = None, *, render_mode: str | None = None
     ) -> None:
-        self.visit = Visit(world, game or GameConfig(), render_mode)
+        self.visit = Visit(world, game or GameConfig(), render_mode, user_sees=False)
         self.render_mode = render_mode
         self.observation_space = self.visit.observation_spaces[RECOMMENDER_AGENT]
         self.action_space = self.visit.action_spaces[RECOMMENDER_AGENT]
@@ -62,8 +70,8 @@ class RecEnv(gymnasium.Env[Any, Any]):
     ) -> tuple[AgentObservation, dict[str, Any]]:
         """Begin a visit. Without a seed, the next visit in the sequence of the last seed."""
         super().reset(seed=seed)
-        replay = self.visit.reset(seed, options)
-        return self.visit.observe(RECOMMENDER_AGENT), replay
+        self.visit.reset(seed, options)
+        return self.visit.observe(RECOMMENDER_AGENT), self.visit.replay(0)
 
     def step(self, action: Action) -> tuple[AgentObservation, float, bool, bool, dict[str, Any]]:
         """Show a slate and let the fitted user answer.
@@ -71,22 +79,20 @@ class RecEnv(gymnasium.Env[Any, Any]):
         Raises:
             ActionError: the action lies outside the space, or the visit is over.
         """
-        if not self.visit.begun or not self.visit.live:
+        visit = self.visit
+        if not visit.begun or not visit.live:
             raise ActionError("step() needs a visit that goes on. Call env.reset() first.")
-        self.visit.show(action)
-        outcome = self.visit.respond_fitted()
-        info = {
-            **self.visit.info(outcome),
-            "answer": outcome.answers[0],
-            "user_reward": float(outcome.user_reward[0]),
-        }
-        return (
-            self.visit.observe(RECOMMENDER_AGENT),
-            float(outcome.recommender_reward[0]),
-            bool(outcome.terminated[0]),
-            bool(outcome.truncated[0]),
-            info,
-        )
+        visit.put(RECOMMENDER_AGENT, 0, action)
+        visit.check(RECOMMENDER_AGENT)
+        visit.step_fitted()
+        state = visit.state
+        reward, user_reward = state.rewards[0].tolist()
+        ended = state.ended[0]
+        info = visit_info(visit, 0)
+        info["answer"] = state.answers[0].copy()
+        info["user_reward"] = user_reward
+        observation = visit.observe(RECOMMENDER_AGENT)
+        return observation, reward, bool(ended == LEFT), bool(ended == TRUNCATED), info
 
     def layout(self) -> dict[str, slice]:
         """Where each leaf lies in the flat observation."""

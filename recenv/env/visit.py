@@ -1,7 +1,8 @@
-"""Visit: one simulated visit (a batch of one), shared by all environments."""
+"""Visits: visits side by side with spaces, seeds and conversions, for all environments."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
@@ -12,7 +13,8 @@ from gymnasium import spaces
 from recenv.config import GameConfig
 from recenv.env.rendering import render_round
 from recenv.errors import ActionError, ConfigError
-from recenv.sim.observation import Leaf, Observation, flatten, layout, unflatten
+from recenv.sim import kernels
+from recenv.sim.observation import Leaf, layout, unflatten
 from recenv.sim.simulator import Outcome, Simulator
 from recenv.sim.state import LIVE, USER
 from recenv.world import World
@@ -26,177 +28,271 @@ Action = int | np.integer | npt.NDArray[np.integer]
 AgentObservation = npt.NDArray[np.float32] | dict[str, np.ndarray]
 
 
-class Visit:
-    """A batch of one with spaces, seeds, conversions and rendering.
+class Visits:
+    """B visits, each with a recommender and a user; row b is played by agents ``..._b``.
+
+    All that does not change from step to step is made once: spaces, bounds, the memory of
+    actions, and views of the state's arrays, of which an observation is a copy.
 
     Args:
         world: users, items and laws.
-        game: rules of the visit.
-        render_mode: None or "ansi".
+        game: rules of a visit.
+        render_mode: None or "ansi" (of the first visit).
+        batch: B.
+        user_sees: see ``Simulator``.
+        threads: see ``Simulator``.
 
     Raises:
         ConfigError: the game does not fit the world, or the render mode is unknown.
     """
 
-    def __init__(self, world: World, game: GameConfig, render_mode: str | None) -> None:
+    def __init__(
+        self,
+        world: World,
+        game: GameConfig,
+        render_mode: str | None = None,
+        *,
+        batch: int = 1,
+        user_sees: bool = True,
+        threads: int = 1,
+    ) -> None:
         if render_mode is not None and render_mode not in RENDER_MODES:
             raise ConfigError(
                 f"render_mode must be None or one of {', '.join(map(repr, RENDER_MODES))}, "
                 f"but is {render_mode!r}."
             )
+        if not _is_integer(batch) or batch < 1:
+            raise ConfigError(f"The number of visits must be an integer from 1, but is {batch!r}.")
         self.world = world
         self.game = game
         self.render_mode = render_mode
-        self.simulator = Simulator(world, game)
+        self.batch = batch
+        self.simulator = Simulator(world, game, threads=threads, user_sees=user_sees)
+        self.state = self.simulator.allocate(batch)
         self.leaves: dict[str, dict[str, Leaf]] = {
-            RECOMMENDER_AGENT: self.simulator.recommender_leaves,
-            USER_AGENT: self.simulator.user_leaves,
+            RECOMMENDER_AGENT: self.simulator.recommender_leaves
         }
-        self.observation_spaces = {a: self._observation_space(a) for a in AGENTS}
+        seen = {RECOMMENDER_AGENT: self.simulator.recommender_observation(self.state, copy=False)}
+        if user_sees:
+            self.leaves[USER_AGENT] = self.simulator.user_leaves
+            seen[USER_AGENT] = self.simulator.user_observation(self.state, copy=False)
+        self.seen = seen
+        """Of each side, the (B, ...) leaves of its observations: the state's own arrays."""
+        self.observation_spaces = {a: self._observation_space(a) for a in self.leaves}
         self.action_spaces = {
             RECOMMENDER_AGENT: _action_space([game.num_candidates] * game.slate_size),
             USER_AGENT: spaces.Discrete(6)  # one slot, and stay or leave: the joint choice
             if game.slate_size == 1
             else _action_space([3] * game.slate_size + [2]),
         }
-        size = sum(_size(leaves) for leaves in self.leaves.values())
+        size = batch * sum(_size(leaves) for leaves in self.leaves.values())
         self.state_space = spaces.Box(-np.inf, np.inf, (size,), np.float32)
-        self.state = self.simulator.reset(0)
-        self._seed: int | None = None
-        self._session = 0
+        self.begun = False
+        """Whether ``reset`` was called."""
+        k = game.slate_size
+        self._flat = game.observation == "flat"
+        self._rows = {a: [_row(leaves, b) for b in range(batch)] for a, leaves in seen.items()}
+        self._bounds = {
+            RECOMMENDER_AGENT: np.tile([0, game.num_candidates], (k, 1)),
+            USER_AGENT: np.array([[0, 3]] * k + [[0, 2]]),
+        }
+        self._actions = {a: np.zeros((batch, len(self._bounds[a])), np.int64) for a in AGENTS}
+        self._shapes = {a: self.action_spaces[a].shape for a in AGENTS}
         self._transcript = ""
 
     @property
-    def begun(self) -> bool:
-        """Whether ``reset`` was called."""
-        return self._seed is not None
-
-    @property
     def user_turn(self) -> bool:
-        """Whether a slate is on screen."""
-        return bool(self.state.turn[0] == USER)
+        """Whether slates are on screen (of one visit: whether its slate is)."""
+        return bool((self.state.turn == USER).any())
 
-    @property
-    def live(self) -> bool:
-        """Whether the visit goes on."""
-        return bool(self.state.ended[0] == LIVE)
+    def reset(self, seed: int | None, options: dict[str, Any] | None = None) -> None:
+        """Begin a visit in every row.
 
-    def reset(self, seed: int | None, options: dict[str, Any] | None) -> dict[str, Any]:
-        """Begin a visit; returns its seed, session and user, from which it can be replayed.
+        Args:
+            seed: of row 0, row b gets ``seed + b``. None: the visits that follow in the sequence
+                of the last seeds, which are random the first time.
+            options: ``user``: the code of who visits, or an array of a code for each row.
 
         Raises:
             ConfigError: a negative seed, or ``options["user"]`` is no user code.
         """
-        if seed is not None:
-            if not _is_integer(seed) or not 0 <= seed < 2**63:
-                raise ConfigError(f"seed must be an integer in [0, 2**63), but is {seed!r}.")
-            self._seed, self._session = int(seed), 0
-        elif self._seed is None:
-            self._seed = int(np.random.SeedSequence().generate_state(1)[0])
+        self.reset_rows(np.arange(self.batch), seed, options)
+
+    def reset_rows(
+        self,
+        rows: npt.NDArray[np.intp],
+        seed: int | Sequence[int | None] | None,
+        options: dict[str, Any] | None = None,
+    ) -> None:
+        """Begin a visit in some rows; as ``reset``, where ``seed`` may be one for each of B."""
+        users = self._visitors((options or {}).get("user"))
+        new = self._seeds(seed)
+        seeds, sessions = self.state.seed.copy(), self.state.session + np.uint64(1)
+        told = np.array([s is not None for s in new])
+        seeds[told] = [s for s in new if s is not None]
+        sessions[told] = 0
+        who = None if users is None else np.broadcast_to(users, self.batch)[rows]
+        self.simulator.reset_rows(self.state, rows, seeds[rows], who, sessions=sessions[rows])
+        self.begun = True
+        if self.render_mode:
+            code = int(self.state.user[0])
+            self._transcript = f"A visit of user {self.world.train.user_ids[code]}.\n"
+
+    def replay(self, row: int) -> dict[str, Any]:
+        """Seed, session and user, from which a row's visit can be replayed."""
+        state = self.state
+        return {
+            "seed": int(state.seed[row]),
+            "session": int(state.session[row]),
+            "user": int(state.user[row]),
+        }
+
+    def put(self, side: str, row: int, action: Action) -> None:
+        """Note the action of the agent of a side in a row, for ``show`` or ``respond``.
+
+        Raises:
+            ActionError: it has not the shape and type of the side's action space.
+        """
+        try:
+            array = action if isinstance(action, np.ndarray) else np.asarray(action)
+        except ValueError:
+            array = np.empty(0)
+        if array.shape != self._shapes[side] or array.dtype.kind not in "iu":
+            raise self._illegal(side, action)
+        if array.ndim == 0 and side == USER_AGENT:
+            response, leave = divmod(int(array), 2)
+            self._actions[side][row] = response, leave
         else:
-            self._session += 1
-        user = (options or {}).get("user")
-        if user is not None and not _is_integer(user):
-            raise ConfigError(f"options['user'] must be a user's code, but is {user!r}.")
-        self.state = self.simulator.reset(
-            self._seed, None if user is None else [user], sessions=self._session
-        )
-        code = int(self.state.user[0])
-        self._transcript = f"A visit of user {self.world.train.user_ids[code]}.\n"
-        return {"seed": self._seed, "session": self._session, "user": code}
+            self._actions[side][row] = array
 
-    def show(self, action: Action) -> None:
-        """The recommender's action: a slate of candidate indices."""
-        slate = self._slots(action, RECOMMENDER_AGENT)
-        self.simulator.show(self.state, slate)
+    def put_all(self, side: str, actions: npt.NDArray[np.integer]) -> None:
+        """Note the actions of all agents of a side, and check them.
 
-    def respond(self, action: Action) -> Outcome:
-        """The user's action: an answer."""
-        answer = self._slots(action, USER_AGENT)
-        return self._respond(lambda: self.simulator.respond(self.state, answer))
+        Raises:
+            ActionError: they lie outside the batch of the side's action space.
+        """
+        array = np.asarray(actions)
+        if array.shape != (self.batch, *self._shapes[side]) or array.dtype.kind not in "iu":
+            raise ActionError(
+                f"{self.batch} agents want an array of actions from {self.action_spaces[side]}, "
+                f"but got one of shape {array.shape} and dtype {array.dtype}."
+            )
+        self._actions[side][...] = array.reshape(self.batch, -1)
+        self.check(side)
 
-    def respond_fitted(self) -> Outcome:
-        """The fitted user's answer."""
-        return self._respond(lambda: self.simulator.respond_fitted(self.state))
+    def check(self, side: str) -> None:
+        """Raise ActionError unless the noted actions of a side are legal."""
+        bad = kernels.first_outside(self._actions[side], self._bounds[side])
+        if bad >= 0:
+            action = self._actions[side][bad // len(self._bounds[side])].copy()
+            self._actions[side][...] = 0
+            if self.game.slate_size == 1:
+                response, *leave = action.tolist()
+                raise self._illegal(side, 2 * response + leave[0] if leave else response)
+            raise self._illegal(side, action)
 
-    def info(self, outcome: Outcome) -> dict[str, Any]:
-        """What a round brought; at a visit's end also the days until the user's next visit."""
-        out = {"clicks": int(outcome.clicks[0]), "purchases": int(outcome.purchases[0])}
-        if not self.live and (days := self.simulator.return_days(self.state)) is not None:
-            out["return_days"] = int(days[0])
-        return out
+    def show(self) -> None:
+        """Put the noted slates on screen; they were checked."""
+        self.simulator.show(self.state, self._actions[RECOMMENDER_AGENT], check=False)
 
-    def check_action(self, agent: str, action: Action) -> None:
-        """Raise ActionError unless ``action`` lies in the agent's action space."""
-        self._slots(action, agent)
+    def respond(self) -> None:
+        """Take the noted answers; they were checked. What came of it is in the state."""
+        shown = self.state.slate[0].copy() if self.render_mode else None
+        self.simulator.take(self.state, self._actions[USER_AGENT])
+        self._write(shown)
 
-    def observations(self) -> dict[str, AgentObservation]:
-        """Both agents' observations, as the game config asks."""
-        return {agent: self.observe(agent) for agent in AGENTS}
+    def respond_fitted(self) -> None:
+        """Take the fitted users' answers to the slates on screen."""
+        shown = self.state.slate[0].copy() if self.render_mode else None
+        self.simulator.respond_fitted(self.state)
+        self._write(shown)
 
-    def observe(self, agent: str) -> AgentObservation:
-        """One agent's observation."""
-        batch = self._batch(agent)
-        if self.game.observation == "flat":
-            return flatten(self.leaves[agent], batch)[0]
-        return {name: value[0] for name, value in batch.items()}
+    def step_fitted(self, *, autoreset: bool = False) -> None:
+        """``show`` and ``respond_fitted`` in one."""
+        if self.render_mode:
+            self.show()
+            self.respond_fitted()
+        else:
+            slates = self._actions[RECOMMENDER_AGENT]
+            self.simulator.step(self.state, slates, autoreset=autoreset, check=False)
+
+    def outcome(self) -> Outcome:
+        """What the last round brought."""
+        return self.simulator.outcome(self.state)
+
+    def observe(self, side: str, row: int = 0) -> AgentObservation:
+        """The observation of the agent of a side in a row, in arrays of its own."""
+        leaves = self._rows[side][row]
+        if self._flat:
+            return _join(leaves)
+        return {name: leaf.copy() for name, leaf in leaves.items()}
 
     def true_state(self) -> npt.NDArray[np.float32]:
-        """Both agents' observations in one flat float32 vector: all there is to know."""
-        return np.concatenate([flatten(self.leaves[a], self._batch(a))[0] for a in AGENTS])
+        """All agents' observations in one flat float32 vector: all there is to know."""
+        return np.concatenate(
+            [_join(self._rows[a][row]) for row in range(self.batch) for a in self.leaves]
+        )
 
-    def layout(self, agent: str) -> dict[str, slice]:
-        """Where each entry lies in the agent's flat observation."""
-        return layout(self.leaves[agent])
+    def layout(self, side: str) -> dict[str, slice]:
+        """Where each entry lies in a side's flat observation."""
+        return layout(self.leaves[side])
 
-    def unflatten(self, agent: str, flat: npt.NDArray[np.float32]) -> dict[str, np.ndarray]:
+    def unflatten(self, side: str, flat: npt.NDArray[np.float32]) -> dict[str, np.ndarray]:
         """The dict observation that a flat one came from."""
-        batch = unflatten(self.leaves[agent], np.asarray(flat)[None])
+        batch = unflatten(self.leaves[side], np.asarray(flat)[None])
         return {name: value[0] for name, value in batch.items()}
 
     def render(self) -> str | None:
-        """The visit so far as text, in mode "ansi"."""
+        """The first visit so far as text, in mode "ansi"."""
         if self.render_mode is None:
             gymnasium.logger.warn("render() does nothing without render_mode='ansi'.")
             return None
         return self._transcript
 
-    def _respond(self, answer: Any) -> Outcome:
-        shown = self.state.slate[0].copy()
-        outcome = answer()
-        if self.render_mode:
+    def _seeds(self, seed: int | Sequence[int | None] | None) -> Sequence[int | None]:
+        """A seed for each row, None where the last one goes on."""
+        if _is_integer(seed):
+            seeds: Sequence[Any] = range(seed, seed + self.batch)
+        elif isinstance(seed, Sequence):
+            seeds = seed
+        else:
+            seeds = [seed] * self.batch
+        for one in seeds:
+            if one is not None and not (_is_integer(one) and 0 <= one < 2**63):
+                raise ConfigError(f"seed must be an integer in [0, 2**63), but is {one!r}.")
+        if not self.begun:
+            drawn = np.random.SeedSequence().generate_state(self.batch, np.uint64).tolist()
+            return [d >> 1 if s is None else s for s, d in zip(seeds, drawn, strict=True)]
+        return seeds
+
+    def _visitors(self, user: object) -> npt.ArrayLike | None:
+        if user is None:
+            return None
+        codes = np.asarray(user)
+        one = _is_integer(user)
+        if not one and not (
+            isinstance(user, np.ndarray)
+            and codes.dtype.kind in "iu"
+            and codes.shape == (self.batch,)
+        ):
+            raise ConfigError(f"options['user'] must be a user's code, but is {user!r}.")
+        return codes
+
+    def _illegal(self, side: str, action: object) -> ActionError:
+        return ActionError(
+            f"{side} wants an action from {self.action_spaces[side]}, but got {action!r}. "
+            f"env.action_space({side!r}).sample() shows one."
+        )
+
+    def _write(self, shown: npt.NDArray[np.int32] | None) -> None:
+        if shown is not None:
+            rounds = int(self.state.round[0])
             self._transcript += render_round(
-                self.world, int(self.state.round[0]), self.game.max_rounds, shown, outcome
+                self.world, rounds, self.game.max_rounds, shown, self.outcome()
             )
-        return outcome
 
-    def _batch(self, agent: str) -> Observation:
-        if agent == RECOMMENDER_AGENT:
-            return self.simulator.recommender_observation(self.state)
-        return self.simulator.user_observation(self.state)
-
-    def _slots(self, action: Action, agent: str) -> npt.NDArray[np.int64]:
-        """(1, K) or (1, K + 1) integers of one action."""
-        space = self.action_spaces[agent]
-        try:
-            array = np.asarray(action)
-        except ValueError:
-            array = np.empty(0)
-        legal = array.shape == space.shape and array.dtype.kind in "iu"
-        if legal:
-            top = space.nvec if isinstance(space, spaces.MultiDiscrete) else space.n
-            legal = bool(((array >= 0) & (array < top)).all())
-        if not legal:
-            raise ActionError(
-                f"{agent} wants an action from {space}, but got {action!r}. "
-                f"env.action_space({agent!r}).sample() shows one."
-            )
-        if isinstance(space, spaces.Discrete) and agent == USER_AGENT:
-            return np.array([[array // 2, array % 2]], np.int64)
-        return array.reshape(1, -1).astype(np.int64)
-
-    def _observation_space(self, agent: str) -> spaces.Space[Any]:
-        leaves = self.leaves[agent]
+    def _observation_space(self, side: str) -> spaces.Space[Any]:
+        leaves = self.leaves[side]
         if self.game.observation == "flat":
             parts = [
                 (np.full(leaf.shape, leaf.low), np.full(leaf.shape, leaf.high))
@@ -210,6 +306,49 @@ class Visit:
                 for name, leaf in leaves.items()
             }
         )
+
+
+class Visit(Visits):
+    """One visit, played action by action."""
+
+    @property
+    def live(self) -> bool:
+        """Whether the visit goes on."""
+        return bool(self.state.ended[0] == LIVE)
+
+    def play(self, side: str, action: Action) -> Outcome | None:
+        """A side's action: a slate of candidate indices, or an answer, which has an outcome.
+
+        Raises:
+            ActionError: the action lies outside the side's space.
+        """
+        self.put(side, 0, action)
+        self.check(side)
+        if side == RECOMMENDER_AGENT:
+            self.show()
+            return None
+        self.respond()
+        return self.outcome()
+
+
+def visit_info(visits: Visits, row: int) -> dict[str, Any]:
+    """What a round brought a row; at a visit's end also the days until the user's next visit."""
+    state = visits.state
+    out = {"clicks": int(state.clicks[row]), "purchases": int(state.purchases[row])}
+    if state.ended[row] != LIVE and visits.world.user_model.return_time is not None:
+        days = visits.simulator.return_days(state)
+        assert days is not None
+        out["return_days"] = int(days[row])
+    return out
+
+
+def _row(leaves: dict[str, np.ndarray], row: int) -> dict[str, np.ndarray]:
+    return {name: leaf[row] for name, leaf in leaves.items()}
+
+
+def _join(leaves: dict[str, np.ndarray]) -> npt.NDArray[np.float32]:
+    parts = [leaf.reshape(-1) for leaf in leaves.values()]
+    return np.concatenate(parts, dtype=np.float32, casting="unsafe")
 
 
 def _action_space(choices: list[int]) -> spaces.MultiDiscrete | spaces.Discrete:

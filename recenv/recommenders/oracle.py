@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from recenv.sim import kernels
+from recenv.sim import game
 from recenv.sim.simulator import Simulator
-from recenv.sim.state import LIVE, RECOMMENDER, Rules, State
+from recenv.sim.state import LIVE, RECOMMENDER, State
 from recenv.users import laws
 
 _ZERO, _ONE, _HALF = np.float32(0), np.float32(1), np.float32(0.5)
@@ -45,7 +46,7 @@ class OracleRecommender:
 
 @njit(cache=True)
 def _answer_value(
-    click: np.float32, buy: np.float32, examination: np.float32, price: np.float32, rules: Rules
+    click: np.float32, buy: np.float32, examination: np.float32, price: np.float32, rules: Any
 ) -> np.float32:
     """Expected reward of one slot to the recommender, over the fitted user's three answers.
 
@@ -54,7 +55,7 @@ def _answer_value(
         buy: P(purchase | click).
         examination: P(slot is looked at).
         price: over the mean price.
-        rules: the game's weights.
+        rules: the record of the game's scalars.
     """
     mix = _HALF * rules.cooperation
     utility = laws.utility(buy)
@@ -82,7 +83,7 @@ def _answer_value(
 
 
 @njit(cache=True)
-def _leave_value(leave: np.float32, rules: Rules) -> np.float32:
+def _leave_value(leave: np.float32, rules: Any) -> np.float32:
     """Expected reward to the recommender from the user's choice to leave or stay."""
     mix = _HALF * rules.cooperation
     value = -(_ONE - abs(mix)) * rules.leave_cost * leave
@@ -93,8 +94,9 @@ def _leave_value(leave: np.float32, rules: Rules) -> np.float32:
     return value
 
 
-@njit(cache=True)
-def _choose(tables, rules, state, slates):  # noqa: ANN001, ANN202
+@njit(cache=True, error_model="numpy")
+def _choose(tables, record, state, slates):  # noqa: ANN001, ANN202
+    rules = record[0]
     slots, count = state.slate.shape[1], state.candidates.shape[1]
     click, buy = np.empty(count, np.float32), np.empty(count, np.float32)
     bored, used = np.empty(count, np.float32), np.empty(count, np.bool_)
@@ -103,9 +105,7 @@ def _choose(tables, rules, state, slates):  # noqa: ANN001, ANN202
             continue
         for c in range(count):
             used[c] = False
-            click[c], buy[c], bored[c] = kernels.score(
-                b, state.candidates[b, c], tables, rules, state
-            )
+            click[c], buy[c], bored[c] = game.score(b, state.candidates[b, c], tables, rules, state)
         total = _ZERO
         for k in range(slots):
             best, best_value = -1, -np.inf

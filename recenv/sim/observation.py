@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recenv.config import GameConfig
-from recenv.sim.state import EMPTY, UNLIMITED, State, Tables, relative_price
+from recenv.sim.state import EMPTY, State, relative_price
 from recenv.world import World
 
 Observation = dict[str, np.ndarray]
@@ -33,7 +33,7 @@ def recommender_leaves(world: World, game: GameConfig) -> dict[str, Leaf]:
     n, p = world.interests.items.shape
     k, c, h = game.slate_size, game.num_candidates, game.history_length
     known = _bound(world.interests.items)
-    return {
+    leaves = {
         "user": _ints((1,), 0, world.num_users - 1),
         "interest": _floats((p,), _bound(world.interests.users)),
         "candidates": _ints((c,), 0, n - 1),
@@ -47,6 +47,7 @@ def recommender_leaves(world: World, game: GameConfig) -> dict[str, Leaf]:
         "round": _ints((1,), 0, game.max_rounds),
         "turn": _counts((1,), 1),
     }
+    return _visible(leaves, game)
 
 
 def user_leaves(world: World, game: GameConfig) -> dict[str, Leaf]:
@@ -55,7 +56,7 @@ def user_leaves(world: World, game: GameConfig) -> dict[str, Leaf]:
     model, n = world.user_model, len(world.catalog)
     slots = k * game.max_rounds  # the most items that a visit can consume
     price = _bound(relative_price(world))
-    return {
+    leaves = {
         # drift keeps an interest between where it began and the items
         "interest": _floats((d,), max(_bound(model.user_vectors), _bound(model.item_vectors))),
         "boredom": _counts(
@@ -72,56 +73,39 @@ def user_leaves(world: World, game: GameConfig) -> dict[str, Leaf]:
         "round": _ints((1,), 0, game.max_rounds),
         "turn": _counts((1,), 1),
     }
+    return _visible(leaves, game)
 
 
-def observe_recommender(
-    world: World, tables: Tables, state: State, popularity: npt.NDArray[np.float32]
+def _visible(leaves: dict[str, Leaf], game: GameConfig) -> dict[str, Leaf]:
+    """The leaves that the game's agents observe."""
+    if game.vectors:
+        return leaves
+    return {k: v for k, v in leaves.items() if k not in ("candidate_vectors", "slate_vectors")}
+
+
+RECOMMENDER_FIELDS = {"interest": "encoded"}
+"""Field of the state that holds an entry of the recommender's observation, if not its namesake."""
+
+
+def observe_recommender(leaves: dict[str, Leaf], state: State, *, copy: bool) -> Observation:
+    """The recommender's observation, (B, ...) per leaf; with ``copy``, in arrays of its own."""
+    return _observe(leaves, RECOMMENDER_FIELDS, state, copy)
+
+
+def observe_user(leaves: dict[str, Leaf], state: State, *, copy: bool) -> Observation:
+    """The user's observation; as ``observe_recommender``."""
+    return _observe(leaves, {}, state, copy)
+
+
+def _observe(
+    leaves: dict[str, Leaf], fields: dict[str, str], state: State, copy: bool
 ) -> Observation:
-    """The recommender's observation, (B, ...) per leaf; new arrays at every call."""
-    candidates = state.candidates
-    clicks = np.maximum(state.visit_clicks, 1).astype(np.float32)
-    return {
-        "user": state.user[:, None].copy(),
-        "interest": world.interests.users[state.user],
-        "candidates": candidates.copy(),
-        "candidate_vectors": tables.shown_vectors[candidates],
-        "candidate_popularity": popularity[candidates],
-        "last_slate": state.last_slate.copy(),
-        "last_answer": state.last_answer.astype(np.int32),
-        "history_items": state.history_items.copy(),
-        "history_responses": state.history_responses.astype(np.int32),
-        "visit_interest": state.visit_interest / clicks[:, None],
-        "round": state.round[:, None].copy(),
-        "turn": state.turn[:, None].astype(np.float32),
-    }
-
-
-def observe_user(tables: Tables, state: State) -> Observation:
-    """The user's observation, (B, ...) per leaf; new arrays at every call."""
-    slate = state.slate
-    empty = slate == EMPTY
-    vectors = tables.item_vectors[slate]
-    vectors[empty] = 0
-    return {
-        "interest": state.interest.copy(),
-        "boredom": state.boredom.copy(),
-        "satisfaction": state.satisfaction[:, None].copy(),
-        "spent": state.spent[:, None].copy(),
-        "fulfilled": _fulfilled(state.need)[:, None],
-        "slate": slate.copy(),
-        "slate_vectors": vectors,
-        "prices": np.where(empty, np.float32(0), tables.price[slate]),
-        "utility": state.utility.copy(),
-        "behaviour": state.behaviour.copy(),
-        "round": state.round[:, None].copy(),
-        "turn": state.turn[:, None].astype(np.float32),
-    }
-
-
-def _fulfilled(need: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
-    """(B,) 1 / (1 + items still wanted): 1 when the visit has all it came for, 0 if unlimited."""
-    wanted = 1 + np.maximum(need, 0).astype(np.float32)
-    return np.where(need == UNLIMITED, np.float32(0), 1 / wanted)
+    out: Observation = {}
+    for name, leaf in leaves.items():
+        values: np.ndarray = getattr(state, fields.get(name, name))
+        values = values.reshape(len(values), *leaf.shape)
+        out[name] = values.copy() if copy else values
+    return out
 
 
 def layout(leaves: dict[str, Leaf]) -> dict[str, slice]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from functools import cached_property
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from recenv import rng
 from recenv.config import GameConfig
 from recenv.errors import ActionError, ConfigError
-from recenv.sim import kernels
+from recenv.sim import kernels, threads
 from recenv.sim.observation import (
     Leaf,
     Observation,
@@ -20,14 +21,19 @@ from recenv.sim.observation import (
     recommender_leaves,
     user_leaves,
 )
-from recenv.sim.state import LEFT, LIVE, TRUNCATED, USER, State, make_rules, make_state, make_tables
+from recenv.sim.state import (
+    EMPTY,
+    LEFT,
+    TRUNCATED,
+    State,
+    make_rules,
+    make_state,
+    make_tables,
+    state_fields,
+)
 from recenv.world import World
 
 IntArray = npt.NDArray[np.integer]
-_MAX_THREADS = numba.get_num_threads()
-
-PARALLEL_FROM = 64
-"""Batch size from which more threads pay (measured: threads cost more below)."""
 
 
 class Outcome(NamedTuple):
@@ -48,14 +54,18 @@ class Simulator:
     Args:
         world: users, items and laws.
         game: rules of a visit.
-        threads: threads for batches of at least ``PARALLEL_FROM`` visits; results do not
-            depend on it. Default: 1.
+        threads: the most threads for one call; small batches are stepped by fewer. Results do
+            not depend on it. Default: 1.
+        user_sees: keep all that the user observes up to date. An environment that plays the user
+            itself does without the vectors of the slate.
 
     Raises:
         ConfigError: the game does not fit the world.
     """
 
-    def __init__(self, world: World, game: GameConfig, *, threads: int = 1) -> None:
+    def __init__(
+        self, world: World, game: GameConfig, *, threads: int = 1, user_sees: bool = True
+    ) -> None:
         if game.num_candidates > len(world.catalog):
             raise ConfigError(
                 f"num_candidates is {game.num_candidates}, but the world {world.name!r} has only "
@@ -66,10 +76,11 @@ class Simulator:
                 f"slate_size is {game.slate_size}, but examination is known for "
                 f"{len(world.user_model.examination)} slots only. Use a smaller slate."
             )
-        if not 1 <= threads <= _MAX_THREADS:
+        most = os.cpu_count() or 1
+        if not 1 <= threads <= most:
             raise ConfigError(
-                f"threads is {threads}, but numba has {_MAX_THREADS} here. "
-                "Choose between; NUMBA_NUM_THREADS raises the limit."
+                f"threads is {threads}, but this machine has {most} processors. "
+                "Choose a number from 1 to that."
             )
         world = world.member(game.member)
         self.world = world
@@ -77,14 +88,21 @@ class Simulator:
         self.threads = threads
         self.tables = make_tables(world, game)
         self.rules = make_rules(world.user_model, game)
-        self.pool = world.pool(game.users)
+        self.fields = state_fields(world, game, user_sees=user_sees)
+        self._slate_bounds = np.tile([EMPTY, game.num_candidates], (game.slate_size, 1))
+        self._answer_bounds = np.array([[0, 3]] * game.slate_size + [[0, 2]])
 
     @property
+    def bytes_per_visit(self) -> int:
+        """Memory of the state of one visit, in bytes, observations of both agents included."""
+        return sum(field.bytes for field in self.fields.values())
+
+    @cached_property
     def recommender_leaves(self) -> dict[str, Leaf]:
         """Entries of the recommender's observation."""
         return recommender_leaves(self.world, self.game)
 
-    @property
+    @cached_property
     def user_leaves(self) -> dict[str, Leaf]:
         """Entries of the user's observation."""
         return user_leaves(self.world, self.game)
@@ -107,10 +125,14 @@ class Simulator:
         Raises:
             ConfigError: a user code does not exist.
         """
-        seeds = np.atleast_1d(np.asarray(seeds)).astype(np.uint64)
-        state = make_state(self.world, self.game, len(seeds))
+        seeds = np.atleast_1d(np.asarray(seeds))
+        state = self.allocate(len(seeds))
         self.reset_rows(state, np.arange(len(seeds)), seeds, users, sessions=sessions)
         return state
+
+    def allocate(self, batch: int) -> State:
+        """State of ``batch`` visits that have not begun; ``reset_rows`` begins them."""
+        return make_state(self.fields, batch)
 
     def reset_rows(
         self,
@@ -122,42 +144,45 @@ class Simulator:
         sessions: npt.ArrayLike = 0,
     ) -> None:
         """Begin new visits in some rows of a state; see ``reset``."""
-        seeds = np.atleast_1d(np.asarray(seeds)).astype(np.uint64)
-        numbers = np.broadcast_to(np.asarray(sessions).astype(np.uint64), seeds.shape)
-        keys = rng.session_keys(seeds, np.ascontiguousarray(numbers))
-        state.key[rows] = keys
-        if users is None:
-            zeros = np.zeros(len(keys), np.int32)
-            u = rng.uniforms(keys, zeros, rng.USER, 1)[:, 0].astype(np.float64)
-            codes = self.pool[(u * len(self.pool)).astype(np.int64)]
-        else:
-            codes = np.broadcast_to(np.asarray(users), seeds.shape)
-            count = len(self.tables.user_vectors)
-            bad = (codes < 0) | (codes >= count)
-            if bad.any():
-                raise ConfigError(
-                    f"There is no user {codes[bad][0]}; the world {self.world.name!r} has users "
-                    f"0 to {count - 1}."
-                )
-        state.user[rows] = codes
-        kernels.begin(np.asarray(rows, np.int64), self.tables, self.rules, state)
+        rows = np.ascontiguousarray(rows, np.int64)
+        codes = self._users(users, len(rows))
+        state.seed[rows] = np.asarray(seeds).astype(np.uint64)
+        state.session[rows] = np.asarray(sessions).astype(np.uint64)
+        self._run(kernels.begin, len(rows), rows, codes, self.tables, self.rules, state)
 
-    def show(self, state: State, slates: IntArray) -> None:
+    def next_visits(self, state: State, rows: IntArray) -> None:
+        """Begin the visits that follow in some rows: the same seed, the next session number."""
+        rows = np.ascontiguousarray(rows, np.int64)
+        self._run(kernels.next_visits, len(rows), rows, self.tables, self.rules, state)
+
+    def _users(self, users: npt.ArrayLike | None, count: int) -> npt.NDArray[np.int64]:
+        if users is None:
+            return np.full(count, -1)
+        codes = np.ascontiguousarray(np.broadcast_to(np.asarray(users, np.int64), count))
+        known = len(self.tables.user_vectors)
+        bad = (codes < 0) | (codes >= known)
+        if bad.any():
+            raise ConfigError(
+                f"There is no user {codes[bad][0]}; the world {self.world.name!r} has users "
+                f"0 to {known - 1}."
+            )
+        return codes
+
+    def show(self, state: State, slates: IntArray, *, check: bool = True) -> None:
         """Put slates on screen. Visits that have ended, or whose turn it is not, ignore them.
 
         Args:
             state: updated in place.
             slates: (B, K) candidate index per slot; -1 leaves a slot empty, and so does a
                 candidate that an earlier slot already holds.
+            check: not needed for (B, K) int64 that were checked already.
 
         Raises:
             ActionError: wrong shape or dtype, or an index outside [-1, C).
         """
-        slates = self._checked(
-            slates, (len(state.key), self.game.slate_size), -1, self.game.num_candidates, "slates"
-        )
-        run = kernels.show_parallel if self._parallel(state) else kernels.show
-        run(slates, self.tables, self.rules, state)
+        if check:
+            slates = self.check_slates(state, slates)
+        self._run(kernels.show, len(slates), slates, self.tables, self.rules, state)
 
     def respond(self, state: State, answers: IntArray) -> Outcome:
         """Take the users' answers to the slates on screen.
@@ -170,27 +195,43 @@ class Simulator:
         Raises:
             ActionError: wrong shape or dtype, or a value out of range.
         """
-        shape = (len(state.key), self.game.slate_size + 1)
-        answers = self._checked(answers, shape, 0, 3, "answers")
-        if (answers[:, -1] > 1).any():
-            raise ActionError("The last column of answers is 0 (stay) or 1 (leave), but is 2.")
-        return self._respond(state, answers)
+        self.take(state, self.check_answers(state, answers))
+        return self.outcome(state)
+
+    def take(self, state: State, answers: npt.NDArray[np.int64]) -> None:
+        """``respond`` to (B, K + 1) answers that were checked; what came of it is in the state."""
+        self._run(kernels.respond, len(answers), answers, self.tables, self.rules, state)
 
     def respond_fitted(self, state: State) -> Outcome:
         """Let the fitted users answer the slates on screen, on the visits' own draws."""
         answers = np.empty((len(state.key), self.game.slate_size + 1), np.int64)
-        kernels.draw_answers(state, answers)
-        return self._respond(state, answers)
+        self._run(kernels.draw_answers, len(answers), state, answers)
+        self.take(state, answers)
+        return self.outcome(state)
 
-    def _respond(self, state: State, answers: npt.NDArray[np.int64]) -> Outcome:
-        playing = (state.ended == LIVE) & (state.turn == USER)
-        run = kernels.respond_parallel if self._parallel(state) else kernels.respond
-        run(answers, self.tables, self.rules, state)
-        taken = np.zeros(answers.shape, np.int8)
-        taken[playing, :-1] = state.last_answer[playing]
-        taken[playing, -1] = answers[playing, -1]
+    def step(
+        self, state: State, slates: IntArray, *, autoreset: bool = False, check: bool = True
+    ) -> None:
+        """``show`` and ``respond_fitted`` in one pass; what came of it is in the state.
+
+        Args:
+            state: updated in place; ``outcome`` reads it.
+            slates: as for ``show``.
+            autoreset: where a visit has ended, begin the next one instead.
+            check: see ``show``.
+
+        Raises:
+            ActionError: see ``show``.
+        """
+        if check:
+            slates = self.check_slates(state, slates)
+        self._run(kernels.step, len(slates), slates, autoreset, self.tables, self.rules, state)
+
+    @staticmethod
+    def outcome(state: State) -> Outcome:
+        """What the last round brought, in arrays of its own."""
         return Outcome(
-            answers=taken,
+            answers=state.answers.copy(),
             clicks=state.clicks.copy(),
             purchases=state.purchases.copy(),
             recommender_reward=state.rewards[:, 0].copy(),
@@ -210,36 +251,55 @@ class Simulator:
         rounds = np.zeros(len(state.key), np.int32)
         return law.sample(state.user, rng.uniforms(state.key, rounds, rng.RETURN, 1)[:, 0])
 
-    def recommender_observation(self, state: State) -> Observation:
-        """What the platform knows now: see ``recenv.sim.observation``; leaves are (B, ...)."""
-        return observe_recommender(self.world, self.tables, state, self.world.log_popularity)
+    def recommender_observation(self, state: State, *, copy: bool = True) -> Observation:
+        """What the platform knows now: see ``recenv.sim.observation``; leaves are (B, ...).
 
-    def user_observation(self, state: State) -> Observation:
-        """What the users know now: see ``recenv.sim.observation``; leaves are (B, ...)."""
-        return observe_user(self.tables, state)
+        With ``copy=False`` the leaves are the state's own arrays, and change with it.
+        """
+        return observe_recommender(self.recommender_leaves, state, copy=copy)
 
-    def _parallel(self, state: State) -> bool:
-        if self.threads == 1 or len(state.key) < PARALLEL_FROM:
-            return False
-        numba.set_num_threads(self.threads)
-        return True
+    def user_observation(self, state: State, *, copy: bool = True) -> Observation:
+        """What the users know now; as ``recommender_observation``."""
+        return observe_user(self.user_leaves, state, copy=copy)
+
+    def _run(self, kernel: threads.Kernel, rows: int, *args: object) -> None:
+        threads.run(kernel, rows, self.threads, *args)
+
+    def check_slates(self, state: State, slates: IntArray) -> npt.NDArray[np.int64]:
+        """The slates as ``show`` wants them.
+
+        Raises:
+            ActionError: see ``show``.
+        """
+        return self._checked(len(state.key), slates, self._slate_bounds, "slates")
+
+    def check_answers(self, state: State, answers: IntArray) -> npt.NDArray[np.int64]:
+        """The answers as ``respond`` wants them.
+
+        Raises:
+            ActionError: see ``respond``.
+        """
+        return self._checked(len(state.key), answers, self._answer_bounds, "answers")
 
     @staticmethod
     def _checked(
-        actions: IntArray, shape: tuple[int, int], low: int, high: int, name: str
+        batch: int, actions: IntArray, bounds: npt.NDArray[np.int64], name: str
     ) -> npt.NDArray[np.int64]:
         actions = np.asarray(actions)
+        shape = (batch, len(bounds))
         if actions.shape != shape or actions.dtype.kind not in "iu":
             raise ActionError(
                 f"{name} must be integers of shape {shape}, but have dtype {actions.dtype} and "
                 f"shape {actions.shape}."
             )
-        actions = actions.astype(np.int64, copy=False)
-        bad = (actions < low) | (actions >= high)
-        if bad.any():
-            row, slot = np.argwhere(bad)[0]
+        actions = np.ascontiguousarray(actions, np.int64)
+        bad = kernels.first_outside(actions, bounds)
+        if bad >= 0:
+            row, column = divmod(int(bad), len(bounds))
+            low, high = bounds[column]
+            last = " (the last column: 0 stay, 1 leave)" if high == 2 else ""
             raise ActionError(
-                f"{name}[{row}, {slot}] is {actions[row, slot]}, but must lie in "
-                f"[{low}, {high - 1}]."
+                f"{name}[{row}, {column}] is {actions[row, column]}, but must lie in "
+                f"[{low}, {high - 1}]{last}."
             )
-        return np.ascontiguousarray(actions)
+        return actions

@@ -1,12 +1,13 @@
 """What a step reads and writes, as named tuples of arrays that numba compiles against.
 
-Shapes: B sessions, K slots, C candidates, D dimensions, G categories, H history, U users,
-N items.
+Shapes: B sessions, K slots, C candidates, D dimensions of the true interest, P dimensions of the
+platform's vectors, G categories, H history, U users, N items.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,14 +26,17 @@ UNLIMITED = np.iinfo(np.int32).max
 
 F32 = npt.NDArray[np.float32]
 I32 = npt.NDArray[np.int32]
+ItemTable = Literal["float32", "int16", "int8"]
 I8 = npt.NDArray[np.int8]
+U64 = npt.NDArray[np.uint64]
 
 
 class Tables(NamedTuple):
     """The world's parameters; read only, shared by all sessions."""
 
     user_vectors: F32  # (U, D)
-    item_vectors: F32  # (N, D)
+    item_vectors: npt.NDArray[Any]  # (N, D) float32, or whole numbers of item_scale
+    item_scale: F32  # (N,)
     user_click_bias: F32  # (U,) log-odds
     user_purchase_bias: F32  # (U,)
     item_click_bias: F32  # (N,)
@@ -42,68 +46,77 @@ class Tables(NamedTuple):
     examination: F32  # (K,) probability
     category: I32  # (N,)
     price: F32  # (N,) price over the catalogue's mean price
-    shown_vectors: F32  # (N, P) item vectors as the platform knows them
+    shown_vectors: npt.NDArray[Any]  # (N, P) items as the platform knows them
+    shown_scale: F32  # (N,)
+    encoded_users: F32  # (U, P) users as the platform knows them
+    popularity: F32  # (N,) as the platform knows it
+    pool: I32  # users that visitors are drawn from
     order: I32  # (N,) a fixed shuffle of the catalogue, for stratified candidates
+    strata: I32  # (C + 1,) where each candidate's stratum of the shuffle begins
     need_baseline: F32  # (M,) log-odds that a visit needs no more; empty: no such law
     need_effect: F32  # (U,)
     repeat_start: npt.NDArray[np.int64]  # (U + 1,) rows of what users consumed before
     repeat_items: I32  # (R,) ascending within a user
     repeat_bonus: F32  # (R,) log-odds
+    repeat_filter_start: npt.NDArray[np.int64]  # (U + 1,) see recenv.users.repeat.past_filter
+    repeat_filter: npt.NDArray[np.uint32]
 
 
-class Rules(NamedTuple):
-    """The scalars of the game: dynamics of the user and weights of the rewards."""
+def make_rules(model: UserModel, game: GameConfig) -> np.ndarray:
+    """The scalars of the game, dynamics of the user and weights of the rewards: one record.
 
-    leave_intercept: np.float32
-    leave_length: np.float32
-    leave_satisfaction: np.float32
-    leave_boredom: np.float32
-    satisfaction_decay: np.float32
-    boredom_weight: np.float32
-    boredom_gain: np.float32
-    boredom_decay: np.float32
-    drift_rate: np.float32
-    again: np.float32
-    funnel: np.float32
-    exclude_consumed: bool
-    max_rounds: int
-    click: np.float32
-    purchase: np.float32
-    purchase_by_value: bool
-    leave_cost: np.float32
-    click_utility: np.float32
-    purchase_utility: np.float32
-    effort: np.float32
-    price_sensitivity: np.float32
-    behaviour_weight: np.float32
-    cooperation: np.float32
+    Returns:
+        (1,) with a field for each of ``Dynamics`` and of ``RewardConfig``, ``max_rounds``, and
+        ``exclude_consumed``, whether nothing is consumed twice. A record reaches a compiled
+        function at once, scalar by scalar they would take ten times as long.
+    """
+    values: dict[str, float | int | bool] = {
+        **model.dynamics._asdict(),
+        **game.reward.to_dict(),
+        "max_rounds": game.max_rounds,
+        "exclude_consumed": model.repeat is not None and model.repeat.excludes,
+    }
+    dtypes = {bool: np.bool_, int: np.int64}
+    rules = np.zeros(1, [(name, dtypes.get(type(v), np.float32)) for name, v in values.items()])
+    for name, value in values.items():
+        rules[name] = value
+    return rules
 
 
 class State(NamedTuple):
-    """B visits. Arrays are updated in place by the step."""
+    """B visits. The step updates the arrays in place; agents observe some of them as they are."""
 
-    key: npt.NDArray[np.uint64]  # (B,) random key of the visit
+    seed: U64  # (B,) of the last reset
+    session: U64  # (B,) number of the visit since then
+    key: U64  # (B,) random key of the visit
     user: I32  # (B,)
     round: I32  # (B,) rounds completed
-    turn: I8  # (B,) RECOMMENDER or USER
+    turn: F32  # (B,) RECOMMENDER or USER
     ended: I8  # (B,) LIVE, LEFT or TRUNCATED
     interest: F32  # (B, D) the user's true interest now
     boredom: F32  # (B, G)
     satisfaction: F32  # (B,)
     need: I32  # (B,) items that the visit still wants; UNLIMITED: no such law
+    fulfilled: F32  # (B,) 1 / (1 + need), 0 if unlimited
     taken: I32  # (B, T) items consumed in the visit; T is 0 where no law asks
     taken_count: I32  # (B,)
     spent: F32  # (B,) in mean prices
     candidates: I32  # (B, C)
+    candidate_popularity: F32  # (B, C)
+    candidate_vectors: F32  # (B, C, P), or (B, 0, 0) where they are not observed
     slate: I32  # (B, K) on screen; EMPTY between rounds
+    slate_vectors: F32  # (B, K, D) on screen, or (B, 0, 0) where they are not observed
+    prices: F32  # (B, K) of the slots on screen
     utility: F32  # (B, K) of the slots on screen
     behaviour: F32  # (B, 3K + 2) fitted P(ignore, click, purchase) per slot, P(stay, leave)
     last_slate: I32  # (B, K) of the round before
-    last_answer: I8  # (B, K)
+    last_answer: I32  # (B, K)
     history_items: I32  # (B, H) latest first
-    history_responses: I8  # (B, H) latest first; -1 where empty
-    visit_interest: F32  # (B, P) sum of the platform's vectors of the items clicked
+    history_responses: I32  # (B, H) latest first; -1 where empty
+    encoded: F32  # (B, P) the user as the platform knows it
+    visit_interest: F32  # (B, P) mean of the platform's vectors of the items clicked
     visit_clicks: I32  # (B,)
+    answers: I8  # (B, K + 1) of the last round as taken, 0 in an empty slot; then leave
     clicks: I32  # (B,) in the last round
     purchases: I32  # (B,) in the last round
     rewards: F32  # (B, 2) recommender's and user's, of the last round
@@ -113,9 +126,12 @@ def make_tables(world: World, game: GameConfig) -> Tables:
     """The world's parameters in the layout of the step."""
     model = world.user_model
     n = len(world.catalog)
+    items, item_scale = stored(model.item_vectors, game.item_table)
+    shown, shown_scale = stored(world.interests.items, game.item_table)
     return Tables(
         user_vectors=model.user_vectors,
-        item_vectors=model.item_vectors,
+        item_vectors=items,
+        item_scale=item_scale,
         user_click_bias=model.user_click_bias,
         user_purchase_bias=model.user_purchase_bias,
         item_click_bias=model.item_click_bias,
@@ -125,11 +141,31 @@ def make_tables(world: World, game: GameConfig) -> Tables:
         examination=model.examination[: game.slate_size].copy(),
         category=world.catalog.category.astype(np.int32),
         price=relative_price(world),
-        shown_vectors=world.interests.items,
+        shown_vectors=shown,
+        shown_scale=shown_scale,
+        encoded_users=world.interests.users,
+        popularity=world.log_popularity,
+        pool=world.pool(game.users),
         order=np.random.default_rng(0).permutation(n).astype(np.int32),
+        strata=(np.arange(game.num_candidates + 1) * n // game.num_candidates).astype(np.int32),
         **_need(model),
         **_repeat(model),
     )
+
+
+def stored(vectors: F32, table: ItemTable) -> tuple[npt.NDArray[Any], F32]:
+    """Vectors as an item table holds them: (N, D) numbers, and (N,) what one of them counts.
+
+    Integers are symmetric fixed-point numbers with a scale for each row, so that an entry is off
+    by at most half of its row's largest over 127 ("int8") or 32767 ("int16"; for the entries that
+    weigh most that is far closer than a half-precision float of the same size).
+    """
+    if table == "float32":
+        return vectors, np.ones(len(vectors), np.float32)
+    dtype = np.dtype(table)
+    most = np.abs(vectors).max(axis=1, initial=0) / np.iinfo(dtype).max
+    scale = np.where(most > 0, most, 1).astype(np.float32)
+    return np.rint(vectors / scale[:, None]).astype(dtype), scale
 
 
 def _need(model: UserModel) -> dict[str, F32]:
@@ -143,7 +179,14 @@ def _repeat(model: UserModel) -> dict[str, np.ndarray]:
     law = model.repeat
     if law is None:
         law = RepeatLaw.nothing(len(model.user_vectors))
-    return {"repeat_start": law.start, "repeat_items": law.items, "repeat_bonus": law.bonus}
+    filter_start, words = law.filter
+    return {
+        "repeat_start": law.start,
+        "repeat_items": law.items,
+        "repeat_bonus": law.bonus,
+        "repeat_filter_start": filter_start,
+        "repeat_filter": words,
+    }
 
 
 def relative_price(world: World) -> F32:
@@ -153,55 +196,74 @@ def relative_price(world: World) -> F32:
     return (price / mean if mean > 0 else price).astype(np.float32)
 
 
-def make_rules(model: UserModel, game: GameConfig) -> Rules:
-    """The game's scalars in the layout of the step."""
-    reward = game.reward
-    floats = {name: np.float32(value) for name, value in model.dynamics._asdict().items()}
-    weights = {
-        name: np.float32(value)
-        for name, value in reward.to_dict().items()
-        if name != "purchase_by_value"
-    }
-    return Rules(
-        **floats,
-        exclude_consumed=model.repeat is not None and model.repeat.excludes,
-        max_rounds=game.max_rounds,
-        purchase_by_value=reward.purchase_by_value,
-        **weights,
-    )
+class Field(NamedTuple):
+    """One array of the state: what comes after the batch dimension, and what it starts as."""
+
+    shape: tuple[int, ...]
+    dtype: type[np.generic]
+    blank: int = 0
+
+    @property
+    def bytes(self) -> int:
+        """For one visit."""
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
 
-def make_state(world: World, game: GameConfig, batch: int) -> State:
-    """State of ``batch`` visits that have not begun."""
-    b, k, c, h = batch, game.slate_size, game.num_candidates, game.history_length
+def state_fields(world: World, game: GameConfig, *, user_sees: bool = True) -> dict[str, Field]:
+    """Shape and dtype of each array of the state, without the batch dimension.
+
+    Args:
+        world: users, items and laws.
+        game: rules of a visit.
+        user_sees: keep the vectors of the slate, which only the user's observation has.
+    """
+    k, c, h = game.slate_size, game.num_candidates, game.history_length
     d, p = world.user_model.dim, world.interests.items.shape[1]
     g = len(world.catalog.category_names)
+    vectors = game.vectors
     # only a law about consuming the same item again looks at what the visit took
     taken = k * game.max_rounds if world.user_model.dynamics.again != 0 else 0
+    f, i = np.float32, np.int32
+    return {
+        "seed": Field((), np.uint64),
+        "session": Field((), np.uint64),
+        "key": Field((), np.uint64),
+        "user": Field((), i),
+        "round": Field((), i),
+        "turn": Field((), f),
+        "ended": Field((), np.int8, LEFT),
+        "interest": Field((d,), f),
+        "boredom": Field((g,), f),
+        "satisfaction": Field((), f),
+        "need": Field((), i, UNLIMITED),
+        "fulfilled": Field((), f),
+        "taken": Field((taken,), i, EMPTY),
+        "taken_count": Field((), i),
+        "spent": Field((), f),
+        "candidates": Field((c,), i),
+        "candidate_popularity": Field((c,), f),
+        "candidate_vectors": Field((c, p) if vectors else (0, 0), f),
+        "slate": Field((k,), i, EMPTY),
+        "slate_vectors": Field((k, d) if vectors and user_sees else (0, 0), f),
+        "prices": Field((k,), f),
+        "utility": Field((k,), f),
+        "behaviour": Field((3 * k + 2,), f),
+        "last_slate": Field((k,), i, EMPTY),
+        "last_answer": Field((k,), i),
+        "history_items": Field((h,), i, EMPTY),
+        "history_responses": Field((h,), i, -1),
+        "encoded": Field((p,), f),
+        "visit_interest": Field((p,), f),
+        "visit_clicks": Field((), i),
+        "answers": Field((k + 1,), np.int8),
+        "clicks": Field((), i),
+        "purchases": Field((), i),
+        "rewards": Field((2,), f),
+    }
+
+
+def make_state(fields: dict[str, Field], batch: int) -> State:
+    """State of ``batch`` visits that have not begun."""
     return State(
-        key=np.zeros(b, np.uint64),
-        user=np.zeros(b, np.int32),
-        round=np.zeros(b, np.int32),
-        turn=np.zeros(b, np.int8),
-        ended=np.full(b, LEFT, np.int8),
-        interest=np.zeros((b, d), np.float32),
-        boredom=np.zeros((b, g), np.float32),
-        satisfaction=np.zeros(b, np.float32),
-        need=np.full(b, UNLIMITED, np.int32),
-        taken=np.full((b, taken), EMPTY, np.int32),
-        taken_count=np.zeros(b, np.int32),
-        spent=np.zeros(b, np.float32),
-        candidates=np.zeros((b, c), np.int32),
-        slate=np.full((b, k), EMPTY, np.int32),
-        utility=np.zeros((b, k), np.float32),
-        behaviour=np.zeros((b, 3 * k + 2), np.float32),
-        last_slate=np.full((b, k), EMPTY, np.int32),
-        last_answer=np.zeros((b, k), np.int8),
-        history_items=np.full((b, h), EMPTY, np.int32),
-        history_responses=np.full((b, h), -1, np.int8),
-        visit_interest=np.zeros((b, p), np.float32),
-        visit_clicks=np.zeros(b, np.int32),
-        clicks=np.zeros(b, np.int32),
-        purchases=np.zeros(b, np.int32),
-        rewards=np.zeros((b, 2), np.float32),
+        **{name: np.full((batch, *f.shape), f.blank, f.dtype) for name, f in fields.items()}
     )

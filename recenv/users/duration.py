@@ -15,6 +15,7 @@ from numba import njit
 from scipy.optimize import minimize
 from scipy.special import expit
 
+from recenv.compiled import inlined
 from recenv.errors import SchemaError
 from recenv.users import laws
 
@@ -146,7 +147,7 @@ class DurationLaw:
         return cls(arrays["baseline"], arrays["effect"], meta["first"], meta["l2"])
 
 
-@njit(cache=True)
+@inlined
 def draw_duration(
     baseline: npt.NDArray[np.float32], effect: np.float32, first: int, uniform: np.float32
 ) -> int:

@@ -304,13 +304,10 @@ def _pair_probs(users, items, bonus, uv, iv, ucb, upb, icb, ipb, cw, pw, share):
     click, purchase = np.empty(n, np.float32), np.empty(n, np.float32)
     for row in range(n):
         u, i = users[row], items[row]
-        to_click, to_buy = laws.affinities(uv[u], iv[i], cw, pw)
+        to_click, to_buy = laws.affinities(uv, u, iv, i, np.float32(1), cw, pw)
         click[row], purchase[row] = laws.answer(
-            to_click,
-            ucb[u] + icb[i] + bonus[row],
-            np.float32(0),
-            to_buy,
-            upb[u] + ipb[i],
+            laws.click_log_odds(to_click, ucb[u] + icb[i] + bonus[row], np.float32(0)),
+            laws.purchase_log_odds(to_buy, upb[u] + ipb[i]),
             share,
         )
     return click, purchase

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+from numba import int64, njit, uint32
 
+from recenv.compiled import inlined
 from recenv.errors import ConfigError
 
 Index = npt.NDArray[np.int64]
@@ -27,6 +29,9 @@ FLOOR = 0.02
 PRIOR_VISITS = 1.0
 """Visits without the item that every user's frequency starts from."""
 
+
+_HASH, _SHIFT = 2_654_435_761, 7
+"""Multiplicative hashing (Knuth, The Art of Computer Programming, vol. 3, section 6.4)."""
 
 HALF_LIVES = (5.0, 80.0)
 """Visits after which a visit counts half: what a user is on lately, and lasting habits."""
@@ -72,9 +77,15 @@ class RepeatLaw:
             self.start,
             self.items,
             self.bonus,
+            *self.filter,
             np.asarray(users, np.int64),
             np.asarray(items, np.int64),
         )
+
+    @cached_property
+    def filter(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint32]]:
+        """See ``past_filter``."""
+        return past_filter(self.start, self.items)
 
     @classmethod
     def at_end(
@@ -238,15 +249,49 @@ def _walk(order, user, item, visit, consumed, num_items, half_life, total, out):
         begin = end
 
 
-@njit(cache=True)
+def past_filter(
+    start: npt.NDArray[np.int64], items: npt.NDArray[np.int32]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint32]]:
+    """A Bloom filter of each user's past: most items that are not in it are told by one bit.
+
+    One hash function and at least eight bits an entry (Bloom, CACM 1970), so that fewer than one
+    in eight lookups of other items searches in vain.
+
+    Returns:
+        (U + 1,) where each user's words begin, a power of two of them or none, and the words.
+    """
+    count = np.diff(start)
+    words = np.where(count > 0, 2 ** np.ceil(np.log2(np.maximum(count / 4, 1))), 0)
+    begins = np.zeros(len(start), np.int64)
+    np.cumsum(words, out=begins[1:])
+    filter_ = np.zeros(begins[-1], np.uint32)
+    owner = np.repeat(np.arange(len(count)), count)
+    mask = 32 * words[owner].astype(np.uint32) - np.uint32(1)
+    bit = (items.astype(np.uint32) * np.uint32(_HASH) >> np.uint32(_SHIFT)) & mask
+    where = begins[owner] + (bit >> np.uint32(5))
+    np.bitwise_or.at(filter_, where, np.uint32(1) << (bit & np.uint32(31)))
+    return begins, filter_
+
+
+@inlined
 def bonus_of(
     start: npt.NDArray[np.int64],
     items: npt.NDArray[np.int32],
     bonus: npt.NDArray[np.float32],
+    filter_start: npt.NDArray[np.int64],
+    filter_: npt.NDArray[np.uint32],
     user: int,
     item: int,
 ) -> np.float32:
-    """Log-odds of one pair by bisection; compiled into the simulator."""
+    """Log-odds of one pair: a look into the filter, then bisection; compiled into the simulator."""
+    begins = filter_start[user]
+    words = filter_start[user + 1] - begins
+    if words == 0:
+        return np.float32(0)
+    hashed = uint32(uint32(item) * uint32(_HASH)) >> uint32(_SHIFT)
+    bit = uint32(hashed & uint32(32 * words - 1))
+    if filter_[begins + int64(bit >> uint32(5))] & uint32(uint32(1) << (bit & uint32(31))) == 0:
+        return np.float32(0)
     low, high = start[user], start[user + 1]
     end = high
     while low < high:
@@ -259,8 +304,8 @@ def bonus_of(
 
 
 @njit(cache=True)
-def _lookup(start, items, bonus, users, wanted):  # noqa: ANN001, ANN202
+def _lookup(start, items, bonus, filter_start, filter_, users, wanted):  # noqa: ANN001, ANN202
     out = np.empty(len(users), np.float32)
     for n in range(len(users)):
-        out[n] = bonus_of(start, items, bonus, users[n], wanted[n])
+        out[n] = bonus_of(start, items, bonus, filter_start, filter_, users[n], wanted[n])
     return out

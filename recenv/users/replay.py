@@ -165,7 +165,9 @@ def _replay(  # noqa: ANN202
     mean_boredom,  # noqa: ANN001
 ):
     n = len(visits.user)
-    theta = np.empty(vectors.users.shape[1], np.float32)
+    one = np.float32(1)
+    moving = np.empty((1, vectors.users.shape[1]), np.float32)
+    theta = moving[0]
     lasting = theta.copy()  # moved by what is learnt for good
     boredom = np.zeros(categories, np.float32)
     likelihood = 0.0
@@ -188,11 +190,14 @@ def _replay(  # noqa: ANN202
             here = boredom[visits.category[row]]
             total += here
             to_click, to_buy = laws.affinities(
-                theta, vectors.items[item], vectors.click_weight, vectors.purchase_weight
+                moving, 0, vectors.items, item, one, vectors.click_weight, vectors.purchase_weight
             )
             still, _ = laws.affinities(
-                vectors.users[user],
-                vectors.items[item],
+                vectors.users,
+                user,
+                vectors.items,
+                item,
+                one,
                 vectors.click_weight,
                 vectors.purchase_weight,
             )

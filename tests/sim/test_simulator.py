@@ -139,7 +139,7 @@ def test_an_ended_visit_brings_nothing_more(toy):
     assert outcome.clicks[0] == 0
     assert (outcome.answers[0] == 0).all()
     for name, value in state._asdict().items():
-        if name not in ("clicks", "purchases", "rewards"):
+        if name not in ("answers", "clicks", "purchases", "rewards"):
             np.testing.assert_array_equal(value[0], before[name][0], err_msg=name)
 
 

@@ -233,7 +233,7 @@ class Rollout:
         response = outcome.answers[:, :-1]
         paid = weights.purchase * (response == PURCHASE)
         if weights.purchase_by_value:
-            paid = paid * self.simulator.tables.price[self.state.last_slate]
+            paid = paid * self.simulator.tables.items["price"][self.state.last_slate]
         own = weights.click * (response >= CLICK) + paid
         return ((1 - abs(weights.cooperation) / 2) * own).astype(np.float32)
 

@@ -35,7 +35,7 @@ class RecAECEnv(TwoAgentEnv, AECEnv[str, Any, Any]):
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
         """Begin a visit. Without a seed, the next visit in the sequence of the last seed."""
         self.visit.reset(seed, options)
-        replay = self.visit.replay(0)
+        replay = {**self.visit.replay(0), **visit_info(self.visit, 0)}
         self.agents = list(AGENTS)
         self.agent_selection = RECOMMENDER_AGENT
         self.rewards = dict.fromkeys(AGENTS, 0.0)

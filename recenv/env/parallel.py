@@ -84,7 +84,11 @@ class RecParallelEnv(TwoAgentEnv, ParallelEnv[str, Any, Any]):
         self._user_turn = False
         self._playing = list(range(visit.batch))
         self.agents = list(self.possible_agents)
-        infos = {agent: visit.replay(self._row[agent]) for agent in self.agents}
+        # with every key of later infos: some libraries make room by what the reset brings
+        infos = {
+            agent: {**visit.replay(row), **visit_info(visit, row)}
+            for agent, row in self._row.items()
+        }
         return self._observations(), infos
 
     def step(

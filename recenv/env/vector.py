@@ -191,11 +191,8 @@ class RecVectorEnv(VectorEnv[Any, Any, Any]):
         state = self.visits.state
         _put(infos, "clicks", state.clicks.astype(np.int64), rows)
         _put(infos, "purchases", state.purchases.astype(np.int64), rows)
-        ended = rows & (state.ended != LIVE)
-        if ended.any():
-            days = self.visits.simulator.return_days(state)
-            if days is not None:
-                _put(infos, "return_days", days.astype(np.int64), ended)
+        if self.world.user_model.return_time is not None:
+            _put(infos, "return_days", self.visits.return_days(), rows)
         _put(infos, "answer", state.answers.copy(), rows)
         _put(infos, "user_reward", state.rewards[:, 1].astype(np.float64), rows)
 

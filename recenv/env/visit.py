@@ -15,7 +15,7 @@ from recenv.env.rendering import render_round
 from recenv.errors import ActionError, ConfigError
 from recenv.sim import kernels
 from recenv.sim.observation import Leaf, layout, unflatten
-from recenv.sim.simulator import Outcome, Simulator
+from recenv.sim.simulator import ANSWER_BOUNDS, Outcome, Simulator
 from recenv.sim.state import LIVE, USER
 from recenv.world import World
 
@@ -92,11 +92,12 @@ class Visits:
         k = game.slate_size
         self._flat = game.observation == "flat"
         self._rows = {a: [_row(leaves, b) for b in range(batch)] for a, leaves in seen.items()}
-        self._bounds = {
-            RECOMMENDER_AGENT: np.tile([0, game.num_candidates], (k, 1)),
-            USER_AGENT: np.array([[0, 3]] * k + [[0, 2]]),
+        choices = game.num_candidates
+        self._bounds = {RECOMMENDER_AGENT: (0, choices, choices), USER_AGENT: ANSWER_BOUNDS}
+        self._actions = {
+            RECOMMENDER_AGENT: np.zeros((batch, k), np.int64),
+            USER_AGENT: np.zeros((batch, k + 1), np.int64),
         }
-        self._actions = {a: np.zeros((batch, len(self._bounds[a])), np.int64) for a in AGENTS}
         self._shapes = {a: self.action_spaces[a].shape for a in AGENTS}
         self._transcript = ""
 
@@ -182,10 +183,11 @@ class Visits:
 
     def check(self, side: str) -> None:
         """Raise ActionError unless the noted actions of a side are legal."""
-        bad = kernels.first_outside(self._actions[side], self._bounds[side])
+        actions = self._actions[side]
+        bad = kernels.first_outside(actions, *self._bounds[side])
         if bad >= 0:
-            action = self._actions[side][bad // len(self._bounds[side])].copy()
-            self._actions[side][...] = 0
+            action = actions[bad // actions.shape[1]].copy()
+            actions[...] = 0
             if self.game.slate_size == 1:
                 response, *leave = action.tolist()
                 raise self._illegal(side, 2 * response + leave[0] if leave else response)
@@ -219,6 +221,15 @@ class Visits:
     def outcome(self) -> Outcome:
         """What the last round brought."""
         return self.simulator.outcome(self.state)
+
+    def return_days(self) -> npt.NDArray[np.int64]:
+        """(B,) days until the next visit of users whose visit has ended, -1 of the others."""
+        out, ended = np.full(self.batch, -1), np.flatnonzero(self.state.ended != LIVE)
+        if len(ended):
+            days = self.simulator.return_days(self.state, ended)
+            assert days is not None
+            out[ended] = days
+        return out
 
     def observe(self, side: str, row: int = 0) -> AgentObservation:
         """The observation of the agent of a side in a row, in arrays of its own."""
@@ -332,13 +343,15 @@ class Visit(Visits):
 
 
 def visit_info(visits: Visits, row: int) -> dict[str, Any]:
-    """What a round brought a row; at a visit's end also the days until the user's next visit."""
+    """What a round brought a row.
+
+    Where a law says when users return, ``return_days`` are the days until the user's next visit,
+    and -1 while this one goes on.
+    """
     state = visits.state
     out = {"clicks": int(state.clicks[row]), "purchases": int(state.purchases[row])}
-    if state.ended[row] != LIVE and visits.world.user_model.return_time is not None:
-        days = visits.simulator.return_days(state)
-        assert days is not None
-        out["return_days"] = int(days[row])
+    if visits.world.user_model.return_time is not None:
+        out["return_days"] = int(visits.return_days()[row]) if state.ended[row] != LIVE else -1
     return out
 
 

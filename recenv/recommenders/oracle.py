@@ -119,7 +119,7 @@ def _choose(tables, record, state, slates):  # noqa: ANN001, ANN202
                     rules.leave_boredom * (total + bored[c]) / np.float32(k + 1),
                 )
                 seen = tables.examination[k]
-                price = tables.price[state.candidates[b, c]]
+                price = tables.items[state.candidates[b, c]].price
                 value = _answer_value(seen * click[c], buy[c], seen, price, rules)
                 value += _leave_value(leave, rules)
                 if value > best_value:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import uint64
+from numba import uint32, uint64
 
 from recenv import rng
 from recenv.compiled import inlined
@@ -68,7 +68,7 @@ def _draw_candidates(b, tables, rules, state):
         at = low + np.int32(drawn) + turned
         state.candidates[b, j] = at - n if at >= n else at
     for j in range(c):
-        state.candidates[b, j] = tables.order[state.candidates[b, j]]
+        state.candidates[b, j] = tables.order[uint32(state.candidates[b, j])]
     if rules.exclude_consumed:
         for j in range(c):
             item = state.candidates[b, j]
@@ -82,10 +82,10 @@ def _draw_candidates(b, tables, rules, state):
                 item = tables.order[at - n if at >= n else at]
             state.candidates[b, j] = item
     for j in range(c):
-        state.candidate_popularity[b, j] = tables.popularity[state.candidates[b, j]]
+        state.candidate_popularity[b, j] = tables.items[uint32(state.candidates[b, j])].popularity
     for j in range(state.candidate_vectors.shape[1]):
         item = state.candidates[b, j]
-        scale = tables.shown_scale[item]
+        scale = tables.items[uint32(item)].shown_scale
         for d in range(state.candidate_vectors.shape[2]):
             state.candidate_vectors[b, j, d] = scale * np.float32(tables.shown_vectors[item, d])
 
@@ -144,7 +144,7 @@ def begin(b, user, tables, rules, state):
     if len(tables.need_baseline) > 0:
         state.need[b] = duration.draw_duration(
             tables.need_baseline,
-            tables.need_effect[user],
+            tables.users[user].need_effect,
             1,
             rng.uniform(key, 0, rng.NEED, 0),
         )
@@ -173,37 +173,39 @@ def next_visit(b, tables, rules, state):
 
 
 @inlined
-def log_odds(b, item, tables, rules, state):
-    """(log-odds of a click if looked at, of a purchase if clicked, boredom) for visit ``b`` now."""
-    user = state.user[b]
-    to_click, to_buy = laws.affinities(
-        state.interest,
-        b,
-        tables.item_vectors,
-        item,
-        tables.item_scale[item],
-        tables.click_weight,
-        tables.purchase_weight,
-    )
-    boredom = state.boredom[b, tables.category[item]]
-    bias = tables.user_click_bias[user] + tables.item_click_bias[item]
-    bias += _bonus(b, item, tables, state)
+def _biases(b, item, has_past, tables, rules, state):
+    """(what is added to the click affinity, to the purchase affinity, boredom) for visit ``b``."""
+    user, of_item = tables.users[uint32(state.user[b])], tables.items[uint32(item)]
+    bias = user.click_bias + of_item.click_bias
+    if has_past:
+        bias += _bonus(b, item, tables, state)
     if rules.again != _ZERO and _taken(b, item, state):
         bias += rules.again
     return (
-        laws.click_log_odds(to_click, bias, rules.boredom_weight * boredom),
-        laws.purchase_log_odds(
-            to_buy, tables.user_purchase_bias[user] + tables.item_purchase_bias[item]
-        ),
-        boredom,
+        bias,
+        user.purchase_bias + of_item.purchase_bias,
+        state.boredom[b, uint32(of_item.category)],
     )
 
 
 @inlined
 def score(b, item, tables, rules, state):
     """(P(click | looked at), P(purchase | click), boredom) of an item for visit ``b`` now."""
-    to_click, to_buy, boredom = log_odds(b, item, tables, rules, state)
-    click, buy = laws.answer(to_click, to_buy, rules.funnel)
+    to_click, to_buy = laws.affinities(
+        state.interest,
+        b,
+        tables.item_vectors,
+        item,
+        tables.items[uint32(item)].scale,
+        tables.click_weight,
+        tables.purchase_weight,
+    )
+    click_bias, buy_bias, boredom = _biases(b, item, True, tables, rules, state)
+    click, buy = laws.answer(
+        laws.click_log_odds(to_click, click_bias, rules.boredom_weight * boredom),
+        laws.purchase_log_odds(to_buy, buy_bias),
+        rules.funnel,
+    )
     return click, buy, boredom
 
 
@@ -231,37 +233,59 @@ def show(b, slates, tables, rules, state):
                         item = EMPTY
             seen |= bit
         state.slate[b, k] = item
+    # affinities to click in the first K places, to buy in the next: then log-odds, probabilities
+    odds = state.behaviour
+    laws.slate_affinities(
+        state.interest,
+        b,
+        tables.item_vectors,
+        state.slate,
+        tables.click_weight,
+        tables.purchase_weight,
+        odds,
+    )
+    user = state.user[b]
+    has_past = tables.repeat_start[user + 1] > tables.repeat_start[user]
+    for k in range(slots):
+        item = state.slate[b, k]
         if item == EMPTY:
             continue
-        # both are probabilities below, and what their names say at the end
-        state.prices[b, k], state.utility[b, k], boredom = log_odds(b, item, tables, rules, state)
+        scale = tables.items[uint32(item)].scale
+        click_bias, buy_bias, boredom = _biases(b, item, has_past, tables, rules, state)
+        odds[b, k] = laws.click_log_odds(
+            scale * odds[b, k], click_bias, rules.boredom_weight * boredom
+        )
+        buy = uint64(slots + k)
+        odds[b, buy] = laws.purchase_log_odds(scale * odds[b, buy], buy_bias)
         shown += 1
         bored += boredom
     if rules.funnel < _ONE:
         for k in range(slots):
-            state.prices[b, k], state.utility[b, k] = laws.answer(
-                state.prices[b, k], state.utility[b, k], rules.funnel
-            )
+            buy = uint64(slots + k)
+            odds[b, k], odds[b, buy] = laws.answer(odds[b, k], odds[b, buy], rules.funnel)
     else:
-        for k in range(slots):
-            state.prices[b, k] = laws.sigmoid(state.prices[b, k])
-        for k in range(slots):
-            state.utility[b, k] = laws.sigmoid(state.utility[b, k])
+        for k in range(2 * slots):
+            odds[b, k] = laws.sigmoid(odds[b, k])
     looks = _ZERO if done else _ONE
+    # first to places of their own, since the behaviour is written over them
     for k in range(slots):
-        item = state.slate[b, k]
-        filled = _ZERO if item == EMPTY else _ONE
-        click = filled * looks * tables.examination[k] * state.prices[b, k]
-        buy = state.utility[b, k]
-        state.utility[b, k] = filled * laws.utility(buy)
-        state.prices[b, k] = filled * tables.price[max(item, 0)]
-        state.behaviour[b, 3 * k] = _ONE - click
-        state.behaviour[b, 3 * k + 1] = click * (_ONE - buy)
-        state.behaviour[b, 3 * k + 2] = click * buy
+        filled = _ZERO if state.slate[b, k] == EMPTY else _ONE
+        state.prices[b, k] = filled * looks * tables.examination[k] * odds[b, k]
+    for k in range(slots):
+        state.utility[b, k] = odds[b, uint64(slots + k)]
+    for k in range(slots):
+        click, buy, first = state.prices[b, k], state.utility[b, k], uint64(3 * k)
+        odds[b, first] = _ONE - click
+        odds[b, first + uint64(1)] = click * (_ONE - buy)
+        odds[b, first + uint64(2)] = click * buy
+    for k in range(slots):
+        filled = _ZERO if state.slate[b, k] == EMPTY else _ONE
+        state.utility[b, k] = filled * laws.utility(state.utility[b, k])
+        state.prices[b, k] = filled * tables.items[uint32(max(state.slate[b, k], 0))].price
     for k in range(state.slate_vectors.shape[1]):
         item = state.slate[b, k]
         if item != EMPTY:
-            scale = tables.item_scale[item]
+            scale = tables.items[uint32(item)].scale
             for d in range(state.slate_vectors.shape[2]):
                 state.slate_vectors[b, k, d] = scale * np.float32(tables.item_vectors[item, d])
     if shown > 0:
@@ -285,11 +309,12 @@ def draw_answer(b, state, answers):
     slots = state.slate.shape[1]
     for k in range(slots):
         u = rng.uniform(key, round_, rng.ANSWER, k)
-        buy = state.behaviour[b, 3 * k + 2]
-        click = buy + state.behaviour[b, 3 * k + 1]
-        answers[b, k] = 2 if u < buy else (1 if u < click else 0)
+        first = uint64(3 * k)
+        buy = state.behaviour[b, first + uint64(2)]
+        click = buy + state.behaviour[b, first + uint64(1)]
+        answers[b, k] = int(u < buy) + int(u < click)
     u = rng.uniform(key, round_, rng.LEAVE, 0)
-    answers[b, slots] = 1 if u < state.behaviour[b, 3 * slots + 1] else 0
+    answers[b, slots] = int(u < state.behaviour[b, uint64(3 * slots + 1)])
 
 
 @inlined
@@ -308,6 +333,12 @@ def _remember(b, state):
         for h in range(start, stop):
             state.history_responses[b, h] = state.history_responses[b, h - shown]
         stop = start
+    if shown == slots and slots <= history:
+        for k in range(slots):
+            state.history_items[b, k] = state.last_slate[b, slots - 1 - k]
+        for k in range(slots):
+            state.history_responses[b, k] = state.last_answer[b, slots - 1 - k]
+        return
     h = 0
     for k in range(slots - 1, -1, -1):
         if state.last_slate[b, k] != EMPTY and h < history:
@@ -322,12 +353,12 @@ def _consume(b, item, response, tables, rules, state):
     state.clicks[b] += 1
     state.visit_clicks[b] += 1
     share = _ONE / np.float32(state.visit_clicks[b])
-    scale = tables.shown_scale[item]
+    scale = tables.items[uint32(item)].shown_scale
     for d in range(state.visit_interest.shape[1]):
         known = scale * np.float32(tables.shown_vectors[item, d])
         state.visit_interest[b, d] += share * (known - state.visit_interest[b, d])
-    state.boredom[b, tables.category[item]] += rules.boredom_gain
-    scale = tables.item_scale[item]
+    state.boredom[b, tables.items[uint32(item)].category] += rules.boredom_gain
+    scale = tables.items[uint32(item)].scale
     for d in range(state.interest.shape[1]):
         state.interest[b, d] = laws.drift(
             state.interest[b, d], scale * np.float32(tables.item_vectors[item, d]), rules.drift_rate
@@ -342,7 +373,7 @@ def _consume(b, item, response, tables, rules, state):
             state.taken_count[b] += 1
     if response == 2:
         state.purchases[b] += 1
-        state.spent[b] += tables.price[item]
+        state.spent[b] += tables.items[uint32(item)].price
 
 
 @inlined
@@ -351,7 +382,7 @@ def _log_behaviour(b, left, state):
     slots = state.slate.shape[1]
     total = math.log(max(state.behaviour[b, 3 * slots + (1 if left else 0)], _SMALLEST))
     for k in range(slots):
-        if state.slate[b, k] != EMPTY:
+        if state.last_slate[b, k] != EMPTY:
             chosen = state.behaviour[b, 3 * k + state.last_answer[b, k]]
             total += math.log(max(chosen, _SMALLEST))
     return np.float32(total)
@@ -369,28 +400,35 @@ def respond(b, answers, tables, rules, state):
     state.clicks[b] = 0
     state.purchases[b] = 0
     for k in range(slots):
-        response = answers[b, k] if state.slate[b, k] != EMPTY else 0
-        state.answers[b, k] = response
-        state.last_answer[b, k] = response
         state.last_slate[b, k] = state.slate[b, k]
+    for k in range(slots):
+        state.last_answer[b, k] = answers[b, k] if state.last_slate[b, k] != EMPTY else 0
+    for k in range(slots):
+        state.answers[b, k] = state.last_answer[b, k]
     gained, cost, satisfaction = _ZERO, _ZERO, _ZERO
     recommender = -rules.leave_cost if left else _ZERO
     for g in range(state.boredom.shape[1]):
         state.boredom[b, g] = laws.bored(state.boredom[b, g], rules.boredom_decay)
-    for k in range(slots):
-        item, response = state.slate[b, k], state.last_answer[b, k]
-        if item == EMPTY:
-            continue
-        if response == 0:
-            cost += rules.effort * tables.examination[k]
-            continue
-        utility = state.utility[b, k]
+    consumed = 0
+    for k in range(slots):  # what was consumed is noted in the slate, which nobody needs now
+        response = state.last_answer[b, k]
+        ignored = response == 0 and state.last_slate[b, k] != EMPTY
+        cost += rules.effort * (tables.examination[k] if ignored else _ZERO)
+        state.slate[b, uint64(consumed)] = k
+        consumed += int(response > 0)
+    for n in range(consumed):
+        k = uint32(state.slate[b, n])
+        item, response, utility = (
+            state.last_slate[b, k],
+            state.last_answer[b, k],
+            state.utility[b, k],
+        )
         cost += rules.effort
         gained += rules.click_utility * utility
         recommender += rules.click
         satisfaction += utility
         if response == 2:
-            price = tables.price[item]
+            price = tables.items[uint32(item)].price
             gained += rules.purchase_utility * utility
             cost += rules.price_sensitivity * price
             recommender += rules.purchase * (price if rules.purchase_by_value else _ONE)

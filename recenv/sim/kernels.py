@@ -8,15 +8,43 @@ second, parallel version that could round otherwise.
 
 from __future__ import annotations
 
-from recenv.compiled import kernel
+from recenv.compiled import inlined, kernel
 from recenv.sim import game
+from recenv.sim.prefetch import prefetch
 from recenv.sim.state import LIVE
+
+_LARGE = 8192  # rows that do not fit a core's own caches (measured: from here asking ahead pays)
+_AHEAD, _PAIR = 4, 2  # rows
+
+
+@inlined
+def _ask_ahead(b, low, high, state):
+    """At every other row of a large batch, ask for the rows that are stepped soon."""
+    if high - low < _LARGE or (b - low) % _PAIR != 0:
+        return
+    start = min(b + _AHEAD, high)
+    stop = min(start + _PAIR, high)
+    prefetch(state.interest, start, stop)
+    prefetch(state.boredom, start, stop)
+    prefetch(state.candidates, start, stop)
+    prefetch(state.candidate_popularity, start, stop)
+    prefetch(state.slate, start, stop)
+    prefetch(state.prices, start, stop)
+    prefetch(state.utility, start, stop)
+    prefetch(state.behaviour, start, stop)
+    prefetch(state.last_slate, start, stop)
+    prefetch(state.last_answer, start, stop)
+    prefetch(state.history_items, start, stop)
+    prefetch(state.history_responses, start, stop)
+    prefetch(state.visit_interest, start, stop)
 
 
 @kernel
-def begin(low, high, rows, users, tables, rules, state):
+def begin(low, high, rows, seeds, sessions, users, tables, rules, state):
     """Begin visits in ``rows[low:high]``; users below 0 are drawn from the pool."""
     for i in range(low, high):
+        state.seed[rows[i]] = seeds[i]
+        state.session[rows[i]] = sessions[i]
         game.begin(rows[i], users[i], tables, rules[0], state)
 
 
@@ -31,6 +59,7 @@ def next_visits(low, high, rows, tables, rules, state):
 def show(low, high, slates, tables, rules, state):
     """Show (B, K) slates of candidate indices."""
     for b in range(low, high):
+        _ask_ahead(b, low, high, state)
         game.show(b, slates, tables, rules[0], state)
 
 
@@ -45,6 +74,7 @@ def draw_answers(low, high, state, answers):
 def respond(low, high, answers, tables, rules, state):
     """Take (B, K + 1) answers."""
     for b in range(low, high):
+        _ask_ahead(b, low, high, state)
         game.respond(b, answers, tables, rules[0], state)
 
 
@@ -52,6 +82,7 @@ def respond(low, high, answers, tables, rules, state):
 def step(low, high, slates, autoreset, tables, rules, state):
     """Show slates and let the fitted users answer; or begin the next visit where one has ended."""
     for b in range(low, high):
+        _ask_ahead(b, low, high, state)
         if autoreset and state.ended[b] != LIVE:
             game.next_visit(b, tables, rules[0], state)
         else:
@@ -61,15 +92,26 @@ def step(low, high, slates, autoreset, tables, rules, state):
 
 
 @kernel
-def first_outside(actions, bounds):
-    """Position of the first value of (B, n) actions outside [low, high) of its column, or -1.
+def first_outside(actions, low, high, high_of_last):
+    """Position of the first value of (B, n) actions that is out of bounds, or -1.
 
     Args:
         actions: (B, n) integers.
-        bounds: (n, 2) low and high of each column.
+        low: the least that is legal.
+        high: one more than the most that is legal.
+        high_of_last: the same for the last column.
     """
+    flat = actions.reshape(actions.size)
+    bad = 0
+    for i in range(len(flat)):  # no way out of this loop: it runs in vector instructions
+        bad |= int(flat[i] < low) | int(flat[i] >= high)
+    columns = actions.shape[1]
     for b in range(actions.shape[0]):
-        for j in range(actions.shape[1]):
-            if actions[b, j] < bounds[j, 0] or actions[b, j] >= bounds[j, 1]:
-                return b * actions.shape[1] + j
+        bad |= int(actions[b, columns - 1] >= high_of_last)
+    if bad == 0:
+        return -1
+    for i in range(len(flat)):
+        most = high_of_last if i % columns == columns - 1 else high
+        if flat[i] < low or flat[i] >= most:
+            return i
     return -1

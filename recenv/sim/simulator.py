@@ -36,6 +36,10 @@ from recenv.world import World
 IntArray = npt.NDArray[np.integer]
 
 
+ANSWER_BOUNDS = (0, 3, 2)
+"""Least response, one more than the most, and one more than the most in the column of leaving."""
+
+
 class Outcome(NamedTuple):
     """What one round brought to each of B visits. A visit that had ended brings zeros."""
 
@@ -89,8 +93,6 @@ class Simulator:
         self.tables = make_tables(world, game)
         self.rules = make_rules(world.user_model, game)
         self.fields = state_fields(world, game, user_sees=user_sees)
-        self._slate_bounds = np.tile([EMPTY, game.num_candidates], (game.slate_size, 1))
-        self._answer_bounds = np.array([[0, 3]] * game.slate_size + [[0, 2]])
 
     @property
     def bytes_per_visit(self) -> int:
@@ -144,11 +146,29 @@ class Simulator:
         sessions: npt.ArrayLike = 0,
     ) -> None:
         """Begin new visits in some rows of a state; see ``reset``."""
+        told = self.named_visits(rows, seeds, users, sessions)
+        self._run(kernels.begin, len(told[0]), *told, self.tables, self.rules, state)
+
+    def named_visits(
+        self,
+        rows: IntArray,
+        seeds: npt.ArrayLike,
+        users: npt.ArrayLike | None,
+        sessions: npt.ArrayLike,
+    ) -> tuple[IntArray, ...]:
+        """(rows, seeds, sessions, users) as the kernels want them: (n,) each, users -1 if drawn.
+
+        Raises:
+            ConfigError: a user code does not exist.
+        """
         rows = np.ascontiguousarray(rows, np.int64)
         codes = self._users(users, len(rows))
-        state.seed[rows] = np.asarray(seeds).astype(np.uint64)
-        state.session[rows] = np.asarray(sessions).astype(np.uint64)
-        self._run(kernels.begin, len(rows), rows, codes, self.tables, self.rules, state)
+
+        def whole(values: npt.ArrayLike) -> npt.NDArray[np.uint64]:
+            given = np.asarray(values).astype(np.uint64)
+            return np.ascontiguousarray(np.broadcast_to(given, rows.shape))
+
+        return rows, whole(seeds), whole(sessions), codes
 
     def next_visits(self, state: State, rows: IntArray) -> None:
         """Begin the visits that follow in some rows: the same seed, the next session number."""
@@ -240,16 +260,19 @@ class Simulator:
             truncated=state.ended == TRUNCATED,
         )
 
-    def return_days(self, state: State) -> npt.NDArray[np.int32] | None:
-        """(B,) whole days until each user's next visit, or None where no log told.
+    def return_days(
+        self, state: State, rows: IntArray | slice = slice(None)
+    ) -> npt.NDArray[np.int32] | None:
+        """Whole days until each user's next visit, of some rows, or None where no log told.
 
         The draw is the visit's own: asked again, the answer is the same.
         """
         law = self.world.user_model.return_time
         if law is None:
             return None
-        rounds = np.zeros(len(state.key), np.int32)
-        return law.sample(state.user, rng.uniforms(state.key, rounds, rng.RETURN, 1)[:, 0])
+        keys = state.key[rows]
+        rounds = np.zeros(len(keys), np.int32)
+        return law.sample(state.user[rows], rng.uniforms(keys, rounds, rng.RETURN, 1)[:, 0])
 
     def recommender_observation(self, state: State, *, copy: bool = True) -> Observation:
         """What the platform knows now: see ``recenv.sim.observation``; leaves are (B, ...).
@@ -271,7 +294,9 @@ class Simulator:
         Raises:
             ActionError: see ``show``.
         """
-        return self._checked(len(state.key), slates, self._slate_bounds, "slates")
+        shape = (len(state.key), self.game.slate_size)
+        bounds = (EMPTY, self.game.num_candidates, self.game.num_candidates)
+        return self._checked(shape, slates, bounds, "slates")
 
     def check_answers(self, state: State, answers: IntArray) -> npt.NDArray[np.int64]:
         """The answers as ``respond`` wants them.
@@ -279,27 +304,28 @@ class Simulator:
         Raises:
             ActionError: see ``respond``.
         """
-        return self._checked(len(state.key), answers, self._answer_bounds, "answers")
+        shape = (len(state.key), self.game.slate_size + 1)
+        return self._checked(shape, answers, ANSWER_BOUNDS, "answers")
 
     @staticmethod
     def _checked(
-        batch: int, actions: IntArray, bounds: npt.NDArray[np.int64], name: str
+        shape: tuple[int, int], actions: IntArray, bounds: tuple[int, int, int], name: str
     ) -> npt.NDArray[np.int64]:
         actions = np.asarray(actions)
-        shape = (batch, len(bounds))
         if actions.shape != shape or actions.dtype.kind not in "iu":
             raise ActionError(
                 f"{name} must be integers of shape {shape}, but have dtype {actions.dtype} and "
                 f"shape {actions.shape}."
             )
         actions = np.ascontiguousarray(actions, np.int64)
-        bad = kernels.first_outside(actions, bounds)
+        bad = kernels.first_outside(actions, *bounds)
         if bad >= 0:
-            row, column = divmod(int(bad), len(bounds))
-            low, high = bounds[column]
-            last = " (the last column: 0 stay, 1 leave)" if high == 2 else ""
+            row, column = divmod(int(bad), shape[1])
+            low, high, of_last = bounds
+            last = column == shape[1] - 1 and of_last != high
             raise ActionError(
                 f"{name}[{row}, {column}] is {actions[row, column]}, but must lie in "
-                f"[{low}, {high - 1}]{last}."
+                f"[{low}, {(of_last if last else high) - 1}]"
+                f"{' (the last column: 0 stay, 1 leave)' if last else ''}."
             )
         return actions

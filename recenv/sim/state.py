@@ -34,27 +34,19 @@ U64 = npt.NDArray[np.uint64]
 class Tables(NamedTuple):
     """The world's parameters; read only, shared by all sessions."""
 
+    users: npt.NDArray[np.void]  # (U,) records, see _users
+    items: npt.NDArray[np.void]  # (N,) records, see _items
     user_vectors: F32  # (U, D)
-    item_vectors: npt.NDArray[Any]  # (N, D) float32, or whole numbers of item_scale
-    item_scale: F32  # (N,)
-    user_click_bias: F32  # (U,) log-odds
-    user_purchase_bias: F32  # (U,)
-    item_click_bias: F32  # (N,)
-    item_purchase_bias: F32  # (N,)
+    item_vectors: npt.NDArray[Any]  # (N, D) float32, or whole numbers of the item's scale
     click_weight: F32  # (D,)
     purchase_weight: F32  # (D,)
     examination: F32  # (K,) probability
-    category: I32  # (N,)
-    price: F32  # (N,) price over the catalogue's mean price
     shown_vectors: npt.NDArray[Any]  # (N, P) items as the platform knows them
-    shown_scale: F32  # (N,)
     encoded_users: F32  # (U, P) users as the platform knows them
-    popularity: F32  # (N,) as the platform knows it
     pool: I32  # users that visitors are drawn from
     order: I32  # (N,) a fixed shuffle of the catalogue, for stratified candidates
     strata: I32  # (C + 1,) where each candidate's stratum of the shuffle begins
     need_baseline: F32  # (M,) log-odds that a visit needs no more; empty: no such law
-    need_effect: F32  # (U,)
     repeat_start: npt.NDArray[np.int64]  # (U + 1,) rows of what users consumed before
     repeat_items: I32  # (R,) ascending within a user
     repeat_bonus: F32  # (R,) log-odds
@@ -77,7 +69,8 @@ def make_rules(model: UserModel, game: GameConfig) -> np.ndarray:
         "exclude_consumed": model.repeat is not None and model.repeat.excludes,
     }
     dtypes = {bool: np.bool_, int: np.int64}
-    rules = np.zeros(1, [(name, dtypes.get(type(v), np.float32)) for name, v in values.items()])
+    fields = [(name, dtypes.get(type(value), np.float32)) for name, value in values.items()]
+    rules = np.zeros(1, np.dtype(fields, align=True))
     for name, value in values.items():
         rules[name] = value
     return rules
@@ -129,26 +122,21 @@ def make_tables(world: World, game: GameConfig) -> Tables:
     items, item_scale = stored(model.item_vectors, game.item_table)
     shown, shown_scale = stored(world.interests.items, game.item_table)
     return Tables(
+        users=_users(model),
+        items=_items(world, item_scale, shown_scale),
         user_vectors=model.user_vectors,
         item_vectors=items,
-        item_scale=item_scale,
-        user_click_bias=model.user_click_bias,
-        user_purchase_bias=model.user_purchase_bias,
-        item_click_bias=model.item_click_bias,
-        item_purchase_bias=model.item_purchase_bias,
         click_weight=model.click_weight,
         purchase_weight=model.purchase_weight,
         examination=model.examination[: game.slate_size].copy(),
-        category=world.catalog.category.astype(np.int32),
-        price=relative_price(world),
         shown_vectors=shown,
-        shown_scale=shown_scale,
         encoded_users=world.interests.users,
-        popularity=world.log_popularity,
         pool=world.pool(game.users),
         order=np.random.default_rng(0).permutation(n).astype(np.int32),
         strata=(np.arange(game.num_candidates + 1) * n // game.num_candidates).astype(np.int32),
-        **_need(model),
+        need_baseline=np.empty(0, np.float32)
+        if model.visit_length is None
+        else model.visit_length.baseline,
         **_repeat(model),
     )
 
@@ -168,11 +156,39 @@ def stored(vectors: F32, table: ItemTable) -> tuple[npt.NDArray[Any], F32]:
     return np.rint(vectors / scale[:, None]).astype(dtype), scale
 
 
-def _need(model: UserModel) -> dict[str, F32]:
+def _users(model: UserModel) -> npt.NDArray[np.void]:
+    """(U,) what a user's numbers are: log-odds that add to a click, to a purchase, to a length."""
     law = model.visit_length
-    if law is None:
-        return {"need_baseline": np.empty(0, np.float32), "need_effect": np.empty(0, np.float32)}
-    return {"need_baseline": law.baseline, "need_effect": law.effect}
+    fields = {
+        "click_bias": model.user_click_bias,
+        "purchase_bias": model.user_purchase_bias,
+        "need_effect": np.zeros_like(model.user_click_bias) if law is None else law.effect,
+    }
+    return _records(fields)
+
+
+def _items(world: World, scale: F32, shown_scale: F32) -> npt.NDArray[np.void]:
+    """(N,) what an item's numbers are. They lie side by side: one item is one line of cache."""
+    model = world.user_model
+    fields: dict[str, np.ndarray] = {
+        "scale": scale,  # of its row of item_vectors
+        "shown_scale": shown_scale,  # of its row of shown_vectors
+        "click_bias": model.item_click_bias,  # log-odds
+        "purchase_bias": model.item_purchase_bias,
+        "price": relative_price(world),  # over the catalogue's mean price
+        "popularity": world.log_popularity,  # as the platform knows it
+        "category": world.catalog.category.astype(np.int32),
+        "spare": np.zeros_like(scale),  # fills a record to 32 bytes
+    }
+    return _records(fields)
+
+
+def _records(fields: dict[str, np.ndarray]) -> npt.NDArray[np.void]:
+    dtype = np.dtype([(name, values.dtype) for name, values in fields.items()], align=True)
+    records = np.zeros(len(next(iter(fields.values()))), dtype)
+    for name, values in fields.items():
+        records[name] = values
+    return records
 
 
 def _repeat(model: UserModel) -> dict[str, np.ndarray]:
@@ -263,7 +279,28 @@ def state_fields(world: World, game: GameConfig, *, user_sees: bool = True) -> d
 
 
 def make_state(fields: dict[str, Field], batch: int) -> State:
-    """State of ``batch`` visits that have not begun."""
-    return State(
-        **{name: np.full((batch, *f.shape), f.blank, f.dtype) for name, f in fields.items()}
-    )
+    """State of ``batch`` visits that have not begun.
+
+    All arrays lie in one stretch of memory, each beginning on another line of a page: a row's
+    parts would otherwise lie at the same places of their pages, compete for the same few lines
+    of cache, and be taken for one another by a processor that compares the places alone.
+    """
+    places, at = {}, 0
+    for number, (name, field) in enumerate(fields.items()):
+        start = -(-at // _PAGE) * _PAGE + number * _STAGGER % _PAGE
+        places[name] = start
+        at = start + batch * field.bytes
+    memory = np.zeros(at + _LINE, np.uint8)
+    first = -memory.ctypes.data % _LINE  # so that arrays begin with a line of cache
+    arrays = {}
+    for name, field in fields.items():
+        start = first + places[name]
+        part = memory[start : start + batch * field.bytes]
+        arrays[name] = part.view(field.dtype).reshape(batch, *field.shape)
+        if field.blank:
+            arrays[name][...] = field.blank
+    return State(**arrays)
+
+
+_LINE, _PAGE = 64, 4096  # bytes
+_STAGGER = 5 * _LINE

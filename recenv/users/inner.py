@@ -2,12 +2,14 @@
 
 Floating-point addition is not associative, so a compiler may use vector instructions for a sum
 only if it may choose the order of its terms, and then the last bits depend on the processor.
-Here the order is fixed: term d goes to running sum ``d % LANES``, the running sums are added as a
-tree, and the terms left over come last. Eight running sums are what vector units want, so this is
-also as fast as an unordered sum.
+Here the order is fixed: term d goes to running sum ``d % LANES``, each by a fused multiply-add
+(IEEE 754-2008: one rounding), the running sums are added as a tree, and the terms left over come
+last. Eight running sums are what vector units want, so this is as fast as an unordered sum.
 
-``weighted_sums`` is that rule in plain Python: what numba-cuda compiles for a GPU, and what runs
-without a compiler. On a CPU numba replaces it by the same additions in vector instructions.
+``weighted_sums`` and ``slate_sums`` are that rule in plain Python: what numba-cuda compiles for a
+GPU (which fuses ``a + x * y`` by itself), and what numba's simulator runs. On a CPU numba replaces
+them by the same operations in vector instructions; a slate is taken four items at a time, which
+share what they read of the user.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from numba.extending import intrinsic, overload
 from recenv.compiled import INLINED
 
 LANES = 8
+_GROUP = 5  # items at a time: ten running sums of eight fit the sixteen registers of AVX2
 _ZERO = np.float32(0)
 
 Vector = npt.NDArray[np.float32]
@@ -38,7 +41,7 @@ def weighted_sums(
     first: Vector,
     second: Vector,
 ) -> tuple[np.float32, np.float32]:
-    """``sum_d weight[d] * (interests[visitor, d] * items[item, d])`` for two weights.
+    """``sum_d weight[d] * interests[visitor, d] * items[item, d]`` for two weights.
 
     Args:
         interests: (B, D) float32.
@@ -52,115 +55,255 @@ def weighted_sums(
     b0 = b1 = b2 = b3 = b4 = b5 = b6 = b7 = _ZERO
     whole = interests.shape[1] // LANES * LANES
     for d in range(0, whole, LANES):
-        x = interests[visitor, d] * np.float32(items[item, d])
-        a0, b0 = a0 + first[d] * x, b0 + second[d] * x
-        x = interests[visitor, d + 1] * np.float32(items[item, d + 1])
-        a1, b1 = a1 + first[d + 1] * x, b1 + second[d + 1] * x
-        x = interests[visitor, d + 2] * np.float32(items[item, d + 2])
-        a2, b2 = a2 + first[d + 2] * x, b2 + second[d + 2] * x
-        x = interests[visitor, d + 3] * np.float32(items[item, d + 3])
-        a3, b3 = a3 + first[d + 3] * x, b3 + second[d + 3] * x
-        x = interests[visitor, d + 4] * np.float32(items[item, d + 4])
-        a4, b4 = a4 + first[d + 4] * x, b4 + second[d + 4] * x
-        x = interests[visitor, d + 5] * np.float32(items[item, d + 5])
-        a5, b5 = a5 + first[d + 5] * x, b5 + second[d + 5] * x
-        x = interests[visitor, d + 6] * np.float32(items[item, d + 6])
-        a6, b6 = a6 + first[d + 6] * x, b6 + second[d + 6] * x
-        x = interests[visitor, d + 7] * np.float32(items[item, d + 7])
-        a7, b7 = a7 + first[d + 7] * x, b7 + second[d + 7] * x
+        u, x = interests[visitor, d], np.float32(items[item, d])
+        a0, b0 = a0 + first[d] * u * x, b0 + second[d] * u * x
+        u, x = interests[visitor, d + 1], np.float32(items[item, d + 1])
+        a1, b1 = a1 + first[d + 1] * u * x, b1 + second[d + 1] * u * x
+        u, x = interests[visitor, d + 2], np.float32(items[item, d + 2])
+        a2, b2 = a2 + first[d + 2] * u * x, b2 + second[d + 2] * u * x
+        u, x = interests[visitor, d + 3], np.float32(items[item, d + 3])
+        a3, b3 = a3 + first[d + 3] * u * x, b3 + second[d + 3] * u * x
+        u, x = interests[visitor, d + 4], np.float32(items[item, d + 4])
+        a4, b4 = a4 + first[d + 4] * u * x, b4 + second[d + 4] * u * x
+        u, x = interests[visitor, d + 5], np.float32(items[item, d + 5])
+        a5, b5 = a5 + first[d + 5] * u * x, b5 + second[d + 5] * u * x
+        u, x = interests[visitor, d + 6], np.float32(items[item, d + 6])
+        a6, b6 = a6 + first[d + 6] * u * x, b6 + second[d + 6] * u * x
+        u, x = interests[visitor, d + 7], np.float32(items[item, d + 7])
+        a7, b7 = a7 + first[d + 7] * u * x, b7 + second[d + 7] * u * x
     a = ((a0 + a4) + (a2 + a6)) + ((a1 + a5) + (a3 + a7))
     b = ((b0 + b4) + (b2 + b6)) + ((b1 + b5) + (b3 + b7))
     for d in range(whole, interests.shape[1]):
-        x = interests[visitor, d] * np.float32(items[item, d])
-        a, b = a + first[d] * x, b + second[d] * x
+        u, x = interests[visitor, d], np.float32(items[item, d])
+        a, b = a + first[d] * u * x, b + second[d] * u * x
     return a, b
 
 
-@intrinsic
-def _vector_sums(typingctx, interests, visitor, items, item, first, second):  # noqa: ANN001, ANN202
-    """``weighted_sums`` in LLVM vectors of eight, without leave to reorder or to fuse."""
-    whole = types.intp
-    signature = types.UniTuple(types.float32, 2)(interests, whole, items, whole, first, second)
-    element = items.dtype
+def slate_sums(
+    interests: Matrix,
+    visitor: int,
+    items: npt.NDArray[Any],
+    slate: npt.NDArray[np.int32],
+    first: Vector,
+    second: Vector,
+    out: Matrix,
+) -> None:
+    """``weighted_sums`` of a visitor with each item of the slate.
 
-    def codegen(context, builder, signature, args):  # noqa: ANN001, ANN202
-        f32, intp = ir.FloatType(), args[1].type
-        lanes = ir.VectorType(f32, LANES)
-        users, table, first, second = (
-            context.make_array(signature.args[n])(context, builder, args[n]) for n in (0, 2, 4, 5)
+    Args:
+        interests: (B, D) float32.
+        visitor: row of ``interests``, ``slate`` and ``out``.
+        items: (N, D) float32, or integers.
+        slate: (B, K) rows of ``items``; below 0 stands for any.
+        first: (D,) float32 weights.
+        second: (D,) float32 weights.
+        out: (B, 2K or more): the first sums in the first K places, the second in the next.
+    """
+    slots = slate.shape[1]
+    for k in range(slots):
+        item = max(slate[visitor, k], 0)
+        out[visitor, k], out[visitor, slots + k] = weighted_sums(
+            interests, visitor, items, item, first, second
         )
-        count = builder.extract_value(users.shape, 1)
-        u = builder.gep(users.data, [builder.mul(args[1], count)])
-        start = builder.gep(table.data, [builder.mul(args[3], count)])
-        w, v = first.data, second.data
-        stored = table.data.type.pointee
 
-        def wide(pointer, at, kind):  # noqa: ANN001, ANN202
-            place = builder.bitcast(
-                builder.gep(pointer, [at]), ir.VectorType(kind, LANES).as_pointer()
-            )
-            return builder.load(place, align=element.bitwidth // 8 if kind is stored else 4)
 
-        def narrow(pointer, at):  # noqa: ANN001, ANN202
-            return builder.load(builder.gep(pointer, [at]))
+class _Emitter:
+    """Emits the sums of one visitor with some items, as LLVM instructions.
 
-        def as_float(value, kind):  # noqa: ANN001, ANN202
-            return value if element is types.float32 else builder.sitofp(value, kind)
+    Args:
+        context, builder: numba's, where the code goes.
+        kinds: types of interests, items, first and second.
+        values: the arrays themselves.
+        visitor: row of the interests.
+    """
 
-        one, step = ir.Constant(intp, 1), ir.Constant(intp, LANES)
-        blocks = builder.sdiv(count, step)
-        sums = [cgutils.alloca_once_value(builder, ir.Constant(lanes, None)) for _ in range(2)]
+    def __init__(self, context: Any, builder: Any, kinds: Any, values: Any, visitor: Any) -> None:
+        users, table, first, second = (
+            context.make_array(kind)(context, builder, value)
+            for kind, value in zip(kinds, values, strict=True)
+        )
+        self.builder, self.index = builder, visitor.type
+        self.count = builder.extract_value(users.shape, 1)
+        self.user = builder.gep(users.data, [builder.mul(visitor, self.count)])
+        self.table, self.weights = table.data, (first.data, second.data)
+        self.is_float, self.bytes = kinds[1].dtype is types.float32, kinds[1].dtype.bitwidth // 8
+        self.stored = ir.FloatType() if self.is_float else ir.IntType(8 * self.bytes)
+
+    def sums(self, items: list[Any]) -> list[list[Any]]:
+        """Both sums of each item, as values."""
+        builder, f32, index = self.builder, ir.FloatType(), self.index
+        lanes, step = ir.VectorType(f32, LANES), ir.Constant(self.index, LANES)
+        rows = [builder.gep(self.table, [builder.mul(i, self.count)]) for i in items]
+        blocks = builder.sdiv(self.count, step)
+        blank = ir.Constant(lanes, None)
+        totals = [[cgutils.alloca_once_value(builder, blank) for _ in range(2)] for _ in items]
+        for row in totals:  # the place on the stack is made once, the zero each time
+            for place in row:
+                builder.store(blank, place)
         with cgutils.for_range(builder, blocks) as loop:
             d = builder.mul(loop.index, step)
-            item = as_float(wide(start, d, stored), lanes)
-            x = builder.fmul(wide(u, d, f32), item)
-            for total, weight in zip(sums, (w, v), strict=True):
-                term = builder.fmul(wide(weight, d, f32), x)
-                builder.store(builder.fadd(builder.load(total), term), total)
-        scalars = []
-        for total in sums:
-            value = builder.load(total)
-            width = LANES
-            while width > 1:
-                width //= 2
-                kind = ir.VectorType(ir.IntType(32), width)
-                low = ir.Constant(kind, list(range(width)))
-                high = ir.Constant(kind, list(range(width, 2 * width)))
-                value = builder.fadd(
-                    builder.shuffle_vector(value, value, low),
-                    builder.shuffle_vector(value, value, high),
-                )
-            scalar = builder.extract_element(value, ir.Constant(ir.IntType(32), 0))
-            scalars.append(cgutils.alloca_once_value(builder, scalar))
-        with cgutils.for_range_slice(builder, builder.mul(blocks, step), count, one, intp) as (
-            d,
-            _,
-        ):
-            x = builder.fmul(narrow(u, d), as_float(narrow(start, d), f32))
-            for total, weight in zip(scalars, (w, v), strict=True):
-                term = builder.fmul(narrow(weight, d), x)
-                builder.store(builder.fadd(builder.load(total), term), total)
-        return context.make_tuple(
-            builder, signature.return_type, [builder.load(total) for total in scalars]
+            self._add(totals, rows, d, lanes)
+        scalars = [[self._tree(builder.load(place)) for place in row] for row in totals]
+        places = [[cgutils.alloca_once_value(builder, s) for s in row] for row in scalars]
+        for row, values in zip(places, scalars, strict=True):
+            for place, value in zip(row, values, strict=True):
+                builder.store(value, place)
+        start, one = builder.mul(blocks, step), ir.Constant(index, 1)
+        with cgutils.for_range_slice(builder, start, self.count, one, index) as (d, _):
+            self._add(places, rows, d, f32)
+        return [[builder.load(place) for place in row] for row in places]
+
+    def _add(self, totals: list[list[Any]], rows: list[Any], d: Any, kind: Any) -> None:
+        """Add the terms from dimension d on, as many as ``kind`` has lanes."""
+        builder = self.builder
+        user = self._load(self.user, d, kind, 4)
+        weighted = [builder.fmul(self._load(w, d, kind, 4), user) for w in self.weights]
+        wide = isinstance(kind, ir.VectorType)
+        stored = ir.VectorType(self.stored, LANES) if wide else self.stored
+        fused = cgutils.get_or_insert_function(
+            builder.module,
+            ir.FunctionType(kind, [kind] * 3),
+            f"llvm.fma.{f'v{LANES}' if wide else ''}f32",
         )
+        for row, places in zip(rows, totals, strict=True):
+            item = self._load(row, d, stored, self.bytes)
+            if not self.is_float:
+                item = builder.sitofp(item, kind)
+            for place, weight in zip(places, weighted, strict=True):
+                total = builder.call(fused, [weight, item, builder.load(place)])
+                builder.store(total, place)
+
+    def _load(self, pointer: Any, d: Any, kind: Any, align: int) -> Any:
+        place = self.builder.gep(pointer, [d])
+        return self.builder.load(self.builder.bitcast(place, kind.as_pointer()), align=align)
+
+    def _tree(self, value: Any) -> Any:
+        builder, width = self.builder, LANES
+        while width > 1:
+            width //= 2
+            kind = ir.VectorType(ir.IntType(32), width)
+            low = ir.Constant(kind, list(range(width)))
+            high = ir.Constant(kind, list(range(width, 2 * width)))
+            value = builder.fadd(
+                builder.shuffle_vector(value, value, low),
+                builder.shuffle_vector(value, value, high),
+            )
+        return builder.extract_element(value, ir.Constant(ir.IntType(32), 0))
+
+
+@intrinsic
+def _one_item(typingctx, interests, visitor, items, item, first, second):  # noqa: ANN001, ANN202
+    """``weighted_sums`` in vectors of eight."""
+    whole = types.intp
+    signature = types.UniTuple(types.float32, 2)(interests, whole, items, whole, first, second)
+
+    def codegen(context, builder, signature, args):  # noqa: ANN001, ANN202
+        kinds = [signature.args[n] for n in (0, 2, 4, 5)]
+        emitter = _Emitter(context, builder, kinds, [args[n] for n in (0, 2, 4, 5)], args[1])
+        (sums,) = emitter.sums([args[3]])
+        return context.make_tuple(builder, signature.return_type, sums)
 
     return signature, codegen
 
 
-@overload(weighted_sums, target="cpu", jit_options=INLINED)
+@intrinsic
+def _whole_slate(  # noqa: ANN202
+    typingctx,  # noqa: ANN001
+    interests,  # noqa: ANN001
+    visitor,  # noqa: ANN001
+    items,  # noqa: ANN001
+    slate,  # noqa: ANN001
+    first,  # noqa: ANN001
+    second,  # noqa: ANN001
+    out,  # noqa: ANN001
+):
+    """``slate_sums``, four items at a time, then the rest one by one."""
+    arrays = (slate, first, second, out)
+    signature = types.void(interests, types.intp, items, *arrays)
+
+    def codegen(context, builder, signature, args):  # noqa: ANN001, ANN202
+        kinds = [signature.args[n] for n in (0, 2, 4, 5)]
+        emitter = _Emitter(context, builder, kinds, [args[n] for n in (0, 2, 4, 5)], args[1])
+        shown, out = (
+            context.make_array(signature.args[n])(context, builder, args[n]) for n in (3, 6)
+        )
+        slots = builder.extract_value(shown.shape, 1)
+        begin = builder.mul(args[1], slots)
+        to_first = builder.mul(args[1], builder.extract_value(out.shape, 1))
+        to_second = builder.add(to_first, slots)
+        zero = ir.Constant(slots.type, 0)
+
+        def play(k, group):  # noqa: ANN001, ANN202
+            at = [builder.add(k, ir.Constant(k.type, g)) for g in range(group)]
+            codes = []
+            for a in at:
+                code = builder.load(builder.gep(shown.data, [builder.add(begin, a)]))
+                code = builder.sext(code, slots.type)
+                empty = builder.icmp_signed("<", code, zero)
+                codes.append(builder.select(empty, zero, code))
+            for a, sums in zip(at, emitter.sums(codes), strict=True):
+                for start, value in zip((to_first, to_second), sums, strict=True):
+                    builder.store(value, builder.gep(out.data, [builder.add(start, a)]))
+
+        size = ir.Constant(slots.type, _GROUP)
+        groups = builder.sdiv(slots, size)
+        with cgutils.for_range(builder, groups) as loop:
+            play(builder.mul(loop.index, size), _GROUP)
+        start, step = builder.mul(groups, size), ir.Constant(slots.type, 1)
+        with cgutils.for_range_slice(builder, start, slots, step, slots.type) as (k, _):
+            play(k, 1)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+def _contiguous(*arrays: Any) -> bool:
+    return all(isinstance(a, types.Array) and a.layout == "C" for a in arrays)
+
+
+@overload(weighted_sums, target="cpu", jit_options=INLINED, strict=False)
 def _weighted_sums_cpu(interests, visitor, items, item, first, second):  # noqa: ANN001, ANN202
-    contiguous = all(
-        isinstance(a, types.Array) and a.layout == "C" for a in (interests, items, first, second)
-    )
-    if not contiguous:
+    if not _contiguous(interests, items, first, second):
         return weighted_sums
 
     def vectorised(interests, visitor, items, item, first, second):  # noqa: ANN001, ANN202
-        return _vector_sums(interests, visitor, items, item, first, second)
+        return _one_item(interests, visitor, items, item, first, second)
 
     return vectorised
 
 
-@overload(weighted_sums, target="cuda")
+@overload(slate_sums, target="cpu", jit_options=INLINED, strict=False)
+def _slate_sums_cpu(  # noqa: ANN202
+    interests,  # noqa: ANN001
+    visitor,  # noqa: ANN001
+    items,  # noqa: ANN001
+    slate,  # noqa: ANN001
+    first,  # noqa: ANN001
+    second,  # noqa: ANN001
+    out,  # noqa: ANN001
+):
+    if not _contiguous(interests, items, slate, first, second, out):
+        return slate_sums
+
+    def vectorised(interests, visitor, items, slate, first, second, out):  # noqa: ANN001, ANN202
+        _whole_slate(interests, visitor, items, slate, first, second, out)
+
+    return vectorised
+
+
+@overload(weighted_sums, target="cuda", strict=False)
 def _weighted_sums_cuda(interests, visitor, items, item, first, second):  # noqa: ANN001, ANN202
     return weighted_sums
+
+
+@overload(slate_sums, target="cuda", strict=False)
+def _slate_sums_cuda(  # noqa: ANN202
+    interests,  # noqa: ANN001
+    visitor,  # noqa: ANN001
+    items,  # noqa: ANN001
+    slate,  # noqa: ANN001
+    first,  # noqa: ANN001
+    second,  # noqa: ANN001
+    out,  # noqa: ANN001
+):
+    return slate_sums

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recenv.compiled import inlined
-from recenv.users.inner import weighted_sums
+from recenv.users.inner import slate_sums, weighted_sums
 
 _ZERO, _ONE, _HALF = np.float32(0), np.float32(1), np.float32(0.5)
 
@@ -81,6 +81,10 @@ def affinities(
     """
     click, purchase = weighted_sums(interests, visitor, items, item, click_weight, purchase_weight)
     return scale * click, scale * purchase
+
+
+slate_affinities = slate_sums
+"""``affinities`` of a whole slate, before the items' scales; see ``recenv.users.inner``."""
 
 
 @inlined

@@ -1,11 +1,17 @@
 """RecVectorEnv against Gymnasium's own SyncVectorEnv over RecEnv: the same, to the bit."""
 
+import dataclasses
+
 import gymnasium
 import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
+import recenv
+from recenv.env.single import RecEnv
+from recenv.env.vector import RecVectorEnv
 from recenv.errors import ActionError, ConfigError
+from recenv.users.duration import DurationLaw
 
 ID, B = "recenv/Toy-v0", 7
 PARTS = ("obs", "reward", "terminated", "truncated", "info")
@@ -75,34 +81,39 @@ def test_is_gymnasiums_own_vector_environment(mode, form):
     assert endings > 2 * B
 
 
-def test_return_days_come_with_the_end(movielens_days):
-    ours = movielens_days
-    ours.reset(seed=0)
+def test_return_days_come_with_the_end(returning):
+    ours = RecVectorEnv(returning, num_envs=B)
+    theirs = SyncVectorEnv([lambda: RecEnv(returning) for _ in range(B)])
+    same(ours.reset(seed=0), theirs.reset(seed=0))
     seen = 0
     for _ in range(40):
-        _, _, terminated, truncated, infos = ours.step(ours.action_space.sample())
-        if (terminated | truncated).any():
-            np.testing.assert_array_equal(infos["_return_days"], terminated | truncated)
-            assert (infos["return_days"][infos["_return_days"]] >= 0).all()
-            seen += 1
-        else:
-            assert "return_days" not in infos
+        action = ours.action_space.sample()
+        a, b = ours.step(action), theirs.step(action)
+        same(a, b)
+        ended = a[2] | a[3]
+        np.testing.assert_array_equal(a[4]["return_days"][a[4]["_return_days"] & ended] >= 0, True)
+        np.testing.assert_array_equal(a[4]["return_days"][a[4]["_return_days"] & ~ended], -1)
+        seen += int(ended.sum())
     assert seen
 
 
+def test_resets_bring_every_info_that_steps_bring(returning):
+    env = recenv.parallel_env(returning)
+    _, infos = env.reset(seed=0)
+    while env.agents:
+        *_, later = env.step({a: env.action_space(a).sample() for a in env.agents})
+        assert all(set(later[a]) <= set(infos[a]) for a in later)
+    assert later["user_0"]["return_days"] >= 0
+
+
 @pytest.fixture
-def movielens_days(toy):
+def returning(toy):
     """The toy world with a law of when users return."""
-    import dataclasses
-
-    from recenv.env.vector import RecVectorEnv
-    from recenv.users.duration import DurationLaw
-
     law = DurationLaw(
         np.full(5, -1, np.float32), np.zeros(toy.num_users, np.float32), first=0, l2=1.0
     )
     model = dataclasses.replace(toy.user_model, return_time=law)
-    return RecVectorEnv(dataclasses.replace(toy, user_model=model), num_envs=B)
+    return dataclasses.replace(toy, user_model=model)
 
 
 @every_mode

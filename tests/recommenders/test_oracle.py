@@ -28,7 +28,7 @@ def expected_reward(simulator: Simulator, state: State, slate: tuple[int, ...]) 
     mix = reward.cooperation / 2
     probability = copy.behaviour.astype(np.float64)
     log = np.log(np.maximum(probability, 1e-30))
-    price = simulator.tables.price[copy.slate]
+    price = simulator.tables.items["price"][copy.slate]
     total = np.zeros(len(state.key))
     for k in range(slots):
         if slate[k] == EMPTY:
@@ -129,7 +129,7 @@ def test_leave_cost_makes_it_spare_bored_users() -> None:
     simulator = Simulator(planted_world(BORING), game)
     state = bored(simulator)
     found = OracleRecommender().recommend_privileged(simulator, state)
-    category = simulator.tables.category[state.candidates]
+    category = simulator.tables.items["category"][state.candidates]
     boredom = np.take_along_axis(state.boredom, category, axis=1)
     shown = np.take_along_axis(boredom, found, axis=1).sum(axis=1)
     np.testing.assert_allclose(shown, np.sort(boredom, axis=1)[:, :2].sum(axis=1), rtol=1e-6)

@@ -65,12 +65,11 @@ class TwiceSquashed(Simulator):
 class MovesEveryDimensionAlike(Simulator):
     """A click moves all of the interest by the mean step: an average over the wrong axis."""
 
-    def _respond(self, state: State, answers: np.ndarray) -> Outcome:
+    def take(self, state: State, answers: np.ndarray) -> None:
         before = state.interest.copy()
-        outcome = super()._respond(state, answers)
+        super().take(state, answers)
         step = state.interest - before
         state.interest[:] = before + step.mean(axis=1, keepdims=True)
-        return outcome
 
 
 class AnswersOtherwise(Simulator):

@@ -13,14 +13,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import njit
+from numba import extending, njit
 
 _COMMON: dict[str, Any] = {"cache": True, "error_model": "numpy", "_nrt": False}
 
-INLINED: dict[str, Any] = {"forceinline": True, **_COMMON}
+INLINED: Any = {"forceinline": True, **_COMMON}
 
 inlined: Any = njit(**INLINED)
 """For functions of one row, and the laws and draws that they call."""
 
 kernel: Any = njit(nogil=True, **_COMMON)
 """For loops over rows. They release Python's global lock."""
+
+intrinsic: Any = extending.intrinsic
+overload: Any = extending.overload
+"""Numba's own; their types say less than they take."""

@@ -404,6 +404,38 @@ def panels_plot(panels: Sequence[Panel], path: str | Path, *, order: Sequence[st
     return _save(figure, path)
 
 
+def bars_plot(bars: Sequence[tuple[str, float]], path: str | Path, *, xlabel: str) -> Path:
+    """One bar per (label, positive value), on a logarithmic axis, each with its figure.
+
+    Raises:
+        ConfigError: no bars.
+        MissingDependencyError: matplotlib is not installed.
+    """
+    if not bars:
+        raise ConfigError("bars_plot needs at least one bar, but got none.")
+    figure = _figure(7.2, 0.9 + 0.36 * len(bars))
+    axes = figure.add_subplot()
+    _style(axes, grid="x")
+    labels, values = zip(*bars, strict=True)
+    axes.barh(range(len(bars)), values, color=_BLUE, height=0.62)
+    axes.set_xscale("log")
+    axes.set_xlim(min(values) / 3, max(values) * 4)
+    axes.set_yticks(range(len(bars)), labels=[_short(label) for label in labels])
+    axes.invert_yaxis()
+    axes.set_xlabel(xlabel, fontsize=9.5)
+    for y, value in enumerate(values):
+        axes.annotate(
+            _two_digits(value),
+            (value, y),
+            xytext=(5, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=9,
+            color=_TEXT,
+        )
+    return _save(figure, path)
+
+
 @dataclass(frozen=True)
 class Shrinkage:
     """Error of one estimate over sizes of the log.

@@ -90,17 +90,26 @@ def _number(value: float, *, signed: bool = False) -> str:
     return f"{value:{'+' if signed else ''}.{digits}f}"
 
 
-def write_study(folder: Path, name: str, title: str, text: str, figures: Mapping[str, Any]) -> None:
+def write_study(
+    folder: Path,
+    name: str,
+    title: str,
+    text: str,
+    figures: Mapping[str, Any],
+    command: str | None = None,
+) -> None:
     """Write ``<name>.json`` and ``<name>.md``; the folder is made.
 
     Args:
         folder: of both files.
-        name: with hyphens; ``python -m recenv.benchmark.<name>`` makes them.
+        name: with hyphens.
         title: of the page.
         text: the page, Markdown.
         figures: JSON-able.
+        command: after ``python -m recenv.benchmark.``, what makes them; by default the name.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.json").write_text(json.dumps(figures, indent=1) + "\n")
-    command = f"`python -m recenv.benchmark.{name.replace('-', '_')}`"
-    (folder / f"{name}.md").write_text(f"# {title}\n\n{command}\n\n{text}\n")
+    called = command or name.replace("-", "_")
+    page = f"# {title}\n\n`python -m recenv.benchmark.{called}`\n\n{text}\n"
+    (folder / f"{name}.md").write_text(page)

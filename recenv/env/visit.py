@@ -98,7 +98,7 @@ class Visits:
             RECOMMENDER_AGENT: np.zeros((batch, k), np.int64),
             USER_AGENT: np.zeros((batch, k + 1), np.int64),
         }
-        self._shapes = {a: self.action_spaces[a].shape for a in AGENTS}
+        self._shapes = {a: self.action_spaces[a].shape or () for a in AGENTS}
         self._transcript = ""
 
     @property
@@ -260,7 +260,7 @@ class Visits:
             return None
         return self._transcript
 
-    def _seeds(self, seed: int | Sequence[int | None] | None) -> Sequence[int | None]:
+    def _seeds(self, seed: Any) -> Sequence[int | None]:
         """A seed for each row, None where the last one goes on."""
         if _is_integer(seed):
             seeds: Sequence[Any] = range(seed, seed + self.batch)

@@ -1,5 +1,5 @@
 # numba infers the types of the kernels; they are documented where they are called
-# ruff: noqa: ANN001
+# ruff: noqa: ANN001, ANN202
 """CudaSimulator: the same game on a GPU, in memory that torch shares.
 
 The kernels give each visit a thread of its own that runs the loop of ``recenv.sim.kernels`` for
@@ -28,10 +28,12 @@ from recenv.sim.state import EMPTY, LEFT, TRUNCATED, State
 from recenv.world import World
 
 try:
+    import numba.cuda
     import torch
-    from numba import cuda
 except ImportError as error:
     raise MissingDependencyError("torch and numba-cuda", "cuda", "Stepping on a GPU") from error
+
+cuda: Any = numba.cuda
 
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0")
 """Whether numba simulates the GPU: arrays are then numpy's, tensors torch's on the CPU."""
@@ -96,7 +98,7 @@ class DeviceState(NamedTuple):
     """B visits on a GPU. The arrays that kernels step and the tensors are the same memory."""
 
     arrays: State
-    tensors: State
+    tensors: Any
     """``State`` of torch tensors; ``seed``, ``session`` and ``key`` as int64 of the same bits."""
     slates: tuple[Any, torch.Tensor]
     """(B, K) int64 buffer, as array and tensor."""
@@ -323,7 +325,7 @@ def _memory(shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[Any, torch.Te
 
 
 def _observe(
-    leaves: dict[str, Leaf], fields: dict[str, str], tensors: State, copy: bool
+    leaves: dict[str, Leaf], fields: dict[str, str], tensors: Any, copy: bool
 ) -> TensorDict:
     out: TensorDict = {}
     for name, leaf in leaves.items():

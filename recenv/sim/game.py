@@ -82,7 +82,7 @@ def _draw_candidates(b, tables, rules, state):
                 item = tables.order[at - n if at >= n else at]
             state.candidates[b, j] = item
     for j in range(c):
-        state.candidate_popularity[b, j] = tables.items[uint32(state.candidates[b, j])].popularity
+        state.candidate_popularity[b, j] = tables.popularity[uint32(state.candidates[b, j])]
     for j in range(state.candidate_vectors.shape[1]):
         item = state.candidates[b, j]
         scale = tables.items[uint32(item)].shown_scale

@@ -1,5 +1,5 @@
 # numba infers the types of these functions; they are documented where they are called
-# ruff: noqa: ANN001, ANN201
+# ruff: noqa: ANN001, ANN201, ANN202
 """Loops of the game over rows [low, high) of a batch, compiled by numba for the CPU.
 
 Threads run the same machine code on ranges of their own (``recenv.sim.threads``): there is no

@@ -11,9 +11,8 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic, overload
 
-from recenv.compiled import INLINED
+from recenv.compiled import INLINED, intrinsic, overload
 
 _LINE = 64  # bytes of a line of cache
 

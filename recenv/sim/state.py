@@ -43,6 +43,7 @@ class Tables(NamedTuple):
     examination: F32  # (K,) probability
     shown_vectors: npt.NDArray[Any]  # (N, P) items as the platform knows them
     encoded_users: F32  # (U, P) users as the platform knows them
+    popularity: F32  # (N,) items as the platform knows them
     pool: I32  # users that visitors are drawn from
     order: I32  # (N,) a fixed shuffle of the catalogue, for stratified candidates
     strata: I32  # (C + 1,) where each candidate's stratum of the shuffle begins
@@ -131,6 +132,7 @@ def make_tables(world: World, game: GameConfig) -> Tables:
         examination=model.examination[: game.slate_size].copy(),
         shown_vectors=shown,
         encoded_users=world.interests.users,
+        popularity=world.log_popularity,
         pool=world.pool(game.users),
         order=np.random.default_rng(0).permutation(n).astype(np.int32),
         strata=(np.arange(game.num_candidates + 1) * n // game.num_candidates).astype(np.int32),
@@ -168,7 +170,10 @@ def _users(model: UserModel) -> npt.NDArray[np.void]:
 
 
 def _items(world: World, scale: F32, shown_scale: F32) -> npt.NDArray[np.void]:
-    """(N,) what an item's numbers are. They lie side by side: one item is one line of cache."""
+    """(N,) what an item's numbers are. They lie side by side: one item is one line of cache.
+
+    What is read of every candidate, ``popularity``, is better off in an array of its own.
+    """
     model = world.user_model
     fields: dict[str, np.ndarray] = {
         "scale": scale,  # of its row of item_vectors
@@ -176,9 +181,7 @@ def _items(world: World, scale: F32, shown_scale: F32) -> npt.NDArray[np.void]:
         "click_bias": model.item_click_bias,  # log-odds
         "purchase_bias": model.item_purchase_bias,
         "price": relative_price(world),  # over the catalogue's mean price
-        "popularity": world.log_popularity,  # as the platform knows it
         "category": world.catalog.category.astype(np.int32),
-        "spare": np.zeros_like(scale),  # fills a record to 32 bytes
     }
     return _records(fields)
 

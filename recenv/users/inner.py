@@ -21,9 +21,8 @@ import numpy.typing as npt
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic, overload
 
-from recenv.compiled import INLINED
+from recenv.compiled import INLINED, intrinsic, overload
 
 LANES = 8
 _GROUP = 5  # items at a time: ten running sums of eight fit the sixteen registers of AVX2

@@ -21,7 +21,7 @@ def test_the_gpu_code_runs_in_the_simulator():
         timeout=500,
     )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
-    assert "13 passed, 1 skipped" in done.stdout, done.stdout[-1000:]
+    assert "9 passed, 1 skipped" in done.stdout, done.stdout[-1000:]
 
 
 def test_without_a_gpu_the_error_says_what_to_do():

@@ -1,0 +1,246 @@
+"""Rates of the simulator and its environments, and what the machine's memory would allow."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+from numba import njit, prange
+from tqdm.auto import tqdm
+
+from recenv.config import GameConfig
+from recenv.env.registration import parallel_env, single_env, vector_env
+from recenv.sim.simulator import Simulator
+from recenv.sim.state import Field
+from recenv.sim.synthetic import PlantedConfig, planted_world
+from recenv.world import World
+
+GAME = GameConfig(slate_size=10, num_candidates=50, vectors=False)
+"""The game that rates are of, where nothing else is said."""
+
+
+@dataclass(frozen=True)
+class Rate:
+    """User-steps per second of one thing, over repeats."""
+
+    what: str
+    rows: int
+    values: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """Of the repeats."""
+        return statistics.median(self.values)
+
+    @property
+    def spread(self) -> str:
+        """``median (least - most)``."""
+        low, high = min(self.values), max(self.values)
+        return f"{short(self.median)} ({short(low)} - {short(high)})"
+
+
+@dataclass(frozen=True)
+class Clock:
+    """How long to measure."""
+
+    seconds: float
+    repeats: int
+
+    def rate(self, what: str, rows: int, call: Callable[[], object]) -> Rate:
+        """Time a call that steps ``rows`` users; the first calls, which may compile, are not."""
+        call()
+        began = time.perf_counter()
+        call()
+        once = max(time.perf_counter() - began, 1e-7)
+        count = max(int(self.seconds / once), 1)
+        values = []
+        for _ in range(self.repeats):
+            began = time.perf_counter()
+            for _ in range(count):
+                call()
+            values.append(rows * count / (time.perf_counter() - began))
+        return Rate(what, rows, tuple(values))
+
+
+def world_of(items: int, dim: int, *, categories: int = 20, users: int = 2000) -> World:
+    """A planted world of the asked size; its users have visited once."""
+    return planted_world(
+        PlantedConfig(
+            num_users=users,
+            num_items=items,
+            num_categories=categories,
+            dim=dim,
+            history_visits=1,
+        )
+    )
+
+
+def kernel_rate(
+    clock: Clock, world: World, game: GameConfig, batch: int, threads: int, what: str = "kernel"
+) -> Rate:
+    """Steps of the simulator: slates in, both agents' observations out, next visits begun."""
+    simulator = Simulator(world, game, threads=threads)
+    state = simulator.reset(np.arange(batch))
+    slates = np.tile(np.arange(game.slate_size), (batch, 1))
+    for _ in range(3):  # visits of different ages
+        simulator.step(state, slates, autoreset=True)
+    return clock.rate(what, batch, lambda: simulator.step(state, slates, autoreset=True))
+
+
+def two_sided_rate(
+    clock: Clock, world: World, game: GameConfig, batch: int, threads: int, what: str
+) -> Rate:
+    """The two-player way: show, then answers from outside, both observations at each turn."""
+    simulator = Simulator(world, game, threads=threads)
+    state = simulator.reset(np.arange(batch))
+    slates = np.tile(np.arange(game.slate_size), (batch, 1))
+    answers = np.zeros((batch, game.slate_size + 1), np.int64)
+    answers[:, 0] = 1
+
+    def play() -> None:
+        simulator.show(state, slates)
+        simulator.user_observation(state, copy=False)
+        simulator.take(state, simulator.check_answers(state, answers))
+        simulator.recommender_observation(state, copy=False)
+        state.ended[:] = 0  # visits of any length: nothing begins anew
+
+    return clock.rate(what, batch, play)
+
+
+def vector_rate(clock: Clock, world: World, batch: int, threads: int, **settings: Any) -> Rate:
+    """``RecVectorEnv.step`` with actions sampled before."""
+    envs = vector_env(world, num_envs=batch, threads=threads, **settings)
+    envs.reset(seed=0)
+    actions = [envs.action_space.sample() for _ in range(8)]
+    return clock.rate("vector environment", batch, _cycle(envs.step, actions))
+
+
+def parallel_rate(clock: Clock, world: World, batch: int, **settings: Any) -> Rate:
+    """Rounds (two steps) of the parallel environment, both agents acting from outside."""
+    env = parallel_env(world, num_sessions=batch, max_rounds=1_000_000, **settings)
+    env.reset(seed=0)
+    drawn = [{a: env.action_space(a).sample() for a in env.agents} for _ in range(8)]
+    for actions in drawn:  # nobody leaves: every call is a round of every visit
+        for agent in env.agents:
+            if env.side[agent] == "user_0":
+                stays = np.array(actions[agent])
+                stays[..., -1:] = 0
+                actions[agent] = stays if stays.ndim else np.int64(int(stays) // 2 * 2)
+
+    def play(actions: dict[str, Any]) -> None:
+        env.step(actions)
+        env.step(actions)
+
+    return clock.rate("parallel environment", batch, _cycle(play, drawn))
+
+
+def single_rate(clock: Clock, world: World, **settings: Any) -> Rate:
+    """``RecEnv.step`` with actions sampled before; resets at the ends of visits are inside."""
+    env = single_env(world, **settings)
+    env.reset(seed=0)
+    actions = [env.action_space.sample() for _ in range(64)]
+
+    def play(action: Any) -> None:
+        *_, terminated, truncated, _ = env.step(action)
+        if terminated or truncated:
+            env.reset()
+
+    return clock.rate("Gymnasium environment", 1, _cycle(play, actions))
+
+
+def _cycle(call: Callable[[Any], object], arguments: Sequence[Any]) -> Callable[[], object]:
+    at = 0
+
+    def play() -> None:
+        nonlocal at
+        call(arguments[at])
+        at = (at + 1) % len(arguments)
+
+    return play
+
+
+@njit(cache=True, parallel=True)
+def _gather(table, rows, out):  # noqa: ANN001, ANN202
+    for b in prange(len(rows)):
+        for k in range(rows.shape[1]):
+            for d in range(table.shape[1]):
+                out[b, d] = table[rows[b, k], d]
+
+
+@njit(cache=True, parallel=True)
+def _copy(source, target):  # noqa: ANN001, ANN202
+    for i in prange(len(source)):
+        target[i] = source[i]
+
+
+def touched_bytes(fields: dict[str, Field]) -> int:
+    """Bytes of the state that a step reads and writes, of one visit (each counted once)."""
+    idle = ("seed", "session", "encoded", "taken", "taken_count", "need", "fulfilled")
+    return sum(field.bytes for name, field in fields.items() if name not in idle)
+
+
+def bound(world: World, game: GameConfig, batch: int, threads: int) -> dict[str, float]:
+    """User-steps per second that this machine's memory allows.
+
+    The slate's item vectors must be gathered and the state copied once: at the measured rates of
+    a plain gather loop and a plain copy loop over arrays of the same sizes.
+
+    Returns:
+        gather_gb_s and copy_gb_s (a byte read and written counts once), steps_per_second.
+    """
+    numba.set_num_threads(threads)
+    simulator = Simulator(world, game)
+    vectors = world.user_model.item_vectors
+    rng = np.random.default_rng(0)
+    rows = rng.integers(len(vectors), size=(batch, game.slate_size)).astype(np.int32)
+    out = np.empty((batch, vectors.shape[1]), np.float32)
+    size = max(touched_bytes(simulator.fields) * batch // 4, 1)
+    source, target = np.ones(size, np.float32), np.zeros(size, np.float32)
+    clock = Clock(0.3, 5)
+    gathered = clock.rate(
+        "gather", rows.size * vectors.shape[1] * 4, lambda: _gather(vectors, rows, out)
+    )
+    copied = clock.rate("copy", source.nbytes, lambda: _copy(source, target))
+    per_step = game.slate_size * vectors.shape[1] * 4 / gathered.median
+    per_step += touched_bytes(simulator.fields) / copied.median
+    return {
+        "gather_gb_s": gathered.median / 1e9,
+        "copy_gb_s": copied.median / 1e9,
+        "steps_per_second": 1 / per_step,
+    }
+
+
+def peak_mb() -> float:
+    """Resident memory of this process at its highest, in MiB (Linux; else NaN)."""
+    status = Path("/proc/self/status")
+    if not status.is_file():
+        return float("nan")
+    line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024
+
+
+def short(value: float) -> str:
+    """Three digits, with k or M."""
+    for size, unit in ((1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.3g}{unit}"
+    return f"{value:.3g}"
+
+
+class Bar:
+    """Counts what was measured."""
+
+    def __init__(self, show: bool) -> None:
+        self._bar = tqdm(desc="measuring", unit="cell", disable=not show)
+
+    def __enter__(self) -> Callable[[], object]:
+        return self._bar.update
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()

@@ -27,7 +27,7 @@ FITTED := Toy OpenBandit MovieLens100K CompleteJourney
 reports: $(READY)
 	set -e; for id in $(FITTED); do \
 		$(BIN)/recenv fidelity recenv/$$id-v0 --out docs/reports/fidelity/$$id; done
-	set -e; for study in next_item baskets open_bandit reading recovery ranking; do \
+	set -e; for study in next_item baskets open_bandit reading recovery ranking speed; do \
 		$(BIN)/python -m recenv.benchmark.$$study --out docs/reports; done
 
 check: $(READY)

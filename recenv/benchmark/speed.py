@@ -201,10 +201,10 @@ def measure(clock: Clock, *, with_peers: bool, folder: Path, progress: bool) -> 
                     study.add(kernel_rate(clock, world, game, batch, 1, what), **about, threads=1)
                     bar()
             if (items, dim) == CATALOGUES[0]:
-                _environments(study, clock, world, cores, bar)
+                _environments(study, clock, world, about, cores, bar)
             for threads in range(1, cores + 1):
-                told = bound(world, GAME, 65536, threads)
-                reached = study.median("kernel", 65536, **about, threads=threads)
+                told = bound(world, GAME, BATCHES[-1], threads)
+                reached = study.median("kernel", BATCHES[-1], **about, threads=threads)
                 study.bounds.append(
                     {
                         **about,
@@ -237,10 +237,14 @@ def measure(clock: Clock, *, with_peers: bool, folder: Path, progress: bool) -> 
 
 
 def _environments(
-    study: Study, clock: Clock, world: World, cores: int, bar: Callable[[], object]
+    study: Study,
+    clock: Clock,
+    world: World,
+    about: dict[str, Any],
+    cores: int,
+    bar: Callable[[], object],
 ) -> None:
     game = {k: v for k, v in GAME.to_dict().items() if k in ("slate_size", "num_candidates")}
-    about: dict[str, Any] = {"items": 1682, "dim": 64}
     for batch in BATCHES:
         for copy in (True, False):
             rate = vector_rate(clock, world, batch, 1, copy=copy, vectors=False, **game)

@@ -85,8 +85,8 @@ def test_sums_are_right(dim):
             assert abs(value - math.fsum(terms)) < 1e-6 * size
 
 
-def test_arrays_in_any_order(dim=24):
-    users, items, first, second, slate = made(dim, np.float32)
+def test_arrays_in_any_order():
+    users, items, first, second, _ = made(24, np.float32)
     expected = one_item(users, 2, items, 4, first, second)
     got = one_item(np.asfortranarray(users), 2, items, 4, first, second)
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)

@@ -204,3 +204,24 @@ def test_wrong_input_is_named():
         RepeatLaw.at_end(one, one, one, 1, weights=[0.5])
     with pytest.raises(ConfigError, match="Give both returns and days"):
         emit_baskets(world, days=30)
+
+
+def test_lookups_find_what_is_there_and_nothing_else():
+    """The filter in front of the bisection never hides an entry."""
+    rng = np.random.default_rng(0)
+    users, items = 60, 5000
+    count = rng.integers(0, 300, size=users)
+    count[:3] = 0, 1, 2
+    user = np.repeat(np.arange(users), count)
+    item = np.concatenate([rng.choice(items, n, replace=False) for n in count])
+    law = RepeatLaw.at_end(user, item, np.zeros(len(user), np.int64), users, weights=(0.5, 0.2))
+    had = np.zeros((users, items), bool)
+    had[user, item] = True
+    every = np.indices((users, items)).reshape(2, -1)
+    np.testing.assert_array_equal(law.of(*every).reshape(users, items) > 0, had)
+    start, words = law.filter
+    size = np.diff(start)
+    assert ((size == 0) == (count == 0)).all()
+    assert (np.log2(size[size > 0]) % 1 == 0).all()
+    bits = np.unpackbits(words.view(np.uint8)).mean()
+    assert bits < 1 / 8  # fewer than one other item in eight is looked for in vain

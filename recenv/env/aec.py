@@ -13,7 +13,6 @@ from recenv.env.visit import (
     USER_AGENT,
     Action,
     AgentObservation,
-    visit_info,
 )
 from recenv.errors import ActionError
 
@@ -35,7 +34,7 @@ class RecAECEnv(TwoAgentEnv, AECEnv[str, Any, Any]):
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
         """Begin a visit. Without a seed, the next visit in the sequence of the last seed."""
         self.visit.reset(seed, options)
-        replay = {**self.visit.replay(0), **visit_info(self.visit, 0)}
+        replay = {**self.visit.replay(0), **self.visit.infos()[0]}
         self.agents = list(AGENTS)
         self.agent_selection = RECOMMENDER_AGENT
         self.rewards = dict.fromkeys(AGENTS, 0.0)
@@ -72,7 +71,7 @@ class RecAECEnv(TwoAgentEnv, AECEnv[str, Any, Any]):
             RECOMMENDER_AGENT: float(outcome.recommender_reward[0]),
             USER_AGENT: float(outcome.user_reward[0]),
         }
-        facts = visit_info(self.visit, 0)
+        facts = self.visit.infos()[0]
         self.infos = {a: dict(facts) for a in AGENTS}
         self.terminations = dict.fromkeys(AGENTS, bool(outcome.terminated[0]))
         self.truncations = dict.fromkeys(AGENTS, bool(outcome.truncated[0]))

@@ -8,11 +8,11 @@ from pettingzoo import ParallelEnv
 
 from recenv.env.shared import TwoAgentEnv
 from recenv.env.visit import (
+    AGENTS,
     RECOMMENDER_AGENT,
     USER_AGENT,
     Action,
     AgentObservation,
-    visit_info,
 )
 from recenv.errors import ActionError
 from recenv.sim.state import LEFT, LIVE
@@ -82,14 +82,11 @@ class RecParallelEnv(TwoAgentEnv, ParallelEnv[str, Any, Any]):
         visit.reset(seed, options)
         self._row = {agent: int(agent.rpartition("_")[2]) for agent in self.possible_agents}
         self._user_turn = False
-        self._playing = list(range(visit.batch))
+        self._live = [True] * visit.batch
         self.agents = list(self.possible_agents)
         # with every key of later infos: some libraries make room by what the reset brings
-        infos = {
-            agent: {**visit.replay(row), **visit_info(visit, row)}
-            for agent, row in self._row.items()
-        }
-        return self._observations(), infos
+        facts = [{**visit.replay(row), **info} for row, info in enumerate(visit.infos())]
+        return self._observations(), {a: facts[row].copy() for a, row in self._row.items()}
 
     def step(
         self, actions: dict[str, Action]
@@ -122,7 +119,7 @@ class RecParallelEnv(TwoAgentEnv, ParallelEnv[str, Any, Any]):
         visit.respond()
         self._user_turn = False
         paid, ended = visit.state.rewards.tolist(), visit.state.ended.tolist()
-        facts = {row: visit_info(visit, row) for row in self._playing}
+        facts = visit.infos()
         terminated, truncated, infos = no, no.copy(), {}
         for agent in agents:
             row = self._row[agent]
@@ -132,21 +129,23 @@ class RecParallelEnv(TwoAgentEnv, ParallelEnv[str, Any, Any]):
                 terminated[agent] = ended[row] == LEFT
                 truncated[agent] = not terminated[agent]
         observations = self._observations()
-        if any(ended[row] != LIVE for row in self._playing):
-            self._playing = [row for row in self._playing if ended[row] == LIVE]
-            self.agents = [agent for agent in agents if ended[self._row[agent]] == LIVE]
+        live = [end == LIVE for end in ended]
+        if live != self._live:
+            self._live = live
+            self.agents = [agent for agent in agents if live[self._row[agent]]]
         return observations, rewards, terminated, truncated, infos
 
     def _note(self, actions: dict[str, Action], mover: str) -> None:
         """Check all actions and note those of the agents that are playing."""
-        visit, missing = self.visit, len(self._playing)
+        visit, live, missing = self.visit, self._live, sum(self._live)
         for agent, action in actions.items():
             side = self.side.get(agent)
             if side is None:
                 some = ", ".join(self.possible_agents[:4])
                 raise ActionError(f"There is no agent {agent!r}; the agents are {some}, ...")
-            visit.put(side, self._row[agent], action)
-            if side == mover and agent in self.agents:
+            row = self._row[agent]
+            visit.put(side, row, action)
+            if side == mover and live[row]:
                 missing -= 1
         visit.check(RECOMMENDER_AGENT)
         visit.check(USER_AGENT)
@@ -157,5 +156,5 @@ class RecParallelEnv(TwoAgentEnv, ParallelEnv[str, Any, Any]):
             raise ActionError(f"It is {turn}'s turn, but actions has only {sorted(actions)}.")
 
     def _observations(self) -> dict[str, AgentObservation]:
-        observe, side, row = self.visit.observe, self.side, self._row
-        return {agent: observe(side[agent], row[agent]) for agent in self.agents}
+        seen = {side: self.visit.observe_all(side) for side in AGENTS}
+        return {agent: seen[self.side[agent]][self._row[agent]] for agent in self.agents}

@@ -15,7 +15,6 @@ from recenv.env.visit import (
     Action,
     AgentObservation,
     Visit,
-    visit_info,
 )
 from recenv.errors import ActionError
 from recenv.sim.state import LEFT, TRUNCATED
@@ -88,7 +87,7 @@ class RecEnv(gymnasium.Env[Any, Any]):
         state = visit.state
         reward, user_reward = state.rewards[0].tolist()
         ended = state.ended[0]
-        info = visit_info(visit, 0)
+        info: dict[str, Any] = dict(visit.infos()[0])
         info["answer"] = state.answers[0].copy()
         info["user_reward"] = user_reward
         observation = visit.observe(RECOMMENDER_AGENT)

@@ -222,6 +222,19 @@ class Visits:
         """What the last round brought."""
         return self.simulator.outcome(self.state)
 
+    def infos(self) -> list[dict[str, int]]:
+        """What the round brought each row.
+
+        Where a law says when users return, ``return_days`` are the days until the user's next
+        visit, and -1 while this one goes on.
+        """
+        state = self.state
+        columns = {"clicks": state.clicks, "purchases": state.purchases}
+        if self.world.user_model.return_time is not None:
+            columns["return_days"] = self.return_days()
+        rows = zip(*(values.tolist() for values in columns.values()), strict=True)
+        return [dict(zip(columns, row, strict=True)) for row in rows]
+
     def return_days(self) -> npt.NDArray[np.int64]:
         """(B,) days until the next visit of users whose visit has ended, -1 of the others."""
         out, ended = np.full(self.batch, -1), np.flatnonzero(self.state.ended != LIVE)
@@ -237,6 +250,17 @@ class Visits:
         if self._flat:
             return _join(leaves)
         return {name: leaf.copy() for name, leaf in leaves.items()}
+
+    def observe_all(self, side: str) -> Sequence[AgentObservation]:
+        """The observations of a side's agents in all rows."""
+        if self.batch == 1:
+            return [self.observe(side)]
+        leaves = self.seen[side]
+        if self._flat:
+            parts = [leaf.reshape(self.batch, -1) for leaf in leaves.values()]
+            return list(np.concatenate(parts, axis=1, dtype=np.float32, casting="unsafe"))
+        rows = zip(*(leaf.copy() for leaf in leaves.values()), strict=True)
+        return [dict(zip(leaves, row, strict=True)) for row in rows]
 
     def true_state(self) -> npt.NDArray[np.float32]:
         """All agents' observations in one flat float32 vector: all there is to know."""
@@ -340,19 +364,6 @@ class Visit(Visits):
             return None
         self.respond()
         return self.outcome()
-
-
-def visit_info(visits: Visits, row: int) -> dict[str, Any]:
-    """What a round brought a row.
-
-    Where a law says when users return, ``return_days`` are the days until the user's next visit,
-    and -1 while this one goes on.
-    """
-    state = visits.state
-    out = {"clicks": int(state.clicks[row]), "purchases": int(state.purchases[row])}
-    if visits.world.user_model.return_time is not None:
-        out["return_days"] = int(visits.return_days()[row]) if state.ended[row] != LIVE else -1
-    return out
 
 
 def _row(leaves: dict[str, np.ndarray], row: int) -> dict[str, np.ndarray]:

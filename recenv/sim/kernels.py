@@ -15,6 +15,7 @@ from recenv.sim.state import LIVE
 
 _LARGE = 8192  # rows that do not fit a core's own caches (measured: from here asking ahead pays)
 _AHEAD, _PAIR = 4, 2  # rows
+_TILE = 64  # rows that go through a round together
 
 
 @inlined
@@ -80,14 +81,22 @@ def respond(low, high, answers, tables, rules, state):
 
 @kernel
 def step(low, high, slates, autoreset, tables, rules, state):
-    """Show slates and let the fitted users answer; or begin the next visit where one has ended."""
-    for b in range(low, high):
-        _ask_ahead(b, low, high, state)
-        if autoreset and state.ended[b] != LIVE:
-            game.next_visit(b, tables, rules[0], state)
-        else:
-            game.show(b, slates, tables, rules[0], state)
+    """Show slates and let the fitted users answer; or begin the next visit where one has ended.
+
+    In three short loops over a few rows at a time: those stay in a core's own caches, and one loop
+    over all that a row goes through is too long for a processor to look ahead in.
+    """
+    for first in range(low, high, _TILE):
+        stop = min(first + _TILE, high)
+        for b in range(first, stop):
+            _ask_ahead(b, low, high, state)
+            if autoreset and state.ended[b] != LIVE:
+                game.next_visit(b, tables, rules[0], state)
+            else:
+                game.show(b, slates, tables, rules[0], state)
+        for b in range(first, stop):
             game.draw_answer(b, state, state.answers)
+        for b in range(first, stop):  # where no slate is on screen, no answer is taken
             game.respond(b, state.answers, tables, rules[0], state)
 
 

@@ -374,8 +374,16 @@ class Panel:
     log: bool = False
 
 
-def panels_plot(panels: Sequence[Panel], path: str | Path, *, order: Sequence[str] = ()) -> Path:
-    """Panels side by side; ``order`` gives labels their colours, the same in every figure.
+def panels_plot(
+    panels: Sequence[Panel],
+    path: str | Path,
+    *,
+    order: Sequence[str] = (),
+    columns: int | None = None,
+) -> Path:
+    """Panels side by side, at most ``columns`` in a row.
+
+    ``order`` gives labels their colours, the same in every figure.
 
     Raises:
         ConfigError: no panels.
@@ -383,11 +391,16 @@ def panels_plot(panels: Sequence[Panel], path: str | Path, *, order: Sequence[st
     """
     if not panels:
         raise ConfigError("panels_plot needs at least one panel, but got none.")
-    figure = _figure(0.6 + 3.7 * len(panels), 3.7)
+    across = min(columns or len(panels), len(panels))
+    down = -(-len(panels) // across)
+    figure = _figure(0.6 + 3.7 * across, 0.5 + 3.2 * down)
     found = dict.fromkeys(line[0] for panel in panels for line in panel.lines)
     places = {label: i for i, label in enumerate(dict.fromkeys((*order, *found)))}
     colour = {label: (_BLACK, *_CYCLE)[i % (len(_CYCLE) + 1)] for label, i in places.items()}
-    for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+    grid = figure.subplots(down, across, squeeze=False).ravel()
+    for axes in grid[len(panels) :]:
+        axes.set_visible(False)
+    for axes, panel in zip(grid[: len(panels)], panels, strict=True):
         _style(axes, grid="y")
         for label, x, y, form in panel.lines:
             axes.plot(x, y, form, color=colour[label], lw=1.8, ms=4.5)
@@ -404,30 +417,39 @@ def panels_plot(panels: Sequence[Panel], path: str | Path, *, order: Sequence[st
     return _save(figure, path)
 
 
-def bars_plot(bars: Sequence[tuple[str, float]], path: str | Path, *, xlabel: str) -> Path:
-    """One bar per (label, positive value), on a logarithmic axis, each with its figure.
+def scale_plot(
+    points: Sequence[tuple[str, float]], path: str | Path, *, xlabel: str, marked: int = 0
+) -> Path:
+    """One dot per (label, positive value), on a logarithmic axis, each with its figure.
+
+    Args:
+        points: first on top.
+        path: of the file; its ending says the format.
+        xlabel: under the axis.
+        marked: so many of the first points have a colour of their own.
 
     Raises:
-        ConfigError: no bars.
+        ConfigError: no points.
         MissingDependencyError: matplotlib is not installed.
     """
-    if not bars:
-        raise ConfigError("bars_plot needs at least one bar, but got none.")
-    figure = _figure(7.2, 0.9 + 0.36 * len(bars))
+    if not points:
+        raise ConfigError("scale_plot needs at least one point, but got none.")
+    figure = _figure(7.2, 0.9 + 0.32 * len(points))
     axes = figure.add_subplot()
     _style(axes, grid="x")
-    labels, values = zip(*bars, strict=True)
-    axes.barh(range(len(bars)), values, color=_BLUE, height=0.62)
+    labels, values = zip(*points, strict=True)
+    for y, value in enumerate(values):
+        axes.plot(value, y, "o", ms=7, color=_RED if y < marked else _BLUE)
     axes.set_xscale("log")
-    axes.set_xlim(min(values) / 3, max(values) * 4)
-    axes.set_yticks(range(len(bars)), labels=[_short(label) for label in labels])
+    axes.set_xlim(min(values) / 3, max(values) * 5)
+    axes.set_yticks(range(len(points)), labels=[_short(label) for label in labels])
     axes.invert_yaxis()
     axes.set_xlabel(xlabel, fontsize=9.5)
     for y, value in enumerate(values):
         axes.annotate(
             _two_digits(value),
             (value, y),
-            xytext=(5, 0),
+            xytext=(8, 0),
             textcoords="offset points",
             va="center",
             fontsize=9,

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from recenv.benchmark import peers
 from recenv.benchmark.rates import short
 from recenv.benchmark.tables import markdown
-from recenv.plots import Panel, panels_plot
+from recenv.plots import Panel, panels_plot, scale_plot
 
 if TYPE_CHECKING:
     from recenv.benchmark.speed import Study
 
-_REFERENCE = peers.PEERS[0].name  # RecSim's interest_evolution
+_COLUMNS = 3
 
 
 def text(study: Study) -> str:
@@ -102,39 +102,41 @@ def write_figures(study: Study, folder: Path) -> None:
         Panel(
             title=name,
             xlabel=names[name],
-            ylabel="ns per user-step" if i == 0 else "",
+            ylabel="ns per user-step" if i % _COLUMNS == 0 else "",
             lines=[
                 ("measured", [p[0] for p in points], [p[1] for p in points], "o-"),
-                (
-                    "proportional to the size",
-                    [p[0] for p in points],
-                    [points[-1][1] * p[0] / points[-1][0] for p in points],
-                    ":",
-                ),
+                _proportional(points),
             ],
             log=True,
         )
         for i, (name, points) in enumerate(study.growth.items())
     ]
     if panels:
-        panels_plot(panels, folder / "speed" / "growth.png", order=("measured",))
+        panels_plot(panels, folder / "speed" / "growth.png", columns=_COLUMNS)
     if study.peers:
         _peers_plot(study, folder / "speed" / "peers.png")
 
 
-def _peers_plot(study: Study, path: Path) -> None:
-    from recenv.plots import bars_plot
+def _proportional(points: Sequence[Sequence[float]]) -> tuple[str, list[float], list[float], str]:
+    """What would grow as the size does, back from the largest one to half of the least time."""
+    size, most = points[-1]
+    least = min(y for _, y in points) / 2
+    x = [max(size * least / most, points[0][0]), size]
+    return "proportional to the size", x, [most * v / size for v in x], ":"
 
+
+def _peers_plot(study: Study, path: Path) -> None:
     about = {**_first(study), "threads": 1}
     toy: dict[str, Any] = {"observation": "dict"}
-    bars = [
+    ours = [
         ("recenv step, B = 1024", study.median("kernel", 1024, **about)),
         ("recenv make_vec, B = 1024", study.median("vector environment", 1024, **about)),
         ("recenv Gymnasium, one user", study.median("Gymnasium environment", 1, **toy)),
         ("recenv parallel, one user", study.median("parallel environment", 1, **toy)),
-        *((p.name, p.median) for p in study.peers if p.error is None),
     ]
-    bars_plot(bars, path, xlabel="user-steps per second, one core")
+    theirs = [(p.name, p.median) for p in study.peers if p.error is None]
+    label = "user-steps per second, one core"
+    scale_plot([*ours, *theirs], path, xlabel=label, marked=len(ours))
 
 
 def _grid(study: Study) -> str:

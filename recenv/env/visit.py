@@ -229,7 +229,7 @@ class Visits:
         visit, and -1 while this one goes on.
         """
         state = self.state
-        columns = {"clicks": state.clicks, "purchases": state.purchases}
+        columns: dict[str, np.ndarray] = {"clicks": state.clicks, "purchases": state.purchases}
         if self.world.user_model.return_time is not None:
             columns["return_days"] = self.return_days()
         rows = zip(*(values.tolist() for values in columns.values()), strict=True)

@@ -17,23 +17,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import platformdirs
 from filelock import FileLock
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from recenv.errors import ArtifactError
+from recenv.folders import home as home
 
 FORMAT_VERSION = 1
 """Goes up whenever an artifact of an older recenv can no longer be read."""
 
 _ARRAYS, _MANIFEST = "arrays.safetensors", "manifest.json"
-
-
-def home() -> Path:
-    """The folder for caches and built worlds: ``RECENV_HOME``, or the user's cache folder."""
-    named = os.environ.get("RECENV_HOME")
-    return Path(named).expanduser() if named else Path(platformdirs.user_cache_dir("recenv"))
 
 
 def write_atomically(path: Path, data: bytes | str) -> None:

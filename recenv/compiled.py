@@ -1,4 +1,4 @@
-"""How the step is compiled by numba, in one place.
+"""How functions are compiled by numba, and where the results are kept, in one place.
 
 - ``error_model="numpy"``: division follows IEEE 754 instead of checking for zero, so that loops can
   become vector instructions. No fast-math flag is set: additions keep their order, so that bits do
@@ -7,23 +7,65 @@
   function to function; counting them up and down would take ten times as long as the game. Nothing
   that is compiled so may make an array.
 - ``forceinline``: a function of one row becomes part of the loop over rows.
+
+Numba keeps compiled functions by the file that each stands in, and does not notice that a function
+called from another file has changed. So they are kept in a folder named by all the sources that
+take part (``FOLDER``): what was compiled from other sources is never found.
 """
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from numba import extending, njit
+from numba.core import config as _config
 
-_COMMON: dict[str, Any] = {"cache": True, "error_model": "numpy", "_nrt": False}
+from recenv.folders import home
 
-INLINED: Any = {"forceinline": True, **_COMMON}
+config: Any = _config
+_ROOT = Path(__file__).parent
+_TAKE_PART = ("compiled.py", "rng.py", "sim/*.py", "users/*.py", "recommenders/*.py")
 
-inlined: Any = njit(**INLINED)
+
+def sources_digest(root: Path) -> str:
+    """16 hexadecimal digits of all sources that compiled functions come from."""
+    told = hashlib.sha256()
+    for pattern in _TAKE_PART:
+        for path in sorted(root.glob(pattern)):
+            told.update(path.name.encode() + b"\0" + path.read_bytes())
+    return told.hexdigest()[:16]
+
+
+FOLDER = Path(config.CACHE_DIR or home() / "compiled") / sources_digest(_ROOT)
+"""Where compiled functions are kept: in ``NUMBA_CACHE_DIR`` if that is set."""
+
+
+def _kept(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    def decorate(function: Callable[..., Any]) -> Any:
+        elsewhere = config.CACHE_DIR
+        config.CACHE_DIR = str(FOLDER)  # numba reads it while it decorates
+        try:
+            return njit(cache=True, **options)(function)
+        finally:
+            config.CACHE_DIR = elsewhere
+
+    return decorate
+
+
+_LEAN: dict[str, Any] = {"error_model": "numpy", "_nrt": False}
+INLINED: Any = {"forceinline": True, **_LEAN}
+
+inlined = _kept(**INLINED)
 """For functions of one row, and the laws and draws that they call."""
 
-kernel: Any = njit(nogil=True, **_COMMON)
+kernel = _kept(nogil=True, **_LEAN)
 """For loops over rows. They release Python's global lock."""
+
+compiled = _kept(error_model="numpy")
+"""For everything else that calls those; it may make arrays."""
 
 intrinsic: Any = extending.intrinsic
 overload: Any = extending.overload

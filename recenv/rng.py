@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit, uint64
+from numba import uint64
 
-from recenv.compiled import inlined
+from recenv.compiled import compiled, inlined
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
@@ -59,7 +59,7 @@ def session_key(seed: np.uint64, session: np.uint64) -> np.uint64:
     return draw(_mix(uint64(seed) ^ _GOLDEN), uint64(session))
 
 
-@njit(cache=True)
+@compiled
 def session_keys(
     seeds: npt.NDArray[np.uint64], sessions: npt.NDArray[np.uint64]
 ) -> npt.NDArray[np.uint64]:
@@ -70,7 +70,7 @@ def session_keys(
     return keys
 
 
-@njit(cache=True)
+@compiled
 def uniforms(
     keys: npt.NDArray[np.uint64], rounds: npt.NDArray[np.int32], stream: int, slots: int
 ) -> npt.NDArray[np.float32]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
 from pathlib import Path
 
@@ -13,10 +12,7 @@ ROOT = Path(__file__).parent.parent
 CACHE = ROOT / ".pytest_cache"
 os.environ.setdefault("RECENV_HOME", str(CACHE / "recenv-home"))
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-# numba does not notice that a function called from another file has changed: a cache for each
-# state of the sources does
-_sources = b"".join(path.read_bytes() for path in sorted((ROOT / "recenv").rglob("*.py")))
-os.environ["NUMBA_CACHE_DIR"] = str(CACHE / f"numba-{hashlib.sha256(_sources).hexdigest()[:12]}")
+os.environ.setdefault("NUMBA_CACHE_DIR", str(CACHE / "numba"))
 
 from recenv.env.registration import load_world
 from recenv.sim.synthetic import PlantedConfig, planted_world

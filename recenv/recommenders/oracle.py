@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from recenv.compiled import compiled
 from recenv.sim import game
 from recenv.sim.simulator import Simulator
 from recenv.sim.state import LIVE, RECOMMENDER, State
@@ -44,7 +44,7 @@ class OracleRecommender:
         return slates
 
 
-@njit(cache=True)
+@compiled
 def _answer_value(
     click: np.float32, buy: np.float32, examination: np.float32, price: np.float32, rules: Any
 ) -> np.float32:
@@ -82,7 +82,7 @@ def _answer_value(
     return value
 
 
-@njit(cache=True)
+@compiled
 def _leave_value(leave: np.float32, rules: Any) -> np.float32:
     """Expected reward to the recommender from the user's choice to leave or stay."""
     mix = _HALF * rules.cooperation
@@ -94,7 +94,7 @@ def _leave_value(leave: np.float32, rules: Any) -> np.float32:
     return value
 
 
-@njit(cache=True, error_model="numpy")
+@compiled
 def _choose(tables, record, state, slates):  # noqa: ANN001, ANN202
     rules = record[0]
     slots, count = state.slate.shape[1], state.candidates.shape[1]

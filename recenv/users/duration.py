@@ -11,11 +11,10 @@ from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from recenv.compiled import inlined
+from recenv.compiled import compiled, inlined
 from recenv.errors import SchemaError
 from recenv.users import laws
 
@@ -162,7 +161,7 @@ def draw_duration(
     return LONGEST
 
 
-@njit(cache=True)
+@compiled
 def _sample(baseline, effect, first, users, uniforms):  # noqa: ANN001, ANN202
     out = np.empty(len(users), np.int32)
     for n in range(len(users)):

@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit
 
+from recenv.compiled import compiled
 from recenv.users import laws
 from recenv.users.replay import Replay, Rounds, Vectors, replay
 
@@ -266,7 +266,7 @@ def _joint_errors(loss: Callable[[Array], float], x: Array, step: Array) -> Arra
     return np.where(variance > 0, np.sqrt(np.maximum(variance, 0)), np.inf)
 
 
-@njit(cache=True)
+@compiled
 def _satisfaction(first: npt.NDArray[np.bool_], utility: Array, decay: float) -> Array:
     """(r,) satisfaction before each round."""
     out = np.zeros(len(first))

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from recenv import artifacts
+from recenv.compiled import compiled
 from recenv.config import UserModelConfig
 from recenv.errors import SchemaError
 from recenv.users import laws
@@ -298,7 +298,7 @@ class UserModel:
         )
 
 
-@njit(cache=True)
+@compiled
 def _pair_probs(users, items, bonus, uv, iv, ucb, upb, icb, ipb, cw, pw, share):  # noqa: ANN001, ANN202
     n = len(users)
     click, purchase = np.empty(n, np.float32), np.empty(n, np.float32)
@@ -313,7 +313,7 @@ def _pair_probs(users, items, bonus, uv, iv, ucb, upb, icb, ipb, cw, pw, share):
     return click, purchase
 
 
-@njit(cache=True)
+@compiled
 def _leave_probs(rounds, satisfaction, boredom, a, length, weight, bored):  # noqa: ANN001, ANN202
     out = np.empty(len(rounds), np.float32)
     for row in range(len(rounds)):

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import int64, njit, uint32
+from numba import int64, uint32
 
-from recenv.compiled import inlined
+from recenv.compiled import compiled, inlined
 from recenv.errors import ConfigError
 
 Index = npt.NDArray[np.int64]
@@ -210,7 +210,7 @@ def _total_weight(visits: npt.NDArray[np.integer], half_life: float) -> npt.NDAr
     return ratio * (1 - ratio ** np.asarray(visits, float)) / (1 - ratio)
 
 
-@njit(cache=True)
+@compiled
 def _walk(order, user, item, visit, consumed, num_items, half_life, total, out):  # noqa: ANN001, ANN202
     value = np.zeros(num_items)
     last = np.full(num_items, -1)
@@ -303,7 +303,7 @@ def bonus_of(
     return np.float32(bonus[low]) if low < end and items[low] == item else np.float32(0)
 
 
-@njit(cache=True)
+@compiled
 def _lookup(start, items, bonus, filter_start, filter_, users, wanted):  # noqa: ANN001, ANN202
     out = np.empty(len(users), np.float32)
     for n in range(len(users)):

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from recenv.compiled import compiled
 from recenv.schema import CLICK
 from recenv.users import laws
 from recenv.users.rows import Rows
@@ -149,7 +149,7 @@ def replay(
     return likelihood, moved, Rounds(first, utility, boredom, visits.place[visits.new_round])
 
 
-@njit(cache=True)
+@compiled
 def _replay(  # noqa: ANN202
     visits,  # noqa: ANN001
     vectors,  # noqa: ANN001

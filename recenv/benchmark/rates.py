@@ -179,6 +179,13 @@ def _copy(source, target):  # noqa: ANN001, ANN202
         target[i] = source[i]
 
 
+@njit(cache=True, parallel=True)
+def _look_up(table, rows, out):  # noqa: ANN001, ANN202
+    for b in prange(len(rows)):
+        for c in range(rows.shape[1]):
+            out[b, c] = table[rows[b, c]]
+
+
 def touched_bytes(fields: dict[str, Field]) -> int:
     """Bytes of the state that a step reads and writes, of one visit (each counted once)."""
     idle = ("seed", "session", "encoded", "taken", "taken_count", "need", "fulfilled")
@@ -188,11 +195,13 @@ def touched_bytes(fields: dict[str, Field]) -> int:
 def bound(world: World, game: GameConfig, batch: int, threads: int) -> dict[str, float]:
     """User-steps per second that this machine's memory allows.
 
-    The slate's item vectors must be gathered and the state copied once: at the measured rates of
-    a plain gather loop and a plain copy loop over arrays of the same sizes.
+    The slate's item vectors must be gathered, two numbers of every candidate looked up (its code
+    in the shuffled catalogue and its popularity), and the state copied once: at the measured rates
+    of plain loops over arrays of the same sizes.
 
     Returns:
-        gather_gb_s and copy_gb_s (a byte read and written counts once), steps_per_second.
+        gather_gb_s, lookups_g_s (10^9 numbers a second) and copy_gb_s (a byte read and written
+        counts once), steps_per_second.
     """
     numba.set_num_threads(threads)
     simulator = Simulator(world, game)
@@ -200,17 +209,23 @@ def bound(world: World, game: GameConfig, batch: int, threads: int) -> dict[str,
     rng = np.random.default_rng(0)
     rows = rng.integers(len(vectors), size=(batch, game.slate_size)).astype(np.int32)
     out = np.empty((batch, vectors.shape[1]), np.float32)
+    codes = rng.integers(len(vectors), size=(batch, game.num_candidates)).astype(np.int32)
+    found = np.empty(codes.shape, np.float32)
+    popularity = np.ones(len(vectors), np.float32)
     size = max(touched_bytes(simulator.fields) * batch // 4, 1)
     source, target = np.ones(size, np.float32), np.zeros(size, np.float32)
     clock = Clock(0.3, 5)
     gathered = clock.rate(
         "gather", rows.size * vectors.shape[1] * 4, lambda: _gather(vectors, rows, out)
     )
+    looked_up = clock.rate("look up", codes.size, lambda: _look_up(popularity, codes, found))
     copied = clock.rate("copy", source.nbytes, lambda: _copy(source, target))
     per_step = game.slate_size * vectors.shape[1] * 4 / gathered.median
+    per_step += 2 * game.num_candidates / looked_up.median
     per_step += touched_bytes(simulator.fields) / copied.median
     return {
         "gather_gb_s": gathered.median / 1e9,
+        "lookups_g_s": looked_up.median / 1e9,
         "copy_gb_s": copied.median / 1e9,
         "steps_per_second": 1 / per_step,
     }

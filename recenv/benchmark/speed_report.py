@@ -32,9 +32,9 @@ def text(study: Study) -> str:
         _grid(study),
         _targets(study),
         "## Against the machine's memory",
-        "The bound: gathering the slate's item vectors and copying what a step touches of the "
-        "state, at the rates of a plain gather and a plain copy loop over arrays of the same "
-        "sizes, at the largest B.",
+        "The bound: gathering the slate's item vectors, looking up two numbers of every candidate "
+        "and copying what a step touches of the state, at the rates of plain loops over arrays "
+        "of the same sizes, at the largest B.",
         _bounds(study.bounds),
         "## Environments",
         "Actions were sampled before. The first catalogue and the game above; `toy` is "
@@ -178,12 +178,14 @@ def _first(study: Study) -> dict[str, Any]:
 
 
 def _bounds(bounds: Sequence[dict[str, Any]]) -> str:
-    header = ["N, D", "threads", "gather, GB/s", "copy, GB/s", "bound, steps/s", "reached"]
+    rates = ["gather, GB/s", "lookups, 10^9/s", "copy, GB/s"]
+    header = ["N, D", "threads", *rates, "bound, steps/s", "reached"]
     lines = [
         [
             f"{b['items']}, {b['dim']}",
             f"{b['threads']}",
             f"{b['gather_gb_s']:.1f}",
+            f"{b['lookups_g_s']:.2f}",
             f"{b['copy_gb_s']:.1f}",
             short(b["steps_per_second"]),
             f"{b['reached']:.0%}",

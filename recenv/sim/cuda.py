@@ -266,6 +266,7 @@ class CudaSimulator:
 
     def user_observation(self, state: DeviceState, *, copy: bool = True) -> TensorDict:
         """See ``Simulator.user_observation``."""
+        self.host.check_user_sees()
         return _observe(self.user_leaves, {}, state.tensors, copy)
 
     def _take(self, state: DeviceState) -> None:

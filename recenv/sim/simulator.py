@@ -282,8 +282,20 @@ class Simulator:
         return observe_recommender(self.recommender_leaves, state, copy=copy)
 
     def user_observation(self, state: State, *, copy: bool = True) -> Observation:
-        """What the users know now; as ``recommender_observation``."""
+        """What the users know now; as ``recommender_observation``.
+
+        Raises:
+            ConfigError: the simulator was made with ``user_sees=False``.
+        """
+        self.check_user_sees()
         return observe_user(self.user_leaves, state, copy=copy)
+
+    def check_user_sees(self) -> None:
+        """Raise ConfigError unless the users' observation is kept up to date."""
+        if self.game.vectors and self.fields["slate_vectors"].bytes == 0:
+            raise ConfigError(
+                "This simulator does not keep what the users see. Make it with user_sees=True."
+            )
 
     def _run(self, kernel: threads.Kernel, rows: int, *args: object) -> None:
         threads.run(kernel, rows, self.threads, *args)

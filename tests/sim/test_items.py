@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from recenv.config import GameConfig
+from recenv.errors import ConfigError
 from recenv.sim import Simulator
 from recenv.sim.state import stored
 
@@ -50,6 +51,14 @@ def test_agents_see_what_is_stored(toy, table):
         code = state.slate[:, k]
         right = items[code] * scale[code][:, None] if filled else 0 * vectors[:, k]
         np.testing.assert_allclose(vectors[:, k], right, rtol=1e-6)
+
+
+def test_what_is_not_kept_is_not_shown(toy):
+    simulator = Simulator(toy, GAME, user_sees=False)
+    state = simulator.reset([0])
+    assert "candidate_vectors" in simulator.recommender_observation(state)
+    with pytest.raises(ConfigError, match="user_sees=True"):
+        simulator.user_observation(state)
 
 
 def test_without_vectors_nothing_else_changes(toy):

@@ -20,7 +20,7 @@ $(READY): pyproject.toml constraints.txt
 	touch $(READY)
 
 demo: $(READY)
-	$(BIN)/python -m training.train --env recenv/MovieLens100K-v0 --algorithm ppo --train both
+	$(BIN)/python -m training.train --env recenv/MovieLens100K-v0 --algorithm ippo --train both
 
 FITTED := Toy OpenBandit MovieLens100K CompleteJourney
 

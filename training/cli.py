@@ -21,7 +21,7 @@ _GAME = "--game."
 def make_parser(description: str) -> argparse.ArgumentParser:
     """A parser with one flag for every setting of ``TrainConfig``.
 
-    A nested setting is written with a dot (``--ppo.learning-rate``). ``--game.<setting> value``
+    A nested setting is written with a dot (``--ippo.learning-rate``). ``--game.<setting> value``
     overrides any setting of ``recenv.config.GameConfig`` (``--game.reward.cooperation 1``).
     """
     parser = argparse.ArgumentParser(

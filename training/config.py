@@ -7,32 +7,14 @@ from typing import Any, Literal
 
 from recenv.config import Config, GameConfig
 from recenv.world import World
-from training.algorithms import ALGORITHMS, PPO, AlgorithmSettings
+from training.algorithms import IPPO, MAPPO, AlgorithmSettings
+from training.network_config import NetworkConfig
 from training.world import resolve
 
 Side = Literal["recommender", "user"]
 MODULES: tuple[Side, Side] = ("recommender", "user")
 
-
-@dataclass(frozen=True)
-class NetworkConfig(Config):
-    """Both agents' networks.
-
-    ``interest_weight`` and ``popularity_weight`` are what one standard deviation of the
-    inner product of interest and item, and of log popularity, add to a candidate's score before
-    training. ``table_rate`` scales how fast the user and item tables leave their seeds; 0
-    freezes them.
-    """
-
-    hidden: int = 64
-    interest_weight: float = 1.0
-    popularity_weight: float = 0.25
-    table_rate: float = 0.3
-
-    def check(self) -> None:
-        """Raise ConfigError where a value is out of range."""
-        self.require(self.hidden >= 1, "hidden", "at least 1")
-        self.require(self.table_rate >= 0, "table_rate", "zero or more")
+__all__ = ["MODULES", "NetworkConfig", "Side", "TrainConfig"]
 
 
 @dataclass(frozen=True)
@@ -61,7 +43,7 @@ class TrainConfig(Config):
     """
 
     env: str = "recenv/MovieLens100K-v0"
-    algorithm: Literal["ppo"] = "ppo"
+    algorithm: Literal["ippo", "mappo"] = "ippo"
     train: Literal["both", "recommender", "user"] = "both"
     opponent: Literal["random", "popularity", "content", "als"] = "popularity"
     seed: int = 0
@@ -78,7 +60,8 @@ class TrainConfig(Config):
     evaluation_visits: int = 512
     game: dict = field(default_factory=dict)
     network: NetworkConfig = field(default_factory=NetworkConfig)
-    ppo: PPO = field(default_factory=PPO)
+    ippo: IPPO = field(default_factory=IPPO)
+    mappo: MAPPO = field(default_factory=MAPPO)
 
     def check(self) -> None:
         """Raise ConfigError where a value is out of range."""
@@ -95,12 +78,23 @@ class TrainConfig(Config):
             f"rounds_per_iteration ({self.settings.rounds_per_iteration}), so that an iteration "
             "is as long as it says",
         )
+        self.require(
+            self.num_envs_per_env_runner % max(1, self.num_learners) == 0,
+            "num_envs_per_env_runner",
+            f"a multiple of num_learners ({self.num_learners}), so that each learner gets as much",
+        )
+        for side in self.trained:
+            self.require(
+                side in self.settings.sides,
+                "train",
+                f"something that {self.algorithm} can train: {' or '.join(self.settings.sides)}",
+            )
         GameConfig().replace(**self.game)  # names and types; the fit to the world comes later
 
     @property
     def settings(self) -> AlgorithmSettings:
         """The chosen algorithm's settings."""
-        return getattr(self, ALGORITHMS[self.algorithm])
+        return getattr(self, self.algorithm)
 
     @property
     def trained(self) -> tuple[Side, ...]:
@@ -113,6 +107,16 @@ class TrainConfig(Config):
         return -(-self.rounds // self.settings.rounds_per_iteration)
 
     @property
+    def steps_per_iteration(self) -> int:
+        """RLlib's environment steps of an iteration: a turn of a side that learns is one."""
+        return self.settings.rounds_per_iteration * len(self.trained)
+
+    @property
+    def flat(self) -> bool:
+        """Whether learners get ``Fragments``; otherwise, RLlib's episodes."""
+        return self.batched_runner and self.settings.flat
+
+    @property
     def env_config(self) -> dict[str, Any]:
         """What every process needs to make the environment."""
         return {
@@ -120,6 +124,7 @@ class TrainConfig(Config):
             "game": self.game,
             "trained": list(self.trained),
             "opponent": self.opponent,
+            "central": self.settings.central,
         }
 
     def resolve(self) -> tuple[World, GameConfig]:

@@ -11,7 +11,8 @@ from ray.rllib.env.multi_agent_env import MultiAgentEnv
 from recenv.env.visit import RECOMMENDER_AGENT, USER_AGENT, Visit
 from recenv.recommenders.base import Recommender
 from recenv.sim.observation import Observation
-from recenv.sim.simulator import Outcome
+from recenv.sim.simulator import Outcome, Simulator
+from recenv.sim.state import State
 from training.config import Side
 from training.networks import RECOMMENDER_LEAVES, USER_LEAVES
 from training.opponents import make_opponent
@@ -20,6 +21,8 @@ from training.world import resolve
 AGENT: dict[Side, str] = {"recommender": RECOMMENDER_AGENT, "user": USER_AGENT}
 MODULE = {agent: side for side, agent in AGENT.items()}
 LEAVES = {RECOMMENDER_AGENT: RECOMMENDER_LEAVES, USER_AGENT: USER_LEAVES}
+TRUE_INTEREST = "true_interest"
+"""Leaf that only a centralised critic reads: the user's current interest, (B, D)."""
 
 MultiAgentStep = tuple[
     dict[str, Observation],
@@ -35,9 +38,29 @@ def module_of(agent: Any, episode: Any, **kwargs: Any) -> str:
     return MODULE[agent]
 
 
-def pick_leaves(agent: str, observation: Observation) -> Observation:
-    """The entries of an observation that the agent's network reads."""
-    return {name: observation[name] for name in LEAVES[agent]}
+def observe(simulator: Simulator, agent: str, state: State, *, central: bool) -> Observation:
+    """(B, ...) the entries of an agent's observation that its networks read.
+
+    Args:
+        simulator: of the game.
+        agent: whose turn it is.
+        state: of B visits.
+        central: both agents' entries and the user's true interest, for a centralised critic.
+    """
+    ours: Observation = {}
+    theirs: Observation = {}
+    if central or agent == RECOMMENDER_AGENT:
+        ours = _pick(RECOMMENDER_LEAVES, simulator.recommender_observation(state))
+    if central or agent == USER_AGENT:
+        whole = simulator.user_observation(state)
+        theirs = _pick(USER_LEAVES, whole)
+        if central:
+            theirs[TRUE_INTEREST] = whole["interest"]
+    return {**ours, **theirs}
+
+
+def _pick(leaves: tuple[str, ...], observation: Observation) -> Observation:
+    return {name: observation[name] for name in leaves}
 
 
 class TurnEnv(MultiAgentEnv):
@@ -48,7 +71,7 @@ class TurnEnv(MultiAgentEnv):
     observation comes a turn later. Both agents end together and then both observe.
 
     Args:
-        config: ``env``, ``game``, ``trained`` and ``opponent``, as in
+        config: ``env``, ``game``, ``trained``, ``opponent`` and ``central``, as in
             ``TrainConfig.env_config``.
 
     Raises:
@@ -58,6 +81,7 @@ class TurnEnv(MultiAgentEnv):
     def __init__(self, config: dict[str, Any]) -> None:
         world, game = resolve(config["env"], config["game"])
         self.visit = Visit(world, game.replace(observation="dict"), None)
+        self.central = bool(config.get("central", False))
         self.trained = {AGENT[side] for side in config["trained"]}
         self.opponent: Recommender | None = None
         if RECOMMENDER_AGENT not in self.trained:
@@ -136,14 +160,16 @@ class TurnEnv(MultiAgentEnv):
         visit.simulator.show(visit.state, slates)
 
     def _observe(self, agent: str) -> Observation:
-        observation = self.visit.observe(agent)
-        assert isinstance(observation, dict)
-        return pick_leaves(agent, observation)
+        seen = observe(self.visit.simulator, agent, self.visit.state, central=self.central)
+        return {name: leaf[0] for name, leaf in seen.items()}
 
     def _space(self, agent: str) -> gymnasium.spaces.Dict:
-        whole = self.visit.observation_spaces[agent]
-        assert isinstance(whole, gymnasium.spaces.Dict)
-        return gymnasium.spaces.Dict({name: whole[name] for name in LEAVES[agent]})
+        spaces: dict[str, Any] = self.visit.observation_spaces
+        leaves = {name: spaces[agent][name] for name in LEAVES[agent]}
+        if self.central:
+            leaves = {n: spaces[a][n] for a, names in LEAVES.items() for n in names}
+            leaves[TRUE_INTEREST] = spaces[USER_AGENT]["interest"]
+        return gymnasium.spaces.Dict(leaves)
 
 
 def env_action(agent: str, actions: np.ndarray, slate_size: int) -> np.ndarray:

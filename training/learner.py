@@ -11,10 +11,8 @@ from ray.rllib.evaluation.postprocessing import Postprocessing
 from torch import Tensor
 
 from training.distributions import PlackettLuce
+from training.fragments import SLOT_REWARDS
 from training.networks import RecommenderNetwork
-
-SLOT_REWARDS = "slot_rewards"
-"""Column: (B, K) what each slot added to the recommender's reward."""
 
 
 class TwoSidedLearner(PPOTorchLearner):
@@ -59,18 +57,15 @@ class TwoSidedLearner(PPOTorchLearner):
         make = module.get_train_action_dist_cls()
         now = make.from_logits(fwd_out[Columns.ACTION_DIST_INPUTS])
         fitted = make.from_logits(module.network.fitted_logits(batch[Columns.OBS]))
-        kl: Tensor = now.kl(fitted)[batch[Columns.LOSS_MASK]].mean()
+        kl: Tensor = _valid(batch, now.kl(fitted)).mean()
         self.metrics.log_value((module_id, "kl_from_fitted"), kl, window=1)
         return kl
 
     def _recommender_loss(
         self, module_id: str, module: Any, config: Any, batch: Any, fwd_out: Any
     ) -> Tensor:
-        network: RecommenderNetwork = module.network
-        mask = batch[Columns.LOSS_MASK]
-
         def mean(values: Tensor) -> Tensor:
-            return values[mask].mean()
+            return _valid(batch, values).mean()
 
         now: PlackettLuce = module.get_train_action_dist_cls().from_logits(
             fwd_out[Columns.ACTION_DIST_INPUTS]
@@ -79,15 +74,15 @@ class TwoSidedLearner(PPOTorchLearner):
             batch[Columns.ACTION_DIST_INPUTS]
         )
         actions, earned = batch[Columns.ACTIONS], batch[SLOT_REWARDS]
-        context = fwd_out[Columns.EMBEDDINGS]
-        value, expected = network.value(context), network.slot_values(context)
+        value, expected = module.all_values(batch[Columns.OBS], fwd_out[Columns.EMBEDDINGS])
         target = batch[Postprocessing.VALUE_TARGETS]
 
         with torch.no_grad():
             surprise = earned - expected  # (B, K)
             rest = (target - value) - surprise.sum(-1)  # (B,)
             credit = surprise + rest[:, None]
-            credit = (credit - credit[mask].mean()) / credit[mask].std().clamp(min=1e-4)
+            counted = _valid(batch, credit)
+            credit = (credit - counted.mean()) / counted.std().clamp(min=1e-4)
         ratio = torch.exp(now.slot_logp(actions) - before.slot_logp(actions))
         clipped = ratio.clamp(1 - config.clip_param, 1 + config.clip_param)
         policy_loss = -mean(torch.minimum(ratio * credit, clipped * credit).sum(-1))
@@ -96,15 +91,21 @@ class TwoSidedLearner(PPOTorchLearner):
         slot_loss = mean(((expected - earned) ** 2).sum(-1))
         entropy = mean(now.entropy())
         coefficient: Any = self.entropy_coeff_schedulers_per_module[module_id].get_current_value()
-        variance = target[mask].var().clamp(min=1e-6)
+        variance = _valid(batch, target).var().clamp(min=1e-6)
         self.metrics.log_dict(
             {
                 "policy_loss": policy_loss,
                 "vf_loss_unclipped": mean(value_error),
-                "vf_explained_var": 1 - (target - value)[mask].var() / variance,
+                "vf_explained_var": 1 - _valid(batch, target - value).var() / variance,
                 "entropy": entropy,
             },
             key=module_id,
             window=1,
         )
         return policy_loss + config.vf_loss_coeff * (value_loss + slot_loss) - coefficient * entropy
+
+
+def _valid(batch: dict[str, Any], values: Tensor) -> Tensor:
+    """The rows that are steps: RLlib's own pipeline adds an artificial one to each episode."""
+    mask = batch.get(Columns.LOSS_MASK)
+    return values if mask is None else values[mask]

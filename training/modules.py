@@ -5,27 +5,45 @@ from __future__ import annotations
 from typing import Any
 
 from ray.rllib.core.columns import Columns
-from ray.rllib.core.rl_module.apis import ValueFunctionAPI
+from ray.rllib.core.rl_module.apis import InferenceOnlyAPI, ValueFunctionAPI
 from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.core.rl_module.torch import TorchRLModule
 from torch import Tensor
 
+from recenv.config import GameConfig
+from recenv.world import World
 from training.config import NetworkConfig, TrainConfig
+from training.critics import CentralCritic, Critic
 from training.distributions import answer_distribution, slate_distribution
 from training.networks import RecommenderNetwork, UserNetwork
 from training.world import resolve
 
 
-class _SideModule(TorchRLModule, ValueFunctionAPI):
-    """What both modules share. ``model_config`` is ``TrainConfig.env_config`` plus ``network``."""
+class _SideModule(TorchRLModule, ValueFunctionAPI, InferenceOnlyAPI):
+    """An actor and, on learners, its critic.
+
+    ``model_config`` is ``TrainConfig.env_config`` plus ``network``.
+    """
 
     network: RecommenderNetwork | UserNetwork
+    critic: Critic
 
-    def _resolve(self) -> tuple[Any, Any, NetworkConfig]:
+    def _resolve(self) -> tuple[World, GameConfig, NetworkConfig]:
         config = self.model_config
         world, game = resolve(config["env"], config["game"])
         return world, game, NetworkConfig.from_dict(config["network"])
+
+    def _make_critic(self, slots: int) -> Critic:
+        world, game, config = self._resolve()
+        context = self.network.context_size
+        if self.model_config.get("central"):
+            return CentralCritic(context, config.hidden, slots, world, game)
+        return Critic(context, config.hidden, slots)
+
+    def get_non_inference_attributes(self) -> list[str]:
+        """See ``InferenceOnlyAPI``: runners need no critic."""
+        return ["critic"]
 
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         out = self.network(batch[Columns.OBS])
@@ -33,9 +51,20 @@ class _SideModule(TorchRLModule, ValueFunctionAPI):
 
     def compute_values(self, batch: dict[str, Any], embeddings: Any = None) -> Tensor:
         """(B,) expected discounted reward from here on."""
-        if embeddings is None:
-            embeddings = self.network(batch[Columns.OBS])[1]
-        return self.network.value(embeddings)
+        return self.all_values(batch[Columns.OBS], embeddings)[0]
+
+    def all_values(
+        self, observation: dict[str, Tensor], context: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """(B,) expected discounted reward, and (B, K) of this round by slot for a recommender.
+
+        Args:
+            observation: (B, ...) leaves.
+            context: (B, F) of ``network``'s output for it; computed if missing.
+        """
+        if context is None:
+            context = self.network(observation)[1]
+        return self.critic(observation, context)
 
 
 class RecommenderModule(_SideModule):
@@ -46,6 +75,8 @@ class RecommenderModule(_SideModule):
         world, game, config = self._resolve()
         self.network = RecommenderNetwork(world, game, config)
         self.action_dist_cls = slate_distribution(game.slate_size)
+        if not self.inference_only:
+            self.critic = self._make_critic(game.slate_size)
 
 
 class UserModule(_SideModule):
@@ -56,6 +87,8 @@ class UserModule(_SideModule):
         world, game, config = self._resolve()
         self.network = UserNetwork(world, game, config)
         self.action_dist_cls = answer_distribution(game.slate_size)
+        if not self.inference_only:
+            self.critic = self._make_critic(0)
 
 
 CLASSES = {"recommender": RecommenderModule, "user": UserModule}

@@ -51,7 +51,7 @@ class Scored(NamedTuple):
     """What the recommender's network says of B visits."""
 
     scores: Tensor  # (B, C) log-odds-like scores
-    context: Tensor  # (B, F) what the value head reads
+    context: Tensor  # (B, F) what a critic reads
 
 
 class RecommenderNetwork(nn.Module):
@@ -107,10 +107,8 @@ class RecommenderNetwork(nn.Module):
         self.register_buffer("memory", _BOREDOM_MEMORY ** ages.float(), persistent=False)
         self.visit_scale = 1 / scale
         features = 8
-        self.mlp = _mlp(features, config.hidden // 2, 1)
-        context = 2 * p + features + 2
-        self.value_head = _mlp(context, config.hidden, 1)
-        self.slot_head = _mlp(context, config.hidden, game.slate_size)
+        self.mlp = mlp(features, config.hidden // 2, 1)
+        self.context_size = 2 * p + features + 2
 
     def forward(self, observation: Observation) -> Scored:
         """Scores of (B, ...) observations with the leaves ``RECOMMENDER_LEAVES``."""
@@ -161,14 +159,6 @@ class RecommenderNetwork(nn.Module):
         context = torch.cat([interest, visit, shown, best.mean(-1, keepdim=True), spread], -1)
         return Scored(scores, context.detach())
 
-    def value(self, context: Tensor) -> Tensor:
-        """(B,) expected discounted reward from here on."""
-        return self.value_head(context)[:, 0]
-
-    def slot_values(self, context: Tensor) -> Tensor:
-        """(B, K) expected reward of this round from each slot."""
-        return self.slot_head(context)
-
     def _seed(self, name: str, table: np.ndarray) -> None:
         """A fixed table that no checkpoint holds: it comes from the world."""
         tensor = torch.as_tensor(np.ascontiguousarray(table), dtype=torch.float32)
@@ -179,7 +169,7 @@ class Answered(NamedTuple):
     """What the user's network says of B visits."""
 
     logits: Tensor  # (B, 3K + 2), or (B, 6) joint for K = 1
-    context: Tensor  # (B, F) what the value head reads
+    context: Tensor  # (B, F) what a critic reads
 
 
 class UserNetwork(nn.Module):
@@ -203,9 +193,9 @@ class UserNetwork(nn.Module):
         self.slots = game.slate_size
         self.max_rounds = game.max_rounds
         slot_features, visit_features = 8, 7
-        self.respond = _mlp(slot_features + visit_features, config.hidden, 3)
-        self.leave = _mlp(visit_features + 4, config.hidden // 2, 2)
-        self.value_head = _mlp(visit_features + slot_features, config.hidden, 1)
+        self.respond = mlp(slot_features + visit_features, config.hidden, 3)
+        self.leave = mlp(visit_features + 4, config.hidden // 2, 2)
+        self.context_size = visit_features + slot_features
 
     def forward(self, observation: Observation) -> Answered:
         """Logits of (B, ...) observations with the leaves ``USER_LEAVES``."""
@@ -258,16 +248,12 @@ class UserNetwork(nn.Module):
             return (joint + torch.log_softmax(leave, -1)[:, None, :]).reshape(-1, 6)
         return torch.cat([answer.flatten(1), leave], -1)
 
-    def value(self, context: Tensor) -> Tensor:
-        """(B,) expected discounted reward from here on."""
-        return self.value_head(context)[:, 0]
-
 
 def _zero_table(rows: int, columns: int) -> nn.Embedding:
     return nn.Embedding.from_pretrained(torch.zeros(rows, columns), freeze=False)
 
 
-def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     """One hidden layer; the last layer is zero."""
     last = nn.Linear(hidden, outputs)
     nn.init.zeros_(last.weight)

@@ -1,8 +1,8 @@
-"""Many visits at once, cut into the chunks that a learner wants."""
+"""Many visits at once, played by the learning agents and those that do not learn."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from recenv.schema import CLICK, PURCHASE
 from recenv.sim.observation import Observation
 from recenv.sim.simulator import Outcome, Simulator
 from recenv.sim.state import LEFT, LIVE, State
-from training.env import env_action, pick_leaves
+from training.env import env_action, observe
 
 
 class Turn(NamedTuple):
@@ -28,28 +28,47 @@ class Turn(NamedTuple):
 
 
 Actor = Callable[[Observation], Turn]
+Rows = npt.NDArray[np.int64]
+
+
+class End(NamedTuple):
+    """Visits that ended in the same round."""
+
+    round: int  # since play began
+    rows: npt.NDArray[np.intp]  # (E,) which of the B visits
+    left: npt.NDArray[np.bool_]  # (E,) the user left; otherwise the round limit cut the visit off
+    final: Rows  # (E,) row of ``Played.finals``, -1 where it has none
+
+
+class Waiting(NamedTuple):
+    """Users' last steps, which are complete only when the user is on turn again."""
+
+    turn: Turn
+    reward: np.ndarray  # (B,)
+    held: npt.NDArray[np.bool_]  # (B,) where the visit goes on
 
 
 @dataclass(frozen=True)
-class Steps:
-    """One agent's n steps in one visit."""
+class Played:
+    """T rounds of B visits; where one ended, the next began.
 
-    observations: Observation  # (n + 1, ...) leaves; the last follows the last action
-    actions: np.ndarray  # (n, ...)
-    rewards: np.ndarray  # (n,)
-    logp: np.ndarray  # (n,)
-    inputs: np.ndarray  # (n, F)
-    slot_rewards: np.ndarray | None = None  # (n, K) the recommender's, by slot
+    Attributes:
+        turns: T turns of each learning agent.
+        rewards: (T, B, 2) of recommender and user.
+        slot_rewards: (T, B, K) what each slot added to the recommender's reward.
+        ends: in order of rounds.
+        finals: (F, ...) leaves that each learning agent would have seen next in visits that ended.
+        current: (B, ...) leaves that the recommender sees next, if it learns.
+        waiting: the user's steps from before these rounds, if it learns and there are any.
+    """
 
-
-@dataclass(frozen=True)
-class Chunk:
-    """A stretch of one visit, for each learning agent that completed a step in it."""
-
-    steps: dict[str, Steps]
-    rounds: int
-    terminated: bool
-    truncated: bool
+    turns: dict[str, list[Turn]]
+    rewards: np.ndarray
+    slot_rewards: np.ndarray
+    ends: list[End]
+    finals: dict[str, Observation]
+    current: Observation
+    waiting: Waiting | None
 
 
 @dataclass
@@ -61,47 +80,6 @@ class Finished:
     length: float = 0.0
     recommender_reward: float = 0.0
     user_reward: float = 0.0
-
-
-class _Track:
-    """One agent's turns, round by round, and what follows the last one of each visit."""
-
-    def __init__(
-        self,
-        turns: list[Turn],
-        rewards: list[np.ndarray],
-        slot_rewards: list[np.ndarray] | None = None,
-    ) -> None:
-        # (B, T, ...), so that a visit's chunk is a contiguous slice
-        def stack(parts: list[np.ndarray]) -> np.ndarray:
-            return np.ascontiguousarray(np.stack(parts, axis=1))
-
-        leaves = turns[0].observation
-        self.observation = {k: stack([t.observation[k] for t in turns]) for k in leaves}
-        self.action = stack([t.action for t in turns])
-        self.logp = stack([t.logp for t in turns])
-        self.inputs = stack([t.inputs for t in turns])
-        self.reward = stack(rewards)
-        self.slot_rewards = stack(slot_rewards) if slot_rewards else None
-
-    def steps(self, row: int, start: int, stop: int, final: Observation | None) -> Steps:
-        """Rounds [start, stop) of a visit; without ``final``, round ``stop`` observes it."""
-        if final is None:
-            observations = {k: v[row, start : stop + 1] for k, v in self.observation.items()}
-        else:
-            observations = {
-                k: np.concatenate([v[row, start:stop], final[k][None]])
-                for k, v in self.observation.items()
-            }
-        cut = (row, slice(start, stop))
-        return Steps(
-            observations,
-            self.action[cut],
-            self.reward[cut],
-            self.logp[cut],
-            self.inputs[cut],
-            None if self.slot_rewards is None else self.slot_rewards[cut],
-        )
 
 
 class Rollout:
@@ -116,6 +94,9 @@ class Rollout:
         batch: B.
         trained: agents that learn.
         opponent: plays the slates if the recommender does not learn.
+        central: observe what a centralised critic reads, too.
+        every_final: tell what would follow visits that their user left, too, where nothing does:
+            RLlib's episodes have a place for it.
     """
 
     def __init__(
@@ -124,26 +105,32 @@ class Rollout:
         batch: int,
         trained: set[str],
         opponent: Recommender | None,
+        *,
+        central: bool = False,
+        every_final: bool = False,
     ) -> None:
         self.simulator = simulator
         self.batch = batch
         self.trained = trained
         self.opponent = opponent
+        self.central = central
+        self.every_final = every_final
         self.finished = Finished()
 
     def reset(self, seeds: np.random.SeedSequence) -> None:
-        """Drop all visits and begin new ones."""
+        """Drop all visits and begin new ones; ``generator`` draws what is random beside them."""
         self._seed = int(seeds.generate_state(1)[0])
+        self.generator = np.random.default_rng(seeds)
         self._sessions = self.batch
         self.state = self.simulator.reset(
             np.full(self.batch, self._seed), sessions=np.arange(self.batch)
         )
         self._total = np.zeros((self.batch, 2))
-        self._waiting: tuple[Turn, np.ndarray, npt.NDArray[np.bool_]] | None = None
+        self._waiting: Waiting | None = None
 
     def play(
         self, actors: dict[str, Actor], *, rounds: int | None = None, visits: int | None = None
-    ) -> list[Chunk]:
+    ) -> Played:
         """Play a number of rounds in every visit, or until some number of visits has ended.
 
         Args:
@@ -154,7 +141,9 @@ class Rollout:
         turns: dict[str, list[Turn]] = {agent: [] for agent in self.trained}
         rewards: list[np.ndarray] = []  # (B, 2) each
         self._slot_rewards: list[np.ndarray] = []
-        ends: list[tuple[int, int, bool, dict[str, Observation]]] = []  # row, round, left, final
+        ends: list[End] = []
+        lasts: list[State] = []
+        finals = 0
         finished = Finished()
         ended_sums = np.zeros(3)
         while len(rewards) < rounds if rounds is not None else finished.visits < (visits or 1):
@@ -163,14 +152,16 @@ class Rollout:
             rows = np.flatnonzero(self.state.ended != LIVE)
             if len(rows) == 0:
                 continue
-            last = self._take(rows)
-            left = last.ended == LEFT
-            finals = self._finals(last, actors)
-            for i, row in enumerate(rows):
-                final = {a: {k: v[i] for k, v in o.items()} for a, o in finals.items()}
-                ends.append((int(row), now, bool(left[i]), final))
+            left = self.state.ended[rows] == LEFT
+            told = np.flatnonzero(~left | self.every_final)
+            final = np.full(len(rows), -1, np.int64)
+            final[told] = finals + np.arange(len(told))
+            finals += len(told)
+            ends.append(End(now, rows, left, final))
+            if len(told):
+                lasts.append(self._take(rows[told]))
             finished.visits += len(rows)
-            ended_sums += [last.round.sum(), *self._total[rows].sum(0)]
+            ended_sums += [self.state.round[rows].sum(), *self._total[rows].sum(0)]
             self._begin(rows)
         finished.rounds_played = len(rewards) * self.batch
         if finished.visits:
@@ -178,18 +169,39 @@ class Rollout:
             finished.length, finished.recommender_reward = float(length), float(ours)
             finished.user_reward = float(theirs)
         self.finished = finished
-        return list(self._chunks(turns, np.stack(rewards), ends))
+        current: Observation = {}
+        if RECOMMENDER_AGENT in self.trained:
+            current = self._observe(RECOMMENDER_AGENT, self.state)
+        played = Played(
+            turns,
+            np.stack(rewards),
+            np.stack(self._slot_rewards),
+            ends,
+            self._finals(lasts, actors),
+            current,
+            self._waiting,
+        )
+        if USER_AGENT in self.trained:
+            held = np.ones(self.batch, bool)
+            if ends and ends[-1].round == len(rewards) - 1:
+                held[ends[-1].rows] = False
+            self._waiting = Waiting(turns[USER_AGENT][-1], rewards[-1][:, 1], held)
+        return played
 
-    def _finals(self, last: State, actors: dict[str, Actor]) -> dict[str, Observation]:
+    def _finals(self, lasts: list[State], actors: dict[str, Actor]) -> dict[str, Observation]:
         """What the learning agents would see next in visits that have ended.
 
         A visit cut off by the round limit is worth what would have followed. For the user that
         is a turn with a slate on screen, as every turn that it learns from; so one is shown.
 
         Args:
-            last: a copy of the ended visits' state; changed.
+            lasts: copies of the ended visits' states.
             actors: as in ``play``.
         """
+        if not lasts:  # what is seen by none of the visits
+            last = self._take(np.arange(0))
+            return {agent: self._observe(agent, last) for agent in self.trained}
+        last = State._make(np.concatenate(parts) for parts in zip(*lasts, strict=True))
         finals: dict[str, Observation] = {}
         if RECOMMENDER_AGENT in self.trained:
             finals[RECOMMENDER_AGENT] = self._observe(RECOMMENDER_AGENT, last)
@@ -238,9 +250,7 @@ class Rollout:
         return ((1 - abs(weights.cooperation) / 2) * own).astype(np.float32)
 
     def _observe(self, agent: str, state: State) -> Observation:
-        if agent == RECOMMENDER_AGENT:
-            return pick_leaves(agent, self.simulator.recommender_observation(state))
-        return pick_leaves(agent, self.simulator.user_observation(state))
+        return observe(self.simulator, agent, state, central=self.central)
 
     def _take(self, rows: np.ndarray) -> State:
         return State._make(array[rows] for array in self.state)
@@ -252,53 +262,3 @@ class Rollout:
         self.simulator.reset_rows(
             self.state, rows, np.full(len(rows), self._seed), sessions=sessions
         )
-
-    def _chunks(
-        self,
-        turns: dict[str, list[Turn]],
-        rewards: np.ndarray,
-        ends: list[tuple[int, int, bool, dict[str, Observation]]],
-    ) -> Iterator[Chunk]:
-        """Cut (T, B) turns at the ends of visits."""
-        total = len(rewards)
-        tracks: dict[str, _Track] = {}
-        if RECOMMENDER_AGENT in self.trained:
-            tracks[RECOMMENDER_AGENT] = _Track(
-                turns[RECOMMENDER_AGENT], list(rewards[..., 0]), self._slot_rewards
-            )
-        waiting = np.zeros(self.batch, np.int64)  # 1 where the track begins a round earlier
-        shift = 0
-        if USER_AGENT in self.trained:
-            users, paid = turns[USER_AGENT], list(rewards[..., 1])
-            if self._waiting is not None:
-                earlier, reward, held = self._waiting
-                users, paid, shift = [earlier, *users], [reward, *paid], 1
-                waiting = held.astype(np.int64)
-            tracks[USER_AGENT] = _Track(users, paid)
-        start = np.zeros(self.batch, np.int64)
-        for row, at, left, final in ends:
-            steps = {}
-            for agent, track in tracks.items():
-                moved = shift if agent == USER_AGENT else 0
-                early = waiting[row] if agent == USER_AGENT else 0
-                first = int(start[row] + moved - early)
-                steps[agent] = track.steps(row, first, at + 1 + moved, final[agent])
-            yield Chunk(steps, int(at + 1 - start[row]), left, not left)
-            start[row], waiting[row] = at + 1, 0
-        current: Observation = {}
-        if RECOMMENDER_AGENT in self.trained:
-            current = self._observe(RECOMMENDER_AGENT, self.state)
-        for row in np.flatnonzero(start < total).tolist():
-            steps = {}
-            if RECOMMENDER_AGENT in tracks:
-                final = {k: v[row] for k, v in current.items()}
-                track = tracks[RECOMMENDER_AGENT]
-                steps[RECOMMENDER_AGENT] = track.steps(row, int(start[row]), total, final)
-            if USER_AGENT in tracks:
-                first, last = int(start[row] + shift - waiting[row]), total - 1 + shift
-                if first < last:
-                    steps[USER_AGENT] = tracks[USER_AGENT].steps(row, first, last, None)
-            if steps:
-                yield Chunk(steps, int(total - start[row]), False, False)
-        if USER_AGENT in self.trained:
-            self._waiting = (turns[USER_AGENT][-1], rewards[-1, :, 1], start < total)

@@ -1,8 +1,8 @@
-"""An environment runner that steps all its visits as one batch.
+"""Environment runners that step all their visits as one batch.
 
 RLlib's own multi-agent runner steps each environment in a Python loop and converts every
-step; this one runs one simulator over B visits and each network once per turn, and hands the
-learner ordinary episodes whose arrays are slices of the batch.
+step; these run one simulator over B visits and each network once per turn, and hand the learner
+flat arrays, or ordinary episodes whose arrays are slices of the batch.
 """
 
 from __future__ import annotations
@@ -10,27 +10,27 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import gymnasium
 import numpy as np
 import torch
-from ray.rllib.core.columns import Columns
 from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
-from ray.rllib.env.multi_agent_episode import MultiAgentEpisode
-from ray.rllib.env.single_agent_episode import SingleAgentEpisode
-from ray.rllib.env.utils.infinite_lookback_buffer import InfiniteLookbackBuffer
 from ray.rllib.utils import metrics as names
 
 from recenv.env.visit import RECOMMENDER_AGENT, USER_AGENT
-from training.env import MODULE, TurnEnv, module_of
-from training.learner import SLOT_REWARDS
-from training.rollout import Chunk, Rollout, Turn
+from training.env import MODULE, TurnEnv
+from training.episodes import chunks, to_episode
+from training.fragments import fragments
+from training.rollout import Played, Rollout, Turn
 
 
 class BatchedEnvRunner(MultiAgentEnvRunner):
     """Samples ``num_envs_per_env_runner`` visits of a ``TurnEnv`` at once.
 
     Use with ``config.env_runners(env_runner_cls=BatchedEnvRunner)``. Connectors between the
-    environment and the modules are not run, and ``random_actions`` are not offered.
+    environment and the modules are not run. Samples are ``Fragments``, one for each learner.
     """
+
+    every_final = False
 
     def make_env(self) -> None:
         """One ``TurnEnv``, which RLlib reads the spaces from, and the batch beside it."""
@@ -45,7 +45,14 @@ class BatchedEnvRunner(MultiAgentEnvRunner):
         assert isinstance(env, TurnEnv)
         self._spaces: tuple[Any, Any] = (env.observation_spaces, env.action_spaces)
         self._turns = len(env.trained)
-        self._rollout = Rollout(env.visit.simulator, batch, env.trained, env.opponent)
+        self._rollout = Rollout(
+            env.visit.simulator,
+            batch,
+            env.trained,
+            env.opponent,
+            central=env.central,
+            every_final=self.every_final,
+        )
 
     def sample(
         self,
@@ -55,14 +62,11 @@ class BatchedEnvRunner(MultiAgentEnvRunner):
         explore: bool | None = None,
         random_actions: bool = False,
         force_reset: bool = False,
-    ) -> list[MultiAgentEpisode]:
-        """Play whole rounds; returns chunks of visits, at least as many steps as asked for.
+    ) -> list[Any]:
+        """Play whole rounds: at least as many steps, or visits, as asked for.
 
-        Raises:
-            NotImplementedError: ``random_actions`` is asked for.
+        ``random_actions`` are uniform over each learning agent's action space.
         """
-        if random_actions:
-            raise NotImplementedError("BatchedEnvRunner has no random actions.")
         began = time.perf_counter()
         rollout = self._rollout
         if self._needs_initial_reset or force_reset or num_episodes is not None:
@@ -73,15 +77,21 @@ class BatchedEnvRunner(MultiAgentEnvRunner):
             fragment = self.config.get_rollout_fragment_length(self.worker_index or 0)
             num_timesteps = fragment * rollout.batch
         explore = bool(self.config.explore) if explore is None else explore
-        actors = {agent: self._actor(agent, explore) for agent in rollout.trained}
+        make = self._random if random_actions else self._actor
+        actors = {agent: make(agent, explore) for agent in rollout.trained}
         if num_episodes is not None:
-            chunks = rollout.play(actors, visits=num_episodes)
+            played = rollout.play(actors, visits=num_episodes)
         else:
             assert num_timesteps is not None
-            chunks = rollout.play(actors, rounds=-(-num_timesteps // (rollout.batch * self._turns)))
-        episodes = [self._episode(chunk) for chunk in chunks]
+            played = rollout.play(actors, rounds=-(-num_timesteps // (rollout.batch * self._turns)))
+        samples = self._samples(played)
         self._log(rollout, time.perf_counter() - began)
-        return episodes
+        return samples
+
+    def _samples(self, played: Played) -> list[Any]:
+        """What the learner gets."""
+        whole: Any = self.config
+        return list(fragments(played, MODULE, self._turns, max(1, whole.num_learners)))
 
     def get_metrics(self) -> dict[str, Any]:
         """Metrics since the last call."""
@@ -106,36 +116,20 @@ class BatchedEnvRunner(MultiAgentEnvRunner):
 
         return act
 
-    def _episode(self, chunk: Chunk) -> MultiAgentEpisode:
-        observation_spaces, action_spaces = self._spaces
-        episode = MultiAgentEpisode(
-            observation_space=observation_spaces,
-            action_space=action_spaces,
-            agent_to_module_mapping_fn=module_of,
-        )
-        episode.is_terminated, episode.is_truncated = chunk.terminated, chunk.truncated
-        episode.env_t = chunk.rounds * self._turns
-        for agent, steps in chunk.steps.items():
-            extra = {Columns.ACTION_LOGP: steps.logp, Columns.ACTION_DIST_INPUTS: steps.inputs}
-            if steps.slot_rewards is not None and steps.slot_rewards.shape[1] > 1:
-                extra[SLOT_REWARDS] = steps.slot_rewards
-            single = SingleAgentEpisode(
-                observations=InfiniteLookbackBuffer(steps.observations),  # type: ignore[arg-type]
-                observation_space=observation_spaces[agent],
-                actions=InfiniteLookbackBuffer(steps.actions),
-                action_space=action_spaces[agent],
-                rewards=InfiniteLookbackBuffer(steps.rewards),
-                infos=InfiniteLookbackBuffer([{}] * (len(steps.rewards) + 1)),
-                extra_model_outputs={k: InfiniteLookbackBuffer(v) for k, v in extra.items()},
-                terminated=chunk.terminated,
-                truncated=chunk.truncated,
-                len_lookback_buffer=0,
-                agent_id=agent,
-                module_id=MODULE[agent],
-                multi_agent_episode_id=episode.id_,  # type: ignore[arg-type]
-            )
-            episode.agent_episodes[agent] = single
-        return episode
+    def _random(self, agent: str, explore: bool) -> Any:
+        space = self._spaces[1][agent]
+        generator = self._rollout.generator
+        discrete = isinstance(space, gymnasium.spaces.Discrete)
+        choices = np.atleast_1d(space.n if discrete else space.nvec)
+
+        def act(observation: dict[str, np.ndarray]) -> Turn:
+            rows = len(observation["round"])
+            action = generator.integers(choices, size=(rows, len(choices)))
+            logp = np.full(rows, -np.log(choices).sum(), np.float32)
+            action = action[:, 0] if discrete else action
+            return Turn(observation, action, logp, np.zeros((rows, 1), np.float32))
+
+        return act
 
     def _log(self, rollout: Rollout, seconds: float) -> None:
         done, log = rollout.finished, self.metrics.log_value
@@ -176,3 +170,12 @@ class BatchedEnvRunner(MultiAgentEnvRunner):
                 },
                 window=1,
             )
+
+
+class EpisodeEnvRunner(BatchedEnvRunner):
+    """As ``BatchedEnvRunner``, for algorithms whose learners want RLlib's episodes."""
+
+    every_final = True
+
+    def _samples(self, played: Played) -> list[Any]:
+        return [to_episode(c, *self._spaces, self._turns) for c in chunks(played)]

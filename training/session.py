@@ -29,7 +29,7 @@ from training.env import AGENT, TurnEnv, module_of  # noqa: E402
 from training.modules import module_specs  # noqa: E402
 from training.networks import RecommenderNetwork, UserNetwork  # noqa: E402
 from training.policy import make_network  # noqa: E402
-from training.runner import BatchedEnvRunner  # noqa: E402
+from training.runner import BatchedEnvRunner, EpisodeEnvRunner  # noqa: E402
 from training.runs import Row  # noqa: E402
 
 _LEARNER_METRICS = {
@@ -76,9 +76,11 @@ def ray_session(config: TrainConfig, *, verbose: bool) -> Iterator[None]:
 
 def algorithm_config(config: TrainConfig) -> AlgorithmConfig:
     """RLlib's config of a run."""
-    runner: dict[str, Any] = {"env_runner_cls": BatchedEnvRunner} if config.batched_runner else {}
+    runner: dict[str, Any] = {}
+    if config.batched_runner:
+        runner["env_runner_cls"] = BatchedEnvRunner if config.flat else EpisodeEnvRunner
     return (
-        config.settings.build(len(config.trained))
+        config.settings.build(config)
         .environment(TurnEnv, env_config=config.env_config, disable_env_checking=True)
         .env_runners(
             num_env_runners=config.num_env_runners,
@@ -166,7 +168,9 @@ class Session:
         for side in self.config.trained:
             network = make_network(side, world, game, self.config.network)
             weights = {
-                k.removeprefix("network."): torch.as_tensor(v) for k, v in state[side].items()
+                k.removeprefix("network."): torch.as_tensor(v)
+                for k, v in state[side].items()
+                if k.startswith("network.")
             }
             network.load_state_dict(weights)
             out[side] = network

@@ -24,14 +24,14 @@ def test_toml_round_trip():
 
 def test_flags_reach_every_depth_and_lie_on_top_of_the_file(tmp_path):
     file = tmp_path / "config.toml"
-    file.write_text("seed = 3\nrounds = 10\n[game.reward]\nclick = 2.0\n[ppo]\nepochs = 7\n")
+    file.write_text("seed = 3\nrounds = 10\n[game.reward]\nclick = 2.0\n[ippo]\nepochs = 7\n")
     given = flags(
         "--rounds",
         "99",
         "--train",
         "user",
         "--no-batched-runner",
-        "--ppo.learning-rate",
+        "--ippo.learning-rate",
         "0.5",
         "--game.reward.cooperation=1",
         "--game.slate-size",
@@ -40,14 +40,14 @@ def test_flags_reach_every_depth_and_lie_on_top_of_the_file(tmp_path):
     config = config_of(file, given)
     assert (config.seed, config.rounds, config.train) == (3, 99, "user")
     assert not config.batched_runner
-    assert (config.ppo.epochs, config.ppo.learning_rate) == (7, 0.5)
+    assert (config.ippo.epochs, config.ippo.learning_rate) == (7, 0.5)
     assert config.game == {"slate_size": 1, "reward": {"click": 2.0, "cooperation": 1}}
 
 
 def test_every_plain_setting_has_a_flag():
     text = make_parser("").format_help()
     config = TrainConfig()
-    for prefix, part in (("", config), ("ppo.", config.ppo), ("network.", config.network)):
+    for prefix, part in (("", config), ("ippo.", config.ippo), ("network.", config.network)):
         for name, value in vars(part).items():
             if not isinstance(value, (Config, dict)):
                 assert f"--{prefix}{name}".replace("_", "-") in text, name
@@ -65,7 +65,7 @@ def test_a_setting_and_one_inside_it_are_refused():
 
 @pytest.mark.parametrize(
     "given",
-    [{"game": {"slatesize": 1}}, {"game": {"reward": {"clicks": 1.0}}}, {"ppo": {"lr": 1.0}}],
+    [{"game": {"slatesize": 1}}, {"game": {"reward": {"clicks": 1.0}}}, {"ippo": {"lr": 1.0}}],
 )
 def test_unknown_settings_are_refused(given):
     with pytest.raises(UnknownNameError):
@@ -83,6 +83,6 @@ def test_wrong_values_are_refused(tmp_path):
 
 def test_iterations_cover_the_rounds():
     config = TrainConfig(rounds=100, num_envs_per_env_runner=2).replace(
-        ppo={"rounds_per_iteration": 30}
+        ippo={"rounds_per_iteration": 30}
     )
     assert config.iterations == 4

@@ -9,7 +9,9 @@ from recenv.env.single import RecEnv
 from recenv.env.visit import RECOMMENDER_AGENT, USER_AGENT
 from recenv.recommenders import PopularityRecommender
 from recenv.sim.simulator import Simulator
-from training.env import LEAVES, TurnEnv, pick_leaves
+from training.env import LEAVES, TRUE_INTEREST, TurnEnv, observe
+from training.episodes import chunks
+from training.networks import RECOMMENDER_LEAVES, USER_LEAVES
 from training.rollout import Rollout, Turn
 
 BOTH = ("recommender", "user")
@@ -117,7 +119,7 @@ def random_actors(game, seed=0):
     return {RECOMMENDER_AGENT: recommend, USER_AGENT: answer}
 
 
-def visits_of(chunks):
+def visits_of(pieces):
     """Chunks joined to whole visits: lists of chunks in order, finished ones only."""
     going, done = {}, []
 
@@ -125,7 +127,7 @@ def visits_of(chunks):
         row = {k: v[at] for k, v in observation.items()}
         return (int(row["user"][0]), int(row["round"][0]), *row["candidates"].tolist())
 
-    for chunk in chunks:
+    for chunk in pieces:
         observation = chunk.steps[RECOMMENDER_AGENT].observations
         parts = [*going.pop(mark(observation, 0), []), chunk]
         if chunk.terminated or chunk.truncated:
@@ -137,18 +139,19 @@ def visits_of(chunks):
 
 def test_batched_visits_are_the_adapters_visits(env_config, world, game):
     """Every visit of the batch, replayed turn by turn in the adapter, is the same visit."""
-    rollout = Rollout(Simulator(world, game), 8, {RECOMMENDER_AGENT, USER_AGENT}, None)
+    trained = {RECOMMENDER_AGENT, USER_AGENT}
+    rollout = Rollout(Simulator(world, game), 8, trained, None, every_final=True)
     rollout.reset(np.random.SeedSequence(7))
-    actors, chunks = random_actors(game), []
+    actors, pieces = random_actors(game), []
     for _ in range(6):
-        chunks += rollout.play(actors, rounds=4)
+        pieces += chunks(rollout.play(actors, rounds=4))
         assert rollout.finished.rounds_played == 32
     env, first = make(env_config, *BOTH), {}
     for session in range(80):
         observations, _ = env.reset(seed=rollout._seed if session == 0 else None)
         key = tuple(observations[RECOMMENDER_AGENT]["candidates"])
         first[key] = session
-    visits = visits_of(chunks)
+    visits = visits_of(pieces)
     assert len(visits) > 20
     assert any(len(parts) > 1 for parts in visits)
     for parts in visits:
@@ -192,14 +195,14 @@ def test_batched_visits_are_the_adapters_visits(env_config, world, game):
 @pytest.mark.parametrize("trained", [{RECOMMENDER_AGENT}, {USER_AGENT}])
 def test_one_side_alone_gets_all_its_steps(world, game, trained):
     opponent = PopularityRecommender() if trained == {USER_AGENT} else None
-    rollout = Rollout(Simulator(world, game), 8, trained, opponent)
+    rollout = Rollout(Simulator(world, game), 8, trained, opponent, every_final=True)
     rollout.reset(np.random.SeedSequence(1))
     (agent,) = trained
     counts = []
     for _ in range(5):
-        chunks = rollout.play(random_actors(game), rounds=6)
-        counts.append(sum(len(c.steps[agent].rewards) for c in chunks))
-        for chunk in chunks:
+        pieces = list(chunks(rollout.play(random_actors(game), rounds=6)))
+        counts.append(sum(len(c.steps[agent].rewards) for c in pieces))
+        for chunk in pieces:
             steps = chunk.steps[agent]
             assert set(steps.observations) == set(LEAVES[agent])
             assert len(steps.observations["round"]) == len(steps.rewards) + 1
@@ -214,8 +217,18 @@ def test_visits_can_be_asked_for(world, game):
     assert 1 <= rollout.finished.length <= 6
 
 
-def test_pick_leaves_takes_only_what_the_network_reads(world):
+def test_agents_observe_what_their_networks_read_and_a_central_critic_more(world):
     simulator = Simulator(world, GameConfig(num_candidates=12))
     state = simulator.reset([0, 1])
-    picked = pick_leaves(RECOMMENDER_AGENT, simulator.recommender_observation(state))
-    assert set(picked) == set(LEAVES[RECOMMENDER_AGENT])
+    for agent, leaves in LEAVES.items():
+        assert set(observe(simulator, agent, state, central=False)) == set(leaves)
+        whole = observe(simulator, agent, state, central=True)
+        assert set(whole) == {*RECOMMENDER_LEAVES, *USER_LEAVES, TRUE_INTEREST}
+        np.testing.assert_array_equal(whole[TRUE_INTEREST], state.interest)
+
+
+def test_a_central_environment_lies_in_its_spaces(env_config):
+    env = TurnEnv({**env_config, "trained": BOTH, "central": True})
+    observations, _ = env.reset(seed=0)
+    assert env.observation_spaces[RECOMMENDER_AGENT].contains(observations[RECOMMENDER_AGENT])
+    assert TRUE_INTEREST in observations[RECOMMENDER_AGENT]

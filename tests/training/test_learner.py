@@ -13,7 +13,9 @@ from recenv.env.visit import RECOMMENDER_AGENT
 from recenv.sim.simulator import Simulator
 from training.config import NetworkConfig
 from training.distributions import PlackettLuce, answer_distribution
-from training.learner import SLOT_REWARDS, TwoSidedLearner
+from training.episodes import chunks
+from training.fragments import SLOT_REWARDS
+from training.learner import TwoSidedLearner
 from training.networks import USER_LEAVES, RecommenderNetwork, UserNetwork
 from training.rollout import Rollout, Turn
 
@@ -24,7 +26,7 @@ from training.rollout import Rollout, Turn
 )
 def test_slot_rewards_and_the_leave_cost_are_the_reward(world, reward):
     game = GameConfig(slate_size=3, num_candidates=12, max_rounds=6, reward=reward)
-    rollout = Rollout(Simulator(world, game), 32, {RECOMMENDER_AGENT}, None)
+    rollout = Rollout(Simulator(world, game), 32, {RECOMMENDER_AGENT}, None, every_final=True)
     rollout.reset(np.random.SeedSequence(0))
     rng = np.random.default_rng(0)
 
@@ -33,9 +35,9 @@ def test_slot_rewards_and_the_leave_cost_are_the_reward(world, reward):
         action = rng.integers(12, size=(32, 3))
         return Turn(observation, action, np.zeros(32), np.zeros((32, 1)))
 
-    chunks = rollout.play({RECOMMENDER_AGENT: act}, rounds=20)
+    played = rollout.play({RECOMMENDER_AGENT: act}, rounds=20)
     some = 0
-    for chunk in chunks:
+    for chunk in chunks(played):
         steps = chunk.steps[RECOMMENDER_AGENT]
         leave = np.zeros(len(steps.rewards))
         leave[-1] = reward.leave_cost if chunk.terminated else 0.0
@@ -52,11 +54,8 @@ class _Policy(RecommenderNetwork):
         self.scores = torch.nn.Parameter(scores.clone())
         self.total, self.each = value, slots
 
-    def value(self, context):
-        return self.total.expand(len(context))
-
-    def slot_values(self, context):
-        return self.each.expand(len(context), -1)
+    def values(self, batch):
+        return self.total.expand(batch), self.each.expand(batch, -1)
 
 
 def loss_gradient(scores, slates, earned, mean, whole=None):
@@ -69,6 +68,9 @@ def loss_gradient(scores, slates, earned, mean, whole=None):
 
         def unwrapped(self):
             return self
+
+        def all_values(self, observation, context):
+            return network.values(len(context))
 
         def get_train_action_dist_cls(self):
             return PlackettLuce.get_partial_dist_cls(k=slates.shape[1])
@@ -93,6 +95,7 @@ def loss_gradient(scores, slates, earned, mean, whole=None):
         ),
         batch={
             "loss_mask": torch.ones(n, dtype=torch.bool),
+            "obs": {},
             "actions": slates,
             "action_dist_inputs": inputs.detach(),
             SLOT_REWARDS: earned,

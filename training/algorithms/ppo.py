@@ -1,41 +1,31 @@
-"""The learning algorithms: for each, its settings and how they configure RLlib."""
+"""IPPO and MAPPO: proximal policy optimisation, with critics of two kinds."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from recenv.config import Config
 
 if TYPE_CHECKING:
     from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
-
-class AlgorithmSettings(Protocol):
-    """What a run needs from an algorithm."""
-
-    @property
-    def rounds_per_iteration(self) -> int:
-        """Rounds sampled in one iteration."""
-        ...
-
-    def build(self, turns: int) -> AlgorithmConfig:
-        """RLlib's config of the algorithm.
-
-        Args:
-            turns: environment steps of a round: how many sides learn.
-        """
-        ...
+    from training.config import TrainConfig
 
 
 @dataclass(frozen=True)
-class PPO(Config):
-    """Proximal policy optimisation (Schulman et al. 2017) with GAE (Schulman et al. 2016).
+class IPPO(Config):
+    """Independent PPO (Schulman et al. 2017; de Witt et al. 2020) with GAE (Schulman et al. 2016).
 
-    ``minibatch_size`` counts turns of one side. ``slot_credit`` tells the recommender which slot
-    earned what; ``user_kl`` weighs a learning user's divergence from the fitted one, in nats per
-    turn against advantages of unit variance (see ``training.learner``).
+    Each side learns by itself; its critic reads what its actor sees. ``minibatch_size`` counts
+    turns of one side. ``slot_credit`` tells the recommender which slot earned what; ``user_kl``
+    weighs a learning user's divergence from the fitted one, in nats per turn against advantages
+    of unit variance (see ``training.learner``).
     """
+
+    central: ClassVar[bool] = False
+    flat: ClassVar[bool] = True
+    sides: ClassVar[tuple[str, ...]] = ("recommender", "user")
 
     rounds_per_iteration: int = 4096
     learning_rate: float = 0.001
@@ -62,20 +52,28 @@ class PPO(Config):
         for name in ("entropy", "value_weight", "user_kl"):
             self.require(getattr(self, name) >= 0, name, "zero or more")
 
-    def build(self, turns: int) -> AlgorithmConfig:
+    def build(self, config: TrainConfig) -> AlgorithmConfig:
         """See ``AlgorithmSettings.build``."""
         from ray.rllib.algorithms.ppo import PPOConfig
 
+        from training.connectors import AdvantageConnector
         from training.learner import TwoSidedLearner
 
-        config: Any = PPOConfig()
-        return config.training(
+        settings: Any = PPOConfig()
+        if config.flat:
+            settings = settings.learners(
+                add_default_connectors_to_learner_pipeline=False,
+                learner_connector=lambda observations, actions: AdvantageConnector(
+                    gamma=self.gamma, gae_lambda=self.gae_lambda
+                ),
+            )
+        return settings.training(
             learner_class=TwoSidedLearner,
             learner_config_dict={"slot_credit": self.slot_credit, "user_kl": self.user_kl},
             lr=self.learning_rate,
             num_epochs=self.epochs,
             minibatch_size=self.minibatch_size,
-            train_batch_size_per_learner=self.rounds_per_iteration * turns,
+            train_batch_size_per_learner=config.steps_per_iteration // max(1, config.num_learners),
             gamma=self.gamma,
             lambda_=self.gae_lambda,
             clip_param=self.clip,
@@ -88,5 +86,13 @@ class PPO(Config):
         )
 
 
-ALGORITHMS = {"ppo": "ppo"}
-"""Name of an algorithm to the field of ``TrainConfig`` with its settings."""
+@dataclass(frozen=True)
+class MAPPO(IPPO):
+    """Multi-agent PPO (Yu et al., NeurIPS 2022): PPO with centralised critics.
+
+    As ``IPPO``, but during training each side's critic reads both sides' observations and the
+    user's true state (``training.critics.CentralCritic``). The actors, and what is saved of
+    them, are those of ``IPPO``.
+    """
+
+    central: ClassVar[bool] = True

@@ -1,0 +1,11 @@
+"""The learning algorithms: for each, its settings and how they configure RLlib."""
+
+from __future__ import annotations
+
+from training.algorithms.base import AlgorithmSettings
+from training.algorithms.ppo import IPPO, MAPPO
+
+ALGORITHMS: dict[str, type[AlgorithmSettings]] = {"ippo": IPPO, "mappo": MAPPO}
+"""By name, which is also the field of ``TrainConfig`` with the algorithm's settings."""
+
+__all__ = ["ALGORITHMS", "IPPO", "MAPPO", "AlgorithmSettings"]

@@ -1,0 +1,33 @@
+"""What a run needs from a learning algorithm."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+if TYPE_CHECKING:
+    from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+
+    from training.config import TrainConfig
+
+
+class AlgorithmSettings(Protocol):
+    """An algorithm's settings, and how they configure RLlib.
+
+    Attributes:
+        central: critics read both agents' observations and the true state.
+        flat: learns from ``Fragments``, not from RLlib's episodes.
+        sides: the sides that it can train.
+    """
+
+    central: ClassVar[bool]
+    flat: ClassVar[bool]
+    sides: ClassVar[tuple[str, ...]]
+
+    @property
+    def rounds_per_iteration(self) -> int:
+        """Rounds sampled in one iteration."""
+        ...
+
+    def build(self, config: TrainConfig) -> AlgorithmConfig:
+        """RLlib's config of the algorithm in this run."""
+        ...

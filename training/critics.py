@@ -1,0 +1,103 @@
+"""What a visit is worth from here on: critics that read what the actor saw, or everything.
+
+A critic serves training alone; no saved policy holds one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from recenv.config import GameConfig
+from recenv.world import World
+from training.env import TRUE_INTEREST
+from training.networks import Observation, mlp
+
+
+class Critic(nn.Module):
+    """Values from the actor's own features.
+
+    Args:
+        context: F, width of those features.
+        hidden: units of the hidden layers.
+        slots: K for a recommender, whose slots are valued one by one; 0 for a user.
+    """
+
+    def __init__(self, context: int, hidden: int, slots: int) -> None:
+        super().__init__()
+        self.whole = mlp(context, hidden, 1)
+        self.each = mlp(context, hidden, slots) if slots else None
+
+    def forward(self, observation: Observation, context: Tensor) -> tuple[Tensor, Tensor]:
+        """(B,) expected discounted reward from here on, and (B, K) of this round, by slot."""
+        features = self.features(observation, context)
+        slots = features[:, :0] if self.each is None else self.each(features)
+        return self.whole(features)[:, 0], slots
+
+    def features(self, observation: Observation, context: Tensor) -> Tensor:
+        """(B, F) what the values are computed from."""
+        return context
+
+
+class CentralCritic(Critic):
+    """Values from both agents' observations and the user's true state.
+
+    The critic of MAPPO (Yu et al., NeurIPS 2022) with centralised training and decentralised
+    execution (Lowe et al., NeurIPS 2017). Beside the actor's features it reads the user's true
+    interest, what each candidate is truly worth to it, its boredom, patience and spending, and
+    the slate on screen with its fitted answer.
+
+    Args:
+        context: as in ``Critic``.
+        hidden: as in ``Critic``.
+        slots: as in ``Critic``.
+        world: the true vectors of the items.
+        game: sizes.
+    """
+
+    vectors: Tensor
+    bias: Tensor
+    category: Tensor
+
+    def __init__(
+        self, context: int, hidden: int, slots: int, world: World, game: GameConfig
+    ) -> None:
+        model = world.user_model
+        extra = model.dim + 8 + 3 * game.slate_size + 3 * game.slate_size + 2
+        super().__init__(context + extra, hidden, slots)
+        self._table("vectors", model.item_vectors * model.click_weight)
+        self._table("bias", model.item_click_bias)
+        category = torch.as_tensor(world.catalog.category, dtype=torch.long)
+        self.register_buffer("category", category, persistent=False)
+        self.slots = game.slate_size
+        self.max_rounds = game.max_rounds
+
+    def features(self, observation: Observation, context: Tensor) -> Tensor:
+        """See ``Critic.features``."""
+        k = self.slots
+        interest, items = observation[TRUE_INTEREST], observation["candidates"].long()
+        affinity = torch.einsum("bd,bcd->bc", interest, self.vectors[items]) + self.bias[items]
+        boredom = observation["boredom"].gather(1, self.category[items])
+        liked = affinity.topk(k, -1)
+        visit = torch.stack(
+            [
+                liked.values.mean(-1),
+                affinity.mean(-1),
+                affinity.std(-1),
+                boredom.gather(1, liked.indices).mean(-1),
+                boredom.mean(-1),
+                observation["satisfaction"][:, 0] / k,
+                observation["spent"][:, 0] / k,
+                observation["round"][:, 0].float() / self.max_rounds,
+            ],
+            -1,
+        )
+        shown = (observation["slate"] >= 0).float()
+        screen = [shown, observation["utility"], observation["prices"], observation["behaviour"]]
+        return torch.cat([context, interest, visit, *screen], -1)
+
+    def _table(self, name: str, values: np.ndarray) -> None:
+        """A fixed table that no checkpoint holds: it comes from the world."""
+        tensor = torch.as_tensor(np.ascontiguousarray(values), dtype=torch.float32)
+        self.register_buffer(name, tensor, persistent=False)

@@ -2,7 +2,7 @@
 
 Every baseline, the same network before training, what was trained, and the greedy oracle play
 the same visits of held-out users. Writes ``report.md``, ``results.json`` and plots to
-``RUN/report`` and prints the table.
+``RUN/report`` (``RUN/report-best`` with ``--checkpoint best``) and prints the table. Needs no Ray.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from recenv.benchmark import (
     write_report,
 )
 from recenv.config import GameConfig
+from recenv.env.visit import RECOMMENDER_AGENT, USER_AGENT
 from recenv.errors import ConfigError, RecenvError
 from recenv.evaluation import Pool
 from recenv.plots import Curve
 from recenv.recommenders import PrivilegedRecommender, Recommender, baselines
 from recenv.world import World
 from training.config import TrainConfig
-from training.env import AGENT
 from training.networks import RecommenderNetwork
 from training.opponents import make_opponent
-from training.policy import NetworkRecommender, load_recommender, load_user, make_network
-from training.runs import RunFolder, seed_runs
+from training.policy import NetworkRecommender, load, load_user, make_network
+from training.runs import RunFolder, Which, seed_runs
 
 
 def evaluate(
@@ -42,6 +42,7 @@ def evaluate(
     users: Pool = "heldout",
     episodes_per_user: int = 10,
     seed: int = 0,
+    checkpoint: Which | None = None,
     progress: bool = True,
 ) -> Path:
     """Compare a run's policies (or those of all its seeds) with baselines; write the report.
@@ -51,13 +52,14 @@ def evaluate(
         users: whose visits; "heldout" users had no part in training.
         episodes_per_user: visits of each.
         seed: of the visits.
+        checkpoint: the policies of the "best" or "last" checkpoint instead of the final ones.
         progress: show bars.
 
     Returns:
         Path of ``report.md``.
 
     Raises:
-        ArtifactError: there is no run, or it was not trained to its end.
+        ArtifactError: there is no run, or it was not trained to its end (or has no checkpoint).
         ConfigError: an argument is out of range.
     """
     runs = [(run, run.config()) for run in seed_runs(path)]
@@ -70,7 +72,7 @@ def evaluate(
         seeded = _seeded(world, game, config)
         contenders.append(Contender(seeded, "untrained"))
         pairs = zip(runs, trained, strict=True)
-        ours = [load_recommender(run.path, world, name=name) for (run, _), name in pairs]
+        ours = [load(run.path, world, checkpoint=checkpoint, name=name) for (run, _), name in pairs]
         contenders += [Contender(policy, "trained") for policy in ours]
 
     def versus(user_policy: object = None) -> Comparison:
@@ -92,7 +94,8 @@ def evaluate(
     compared: list[UserComparison] = []
     if "user" in config.trained:
         for number, (run, own) in enumerate(runs):
-            user = load_user(run.path, world, name=_name(own, "user", len(runs) > 1, own.seed))
+            label = _name(own, "user", len(runs) > 1, own.seed)
+            user = load_user(run.path, world, checkpoint=checkpoint, name=label)
             against = ours[number] if ours else make_opponent(own.opponent, world)
             result = compare_users(
                 world,
@@ -108,14 +111,15 @@ def evaluate(
             if ours and number == 0:
                 more.append(versus(user))
     report = write_report(
-        path / "report",
+        path / (f"report-{checkpoint}" if checkpoint else "report"),
         main,
         title=f"{config.algorithm.upper()} in {config.env}: {config.train} trained",
         more=more,
         users=compared,
         curves=_curves(runs),
         command=f"python -m training.evaluate {path} --users {users} "
-        f"--episodes-per-user {episodes_per_user} --seed {seed}",
+        f"--episodes-per-user {episodes_per_user} --seed {seed}"
+        + (f" --checkpoint {checkpoint}" if checkpoint else ""),
         seeds={"training": [c.seed for _, c in runs], "evaluation": seed},
         config_hash=config.hash,
         notes=[
@@ -149,7 +153,7 @@ def _curves(runs: list[tuple[RunFolder, TrainConfig]]) -> list[Curve]:
     out: list[Curve] = []
     for run, config in runs:
         rows = run.read_metrics()
-        for side, agent in AGENT.items():
+        for side, agent in (("recommender", RECOMMENDER_AGENT), ("user", USER_AGENT)):
             for key in (f"evaluation_{side}_reward", f"{side}_reward"):
                 points = np.array([(r["rounds"], r[key]) for r in rows if key in r])
                 if len(points) > 1:
@@ -166,6 +170,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--users", choices=("heldout", "train", "all"), default="heldout")
     parser.add_argument("--episodes-per-user", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0, help="of the visits")
+    parser.add_argument(
+        "--checkpoint", choices=("best", "last"), help="its policies [those at the end]"
+    )
     parser.add_argument("--progress", action=argparse.BooleanOptionalAction, default=True)
     arguments = parser.parse_args(argv)
     try:
@@ -176,6 +183,7 @@ def main(argv: list[str] | None = None) -> int:
             users=arguments.users,
             episodes_per_user=arguments.episodes_per_user,
             seed=arguments.seed,
+            checkpoint=arguments.checkpoint,
             progress=arguments.progress,
         )
     except RecenvError as error:

@@ -1,9 +1,9 @@
-"""Trained policies without RLlib: save, load, recommend, answer."""
+"""Trained policies without Ray: save, load, recommend, answer."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ from torch import nn
 
 from recenv import artifacts
 from recenv.config import GameConfig
-from recenv.errors import ArtifactError
+from recenv.errors import ArtifactError, RecenvError
 from recenv.sim.observation import Observation
 from recenv.users.policy import draw_leaving, draw_responses
 from recenv.world import World
@@ -24,6 +24,8 @@ from training.networks import (
     UserNetwork,
     top_slots,
 )
+from training.runs import RunFolder, Which
+from training.world import load_world
 
 
 class NetworkRecommender:
@@ -109,7 +111,15 @@ def save_policy(
     config: NetworkConfig,
     meta: dict[str, Any],
 ) -> Path:
-    """Write a side's weights as an artifact ``<folder>/<side>``."""
+    """Write a side's weights as an artifact ``<folder>/<side>``.
+
+    Args:
+        folder, side: where, and whose.
+        network: of the side.
+        world, game, config: that it was made with.
+        meta: anything else to keep; with ``env``, an environment id or the folder of a saved
+            world, ``load`` finds the world by itself.
+    """
     arrays = {k: v.detach().cpu().numpy() for k, v in network.state_dict().items()}
     meta = {
         **meta,
@@ -121,63 +131,109 @@ def save_policy(
     return artifacts.save(folder / side, f"{side}-policy", arrays, meta)
 
 
-def load_recommender(
-    folder: str | Path, world: World, *, name: str = "trained recommender"
+def load(
+    path: str | Path,
+    world: World | None = None,
+    *,
+    checkpoint: Which | None = None,
+    name: str = "trained recommender",
 ) -> NetworkRecommender:
-    """A trained recommender, greedy.
+    """A trained recommender, greedy. Needs torch, but not Ray.
 
     Args:
-        folder: of a run, of its ``policy``, or of ``policy/recommender``.
-        world: the world that it was trained in.
+        path: of a run, of its ``policy``, or of ``policy/recommender``.
+        world: that it was trained in; by default the one of the environment id or folder that
+            was recorded with it.
+        checkpoint: "best" or "last" of a run, finished or not, instead of what it ended with.
         name: for reports.
 
     Raises:
-        ArtifactError: there is no recommender, or it is of another world.
+        ArtifactError: there is no recommender, it is damaged, or it is of another world.
     """
-    network = _load(Path(folder), "recommender", world)
+    network = _load(Path(path), "recommender", world, checkpoint)
     assert isinstance(network, RecommenderNetwork)
     return NetworkRecommender(network, name)
 
 
 def load_user(
-    folder: str | Path, world: World, *, name: str = "trained user", greedy: bool = False
+    path: str | Path,
+    world: World | None = None,
+    *,
+    checkpoint: Which | None = None,
+    name: str = "trained user",
+    greedy: bool = False,
 ) -> NetworkUser:
-    """A trained user; see ``load_recommender`` and ``NetworkUser``.
+    """A trained user; see ``load`` and ``NetworkUser``.
 
     Raises:
-        ArtifactError: there is no user, or it is of another world.
+        ArtifactError: there is no user, it is damaged, or it is of another world.
     """
-    network = _load(Path(folder), "user", world)
+    network = _load(Path(path), "user", world, checkpoint)
     assert isinstance(network, UserNetwork)
     return NetworkUser(network, name, greedy=greedy)
 
 
-def has_policy(folder: str | Path, side: Side) -> bool:
+def has_policy(path: str | Path, side: Side) -> bool:
     """Whether a run's folder holds a trained policy of this side."""
-    return any(artifacts.exists(p) for p in _places(Path(folder), side))
+    return any(artifacts.exists(p) for p in _places(Path(path), side))
 
 
-def _places(folder: Path, side: Literal["recommender", "user"]) -> list[Path]:
-    return [folder / "policy" / side, folder / side, folder]
+def _places(path: Path, side: Side) -> list[Path]:
+    return [path / "policy" / side, path / side, path]
 
 
-def _load(folder: Path, side: Side, world: World) -> nn.Module:
-    found = [p for p in _places(folder, side) if artifacts.exists(p)]
-    if not found:
-        raise ArtifactError(
-            f"There is no trained {side} in {folder}. Give the folder of a run that trained one "
-            "to its end."
-        )
-    arrays, meta = artifacts.load(found[0], f"{side}-policy")
+def _load(path: Path, side: Side, world: World | None, checkpoint: Which | None) -> nn.Module:
+    folder, arrays, meta = _read(path, side, checkpoint)
+    if world is None:
+        try:
+            world = load_world(meta["env"])
+        except RecenvError as error:
+            raise ArtifactError(
+                f"The world that {folder} was trained in was {meta['env']!r}, which is not here: "
+                f"{error} Load the world by yourself and give it as world=."
+            ) from error
     if meta["world"] != world.hash:
         raise ArtifactError(
-            f"{found[0]} was trained in the world {meta['world_name']!r} ({meta['world']}), but "
+            f"{folder} was trained in the world {meta['world_name']!r} ({meta['world']}), but "
             f"was given {world.name!r} ({world.hash}). Its tables fit only the world it knows."
         )
     game, config = GameConfig.from_dict(meta["game"]), NetworkConfig.from_dict(meta["network"])
     network = make_network(side, world, game, config)
     network.load_state_dict({k: torch.from_numpy(v) for k, v in arrays.items()})
     return network
+
+
+def _read(
+    path: Path, side: Side, checkpoint: Which | None
+) -> tuple[Path, dict[str, np.ndarray], dict[str, Any]]:
+    """(folder, weights, meta) of a policy."""
+    kind = f"{side}-policy"
+    if checkpoint is None:
+        for place in _places(path, side):
+            if artifacts.exists(place):
+                return place, *artifacts.load(place, kind)
+        raise ArtifactError(_missing(path, side))
+    while (found := RunFolder(path).checkpoint(checkpoint)) is not None:
+        folder = found.policy / side
+        try:
+            return folder, *artifacts.load(folder, kind)
+        except (ArtifactError, OSError):
+            if RunFolder(path).checkpoint(checkpoint) == found:  # else training replaced it
+                raise
+    raise ArtifactError(f"There is no checkpoint in {path}. Give the folder of a run that has one.")
+
+
+def _missing(path: Path, side: Side) -> str:
+    message = f"There is no trained {side} in {path}. "
+    if RunFolder(path).checkpoint() is not None:
+        return message + (
+            "The run was not trained to its end: go on with python -m training.train --resume "
+            f'{path}, or load what it has so far with checkpoint="last" or "best".'
+        )
+    seeds = sorted(p.name for p in path.glob("seed-*")) if path.is_dir() else []
+    if seeds:
+        return message + f"Give the folder of one of its runs: {', '.join(seeds)}."
+    return message + "Give the folder of a run that trained one to its end."
 
 
 def _tensors(observation: Observation, leaves: tuple[str, ...]) -> dict[str, torch.Tensor]:

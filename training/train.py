@@ -1,6 +1,6 @@
 """``python -m training.train``: train the recommender, the user, or both.
 
-Writes one folder, ``<runs>/<name>``: ``config.toml``, ``metrics.csv``, ``tensorboard/``,
+Writes one folder, ``<runs>/<name>``: ``config.toml``, ``metrics.parquet``, ``tensorboard/``,
 ``checkpoints/`` (the last and the best), ``policy/`` (weights that load without Ray) and the
 report of ``training.evaluate``.
 """
@@ -11,16 +11,17 @@ import argparse
 import contextlib
 import signal
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch.utils.tensorboard import SummaryWriter
-from tqdm.auto import tqdm
 
+from recenv import artifacts
 from recenv.errors import ConfigError, RecenvError
 from recenv.evaluation import rollout
 from recenv.sim.simulator import Simulator
@@ -28,8 +29,12 @@ from training.cli import config_of, make_parser, merged, parse
 from training.config import MODULES, Side, TrainConfig
 from training.opponents import make_opponent
 from training.policy import NetworkRecommender, NetworkUser, save_policy
-from training.runs import Row, RunFolder, seed_runs
+from training.progress import Progress
+from training.runs import Checkpoint, Row, RunFolder, create_seeds, seed_runs
 from training.session import Session, ray_session
+
+INTERRUPTED = 130
+"""Exit code of a run that SIGINT or SIGTERM ended; it can be resumed."""
 
 RESUMABLE = {
     "rounds",
@@ -45,84 +50,133 @@ Another ``num_env_runners`` draws other visits.
 """
 
 
-def train(folder: RunFolder, *, progress: bool = True) -> bool:
+def train(
+    folder: RunFolder,
+    *,
+    progress: bool = True,
+    on_row: Callable[[Row], object] = lambda row: None,
+) -> bool:
     """Train a run that was created, from its last checkpoint on; Ray must be running.
 
     Args:
         folder: of the run, with its config.
-        progress: show a bar.
+        progress: show how far it is.
+        on_row: called with every new row of the metrics once it is written.
 
     Returns:
         Whether it came to the end; False if it was interrupted (a checkpoint is written).
 
     Raises:
         ArtifactError: there is no run, or its world has changed.
+        ConfigError: another process trains it.
         TrainingError: a side that should learn was not updated.
     """
-    config = folder.config()
-    world, _ = config.resolve()
-    folder.pin_world(world.name, world.hash)
-    start = folder.checkpoint()
-    done = start.iteration if start else 0
-    rows = [row for row in folder.read_metrics() if row["iteration"] <= done]
-    folder.write_metrics(rows)
-    reward = start.reward if start else None
-    earlier = start.seconds if start else 0.0
-    per_iteration = config.settings.rounds_per_iteration
-    session = Session(config, start.folder if start else None)
-    writer = SummaryWriter(str(folder.tensorboard), purge_step=(done + 1) * per_iteration)
-    evaluator = _Evaluator(config)
-    began = time.perf_counter()
-    total = config.iterations * per_iteration
-    try:
-        with (
-            _stop_on_signals() as stop,
-            tqdm(
-                total=total,
-                initial=done * per_iteration,
-                unit="round",
-                unit_scale=True,
-                desc=f"training {config.train}",
-                disable=not progress,
-            ) as bar,
+    with folder.lock():
+        return _Loop(folder).run(progress, on_row)
+
+
+class _Loop:
+    """Iterations of a run, each followed by a row of metrics, some by a checkpoint."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder, self.config = folder, folder.config()
+        world, _ = self.config.resolve()
+        folder.pin_world(world.name, world.hash)
+        start = folder.checkpoint()
+        self.done = start.iteration if start else 0
+        self.rows = [row for row in folder.read_metrics() if row["iteration"] <= self.done]
+        folder.write_metrics(self.rows)
+        self.reward = start.reward if start else None
+        self.earlier = start.seconds if start else 0.0
+        self.evaluator = _Evaluator(self.config)
+        self.session = Session(self.config, start.rllib if start else None)
+        self.began = time.perf_counter()
+        self.per_iteration = self.config.settings.rounds_per_iteration
+        self.writer = SummaryWriter(
+            str(folder.tensorboard), purge_step=(self.done + 1) * self.per_iteration
+        )
+
+    def run(self, progress: bool, on_row: Callable[[Row], object]) -> bool:
+        """See ``train``."""
+        config, total = self.config, self.config.iterations
+        try:
+            with (
+                _stop_on_signals() as stop,
+                Progress(
+                    f"training {config.train}",
+                    total * self.per_iteration,
+                    self.done * self.per_iteration,
+                    shown=progress,
+                ) as bar,
+            ):
+                if config.evaluation_every and not self.rows:
+                    self._add({"iteration": 0, "rounds": 0, **self.evaluator(self.session)})
+                    on_row(self.rows[-1])
+                while self.done < total and not stop:
+                    self._iterate()
+                    on_row(self.rows[-1])
+                    bar.update(self.per_iteration, _summary(self.rows[-1]))
+                    if self.done % config.checkpoint_every == 0 or self.done == total:
+                        self._save()
+                last = self.folder.checkpoint()
+                if last is None or last.iteration < self.done:
+                    self._save()
+                if self.done < total:
+                    return False
+                self._save_policies(self.folder.policy)
+                return True
+        finally:
+            self.writer.close()
+            self.session.close()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training, those before a resumption included."""
+        return self.earlier + time.perf_counter() - self.began
+
+    def _iterate(self) -> None:
+        config, began = self.config, time.perf_counter()
+        learned = self.session.iterate()
+        rate = self.per_iteration / (time.perf_counter() - began)
+        self.done += 1
+        row: Row = {"iteration": self.done, "rounds": self.done * self.per_iteration, **learned}
+        self.reward = None  # of this iteration, if it is evaluated
+        if config.evaluation_every and (
+            self.done % config.evaluation_every == 0 or self.done == config.iterations
         ):
-            if config.evaluation_every and not rows:
-                rows.append({"iteration": 0, "rounds": 0, **evaluator(session), "seconds": 0.0})
-                folder.write_metrics(rows)
-                for name, value in rows[0].items():
-                    writer.add_scalar(_tag(name), value, 0)
-            while done < config.iterations and not stop:
-                row: Row = {"iteration": done + 1, "rounds": (done + 1) * per_iteration}
-                row |= session.iterate()
-                done += 1
-                reward = None  # of this iteration, if it is evaluated
-                if config.evaluation_every and (
-                    done % config.evaluation_every == 0 or done == config.iterations
-                ):
-                    row |= evaluator(session)
-                    reward = sum(row[f"evaluation_{side}_reward"] for side in config.trained)
-                seconds = earlier + time.perf_counter() - began
-                row["seconds"] = seconds
-                rows.append(row)
-                folder.write_metrics(rows)
-                for name, value in row.items():
-                    writer.add_scalar(_tag(name), value, done * per_iteration)
-                bar.update(per_iteration)
-                bar.set_postfix_str(_summary(row))
-                if done % config.checkpoint_every == 0 or done == config.iterations:
-                    folder.save_checkpoint(session.save, done, seconds, reward)
-                    writer.flush()
-        last = folder.checkpoint()
-        if last is None or last.iteration < done:
-            seconds = earlier + time.perf_counter() - began
-            folder.save_checkpoint(session.save, done, seconds, reward)
-        finished = done >= config.iterations
-        if finished:
-            _save_policies(config, folder, session)
-        return finished
-    finally:
-        writer.close()
-        session.close()
+            row |= self.evaluator(self.session)
+            self.reward = sum(row[f"evaluation_{side}_reward"] for side in config.trained)
+        self._add({**row, "rounds_per_second": rate})
+
+    def _add(self, row: Row) -> None:
+        row["seconds"] = self.seconds
+        self.rows.append(row)
+        self.folder.write_metrics(self.rows)
+        for name, value in row.items():
+            self.writer.add_scalar(_tag(name), value, row["rounds"])
+
+    def _save(self) -> None:
+        def write(part: Path) -> None:
+            part.mkdir()
+            made = Checkpoint(part, self.done, self.seconds, self.reward)
+            self.session.save(made.rllib)
+            self._save_policies(made.policy)
+
+        self.folder.save_checkpoint(write, self.done, self.seconds, self.reward)
+        self.writer.flush()
+
+    def _save_policies(self, folder: Path) -> None:
+        config, (world, game) = self.config, self.config.resolve()
+        saved = artifacts.exists(Path(config.env))
+        meta = {
+            "config": config.hash,
+            "algorithm": config.algorithm,
+            "seed": config.seed,
+            "rounds": self.done * self.per_iteration,
+            "env": str(Path(config.env).resolve()) if saved else config.env,
+        }
+        for side, network in self.session.networks().items():
+            save_policy(folder, side, network, world, game, config.network, meta)
 
 
 class _Evaluator:
@@ -160,17 +214,16 @@ class _Evaluator:
         }
 
 
-def _save_policies(config: TrainConfig, folder: RunFolder, session: Session) -> None:
-    world, game = config.resolve()
-    meta = {"config": config.hash, "seed": config.seed, "rounds": config.rounds, "env": config.env}
-    for side, network in session.networks().items():
-        save_policy(folder.policy, side, network, world, game, config.network, meta)
-
-
 @contextlib.contextmanager
 def _stop_on_signals() -> Iterator[list[int]]:
-    """A list that is no longer empty once SIGINT or SIGTERM came; a second one raises."""
+    """A list that is no longer empty once SIGINT or SIGTERM came; a second one raises.
+
+    Outside the main thread, which alone gets signals, it stays empty.
+    """
     seen: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield seen
+        return
 
     def handle(number: int, frame: object) -> None:
         if seen:
@@ -231,6 +284,9 @@ def main(argv: list[str] | None = None) -> int:
     except RecenvError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return INTERRUPTED
 
 
 def _run(arguments: Any, given: dict[str, Any]) -> int:
@@ -243,23 +299,36 @@ def _run(arguments: Any, given: dict[str, Any]) -> int:
         config = config_of(arguments.config, given)
         config.resolve()  # the world is built, and the game checked, before any worker starts
         target = arguments.runs / (arguments.name or _default_name(config))
-        runs = [RunFolder(target)]
+        seeds = range(config.seed, config.seed + arguments.seeds)
         if arguments.seeds > 1:
-            seeds = range(config.seed, config.seed + arguments.seeds)
-            runs = [RunFolder(target / f"seed-{seed}") for seed in seeds]
-        for offset, run in enumerate(runs):
-            run.create(config.replace(seed=config.seed + offset))
-    with ray_session(runs[0].config(), verbose=arguments.verbose):
-        for run in runs:
-            if not train(run, progress=arguments.progress):
-                print(f"Interrupted. Go on with: python -m training.train --resume {target}")
-                return 130
-            print(f"Trained: {run.path}")
+            runs = create_seeds(target, [config.replace(seed=seed) for seed in seeds])
+        else:
+            runs = [RunFolder(target)]
+            runs[0].create(config)
+    waiting = [run for run in runs if not run.finished]
+    if waiting and not _train_all(waiting, target, arguments):
+        return INTERRUPTED
     if arguments.report:
         from training.evaluate import evaluate
 
         evaluate(target, progress=arguments.progress)
     return 0
+
+
+def _train_all(runs: list[RunFolder], target: Path, arguments: Any) -> bool:
+    """Train runs in turn; False if that was interrupted."""
+    advice = f"Interrupted. Go on with: python -m training.train --resume {target}"
+    try:
+        with ray_session(runs[0].config(), verbose=arguments.verbose):
+            for run in runs:
+                if not train(run, progress=arguments.progress):
+                    print(advice)
+                    return False
+                print(f"Trained: {run.path}")
+    except KeyboardInterrupt:  # before training, or a second one
+        print(advice)
+        return False
+    return True
 
 
 def _resumed(target: Path, arguments: Any, given: dict[str, Any]) -> list[RunFolder]:

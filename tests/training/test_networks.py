@@ -20,7 +20,7 @@ from training.networks import RECOMMENDER_LEAVES, USER_LEAVES
 from training.policy import (
     NetworkRecommender,
     NetworkUser,
-    load_recommender,
+    load,
     load_user,
     make_network,
     save_policy,
@@ -136,7 +136,7 @@ def test_policies_load_as_they_were_saved(world, game, tmp_path):
     recommender, user = saved(tmp_path, world, game)
     simulator, state = on_turn(world, game)
     observation = simulator.recommender_observation(state)
-    slates = load_recommender(tmp_path, world).recommend(observation, state.key, 3)
+    slates = load(tmp_path, world).recommend(observation, state.key, 3)
     wanted = NetworkRecommender(recommender).recommend(observation, state.key, 3)
     np.testing.assert_array_equal(slates, wanted)
     observation = simulator.user_observation(state)
@@ -148,7 +148,7 @@ def test_policies_of_another_world_or_of_nothing_are_refused(world, game, tmp_pa
     list(saved(tmp_path, world, game))
     other = planted_world(PlantedConfig(num_users=60, num_items=50, seed=1))
     with pytest.raises(ArtifactError, match="trained in the world"):
-        load_recommender(tmp_path, other)
+        load(tmp_path, other)
     with pytest.raises(ArtifactError, match="no trained user"):
         load_user(tmp_path / "nowhere", world)
 
@@ -167,10 +167,10 @@ from recenv.world import World
 from recenv.config import GameConfig
 from recenv.evaluation import rollout
 from recenv.sim.simulator import Simulator
-from training.policy import load_recommender, load_user
+from training.policy import load, load_user
 world = World.load({str(tmp_path / "world")!r})
 game = GameConfig.from_dict({game.to_dict()!r})
-played = rollout(Simulator(world, game), load_recommender({str(tmp_path)!r}, world),
+played = rollout(Simulator(world, game), load({str(tmp_path)!r}, world),
                  load_user({str(tmp_path)!r}, world), users=[0, 1, 2], episodes_per_user=2)
 assert len(played) == 6 and "ray" not in sys.modules
 """

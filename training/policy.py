@@ -217,9 +217,15 @@ def _read(
         folder = found.policy / side
         try:
             return folder, *artifacts.load(folder, kind)
-        except (ArtifactError, OSError):
-            if RunFolder(path).checkpoint(checkpoint) == found:  # else training replaced it
-                raise
+        except (ArtifactError, OSError) as error:
+            if RunFolder(path).checkpoint(checkpoint) != found:
+                continue  # training replaced it meanwhile
+            if not artifacts.exists(folder):
+                raise ArtifactError(
+                    f"There is no trained {side} in {found.folder}: the run trains "
+                    f"{RunFolder(path).config().train}."
+                ) from error
+            raise
     raise ArtifactError(f"There is no checkpoint in {path}. Give the folder of a run that has one.")
 
 

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from recenv.env.registration import load_world
-from training.policy import load_recommender, load_user
+from training.policy import load, load_user
 from training.runs import RunFolder
 from training.session import Session, TrainingError
 
 TINY = [
-    "--env", "recenv/Toy-v0", "--num-envs-per-env-runner", "16", "--ppo.minibatch-size", "64",
-    "--ppo.rounds-per-iteration", "128", "--ppo.epochs", "2", "--network.hidden", "8",
+    "--env", "recenv/Toy-v0", "--num-envs-per-env-runner", "16", "--ippo.minibatch-size", "64",
+    "--ippo.rounds-per-iteration", "128", "--ippo.epochs", "2", "--network.hidden", "8",
     "--evaluation-visits", "20", "--game.slate_size", "3", "--game.max_rounds", "5",
     "--no-progress",
 ]  # fmt: skip
@@ -62,7 +62,7 @@ def curve(run, until):
     ]
 
 
-def test_ppo_trains_both_sides_and_reports(tmp_path):
+def test_ippo_trains_both_sides_and_reports(tmp_path):
     output = finish(
         start(tmp_path, "--rounds", "384", "--evaluation-every", "2", "--checkpoint-every", "2"),
         tmp_path,
@@ -90,11 +90,11 @@ def test_ppo_trains_both_sides_and_reports(tmp_path):
         assert (run.path / name).is_file(), name
     assert list(run.tensorboard.glob("events*"))
     world = load_world("recenv/Toy-v0")
-    assert load_recommender(run.path, world).name == "trained recommender"
+    assert load(run.path, world).name == "trained recommender"
     assert load_user(run.path, world).name == "trained user"
     manifest = json.loads((run.policy / "user" / "manifest.json").read_text())
     assert manifest["meta"]["config"] == run.config().hash
-    for line in ("PPO recommender", "seeded, untrained", "popularity", "oracle", "PPO user"):
+    for line in ("IPPO recommender", "seeded, untrained", "popularity", "oracle", "IPPO user"):
         assert line in output
     assert "Warning" not in output
     assert "Traceback" not in output

@@ -1,0 +1,244 @@
+"""How fast rounds are sampled and learned from, beside RLlib's own way.
+
+    python -m training.speed --out docs/reports
+
+samples the same game with the same networks through RLlib's own multi-agent runner (1, 16 and 32
+environments) and through the batched one, a round being one slate and its answer, both sides
+learning and both networks run. Then it learns from the same rounds through RLlib's pipeline of
+episodes and through flat samples. Ratios are of medians in one run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from recenv.benchmark.rates import Rate, short
+from recenv.benchmark.tables import markdown
+from recenv.env.visit import RECOMMENDER_AGENT, USER_AGENT
+from training.config import TrainConfig
+from training.env import MODULE, observe
+from training.episodes import chunks, to_episode
+from training.fragments import fragments
+from training.rollout import Played, Rollout, Turn
+from training.session import algorithm_config, ray_session
+
+STOCK = (1, 16, 32)
+BATCHES = (64, 128, 256, 1024)
+_ROUNDS = 4096
+
+
+def measure(env: str, *, seconds: float = 2.0, repeats: int = 5) -> dict[str, Any]:
+    """All figures, as ``docs/reports/training-speed.json`` holds them.
+
+    Args:
+        env: an environment id.
+        seconds: about how long each way is timed in a repeat.
+        repeats: of everything; ways take turns.
+    """
+    base = TrainConfig(env=env, num_envs_per_env_runner=BATCHES[0])
+    torch.set_num_threads(1)
+    with ray_session(base, verbose=False):
+        ways: dict[str, tuple[Any, int]] = {}
+        for count in STOCK:
+            runner = _runner(base.replace(num_envs_per_env_runner=count, batched_runner=False))
+            # a sample call takes longer per step the more it samples: two rounds of each
+            ways[f"RLlib's runner, {count} environments"] = (runner, 8 * count)
+        for count in BATCHES:
+            runner = _runner(base.replace(num_envs_per_env_runner=count))
+            ways[f"batched runner, {count} visits"] = (runner, max(_ROUNDS, 16 * count))
+        rates = _rates(ways, seconds, repeats)
+        share = _shares(base.replace(num_envs_per_env_runner=128), repeats)
+        learning = _learning(base.replace(num_envs_per_env_runner=128), repeats)
+    stock = {n: rates[f"RLlib's runner, {n} environments"].median for n in STOCK}
+    return {
+        "env": env,
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} torch thread",
+        "rates": {
+            name: {
+                "median": rate.median,
+                "values": list(rate.values),
+                "over_1": rate.median / stock[1],
+                "over_32": rate.median / stock[32],
+            }
+            for name, rate in rates.items()
+        },
+        "shares": share,
+        "learning": learning,
+    }
+
+
+def _runner(config: TrainConfig) -> Any:
+    together = config.num_envs_per_env_runner
+    rounds = -(-_ROUNDS // together) * together
+    return algorithm_config(config.replace(ippo={"rounds_per_iteration": rounds})).build_algo()
+
+
+def _rates(ways: dict[str, tuple[Any, int]], seconds: float, repeats: int) -> dict[str, Rate]:
+    """Rounds per second of each way; a round is two of RLlib's steps."""
+    values: dict[str, list[float]] = {name: [] for name in ways}
+    for repeat in range(repeats + 1):
+        for name, (algorithm, rounds) in ways.items():
+            began, played = time.perf_counter(), 0
+            while played == 0 or time.perf_counter() - began < seconds:
+                algorithm.env_runner.sample(num_timesteps=2 * rounds)
+                played += rounds
+            if repeat:  # the first compiles
+                values[name].append(played / (time.perf_counter() - began))
+    return {name: Rate(name, 0, tuple(v)) for name, v in values.items()}
+
+
+def _play(config: TrainConfig) -> tuple[Any, Rollout, dict[str, Callable[..., Turn]]]:
+    algorithm = _runner(config)
+    runner = algorithm.env_runner
+    rollout: Rollout = runner._rollout
+    rollout.reset(np.random.SeedSequence(0))
+    return algorithm, rollout, {agent: runner._actor(agent, True) for agent in rollout.trained}
+
+
+def _shares(config: TrainConfig, repeats: int) -> dict[str, float]:
+    """Microseconds per round of each part of sampling, medians."""
+    _, rollout, actors = _play(config)
+    batch, simulator = rollout.batch, rollout.simulator
+    k = simulator.game.slate_size
+    state = simulator.reset(np.arange(batch))
+    slates = np.tile(np.arange(k), (batch, 1))
+    simulator.show(state, slates)
+    seen = {a: observe(simulator, a, state, central=False) for a in actors}
+    fixed = {agent: actors[agent](seen[agent]) for agent in actors}
+    played = rollout.play(actors, rounds=_ROUNDS // batch)
+
+    def unlearned() -> Played:
+        same = {agent: partial(_again, turn) for agent, turn in fixed.items()}
+        return rollout.play(same, rounds=_ROUNDS // batch)
+
+    parts: dict[str, tuple[Callable[[], object], int]] = {
+        "all": (lambda: rollout.play(actors, rounds=_ROUNDS // batch), _ROUNDS),
+        "simulator, observations and bookkeeping": (unlearned, _ROUNDS),
+        "recommender's network and draw": (
+            lambda: actors[RECOMMENDER_AGENT](seen[RECOMMENDER_AGENT]),
+            batch,
+        ),
+        "user's network and draw": (lambda: actors[USER_AGENT](seen[USER_AGENT]), batch),
+        "flat samples": (lambda: list(fragments(played, MODULE, 2)), _ROUNDS),
+    }
+    took: dict[str, list[float]] = {name: [] for name in parts}
+    for repeat in range(repeats + 1):
+        for name, (call, rounds) in parts.items():
+            count = max(1, 4 * _ROUNDS // rounds)
+            began = time.perf_counter()
+            for _ in range(count):
+                call()
+            if repeat:
+                took[name].append((time.perf_counter() - began) / (count * rounds) * 1e6)
+    return {name: float(np.median(v)) for name, v in took.items()}
+
+
+def _again(turn: Turn, observation: Any) -> Turn:
+    """The same actions whatever is seen, in order, for as many visits as are asked about."""
+    take = np.arange(len(observation["round"])) % len(turn.action)
+    return Turn(observation, turn.action[take], turn.logp[take], turn.inputs[take])
+
+
+def _learning(config: TrainConfig, repeats: int) -> dict[str, dict[str, float]]:
+    """Seconds of an update (4096 rounds, the default epochs) from episodes and flat samples."""
+    flat, rollout, actors = _play(config)
+    rollout.every_final = True
+    rollout.play(actors, rounds=8)
+    played = rollout.play(actors, rounds=_ROUNDS // rollout.batch)
+    observations, actions = flat.env_runner._spaces
+    samples = {
+        "flat samples": (flat, list(fragments(played, MODULE, 2))),
+        "RLlib's episodes": (
+            _runner(config.replace(batched_runner=False)),
+            [to_episode(chunk, observations, actions, 2) for chunk in chunks(played)],
+        ),
+    }
+    settings = config.ippo
+    out: dict[str, dict[str, list[float]]] = {n: {"batch": [], "whole": []} for n in samples}
+    for repeat in range(repeats + 1):
+        for name, (algorithm, sampled) in samples.items():
+            group = algorithm.learner_group
+            learner = group._learner
+            began = time.perf_counter()
+            learner._learner_connector(
+                rl_module=learner.module, batch={}, episodes=sampled, shared_data={}
+            )
+            middle = time.perf_counter()
+            group.update(
+                episodes=sampled,
+                timesteps={"num_env_steps_sampled_lifetime": 0},
+                num_epochs=settings.epochs,
+                minibatch_size=settings.minibatch_size,
+                shuffle_batch_per_epoch=True,
+            )
+            if repeat:
+                out[name]["batch"].append(middle - began)
+                out[name]["whole"].append(time.perf_counter() - middle)
+    return {n: {k: float(np.median(v)) for k, v in parts.items()} for n, parts in out.items()}
+
+
+def report(result: dict[str, Any], command: str) -> str:
+    """The figures as Markdown."""
+    rates, learning = result["rates"], result["learning"]
+    lines = [
+        [
+            name,
+            Rate(name, 0, tuple(rate["values"])).spread,
+            f"{rate['over_1']:.1f}",
+            f"{rate['over_32']:.1f}",
+        ]
+        for name, rate in rates.items()
+    ]
+    whole = result["shares"]["all"]
+    shares = [[n, f"{v:.2f}", f"{v / whole:.0%}"] for n, v in result["shares"].items()]
+    learned = [
+        [n, f"{1e3 * v['batch']:.0f}", f"{1e3 * v['whole']:.0f}", short(_ROUNDS / v["whole"])]
+        for n, v in learning.items()
+    ]
+    return "\n\n".join(
+        [
+            "# How fast training is",
+            f"`{command}` ({result['env']}; {result['machine']}). A round is one slate and its "
+            "answer, with both sides' networks run. Medians over repeats that take turns, least "
+            "and most in brackets; ratios are of medians.",
+            "## Sampling",
+            markdown(["", "rounds/s", "times RLlib's, 1", "times RLlib's, 32"], lines),
+            "## Where the batched runner's time goes (128 visits)",
+            markdown(["part", "us a round", "of all"], shares),
+            "Parts are timed by themselves, so they need not add up.",
+            "## Learning from 4096 rounds (IPPO, both sides, default epochs)",
+            markdown(["samples", "batch, ms", "whole update, ms", "rounds/s"], learned),
+        ]
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; see ``--help``. Returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
+    parser.add_argument("--env", default="recenv/MovieLens100K-v0", help="[%(default)s]")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each repeat [%(default)s]")
+    parser.add_argument("--repeats", type=int, default=5, help="[%(default)s]")
+    parser.add_argument("--out", type=Path, help="folder for training-speed.{json,md}")
+    arguments = parser.parse_args(argv)
+    result = measure(arguments.env, seconds=arguments.seconds, repeats=arguments.repeats)
+    text = report(result, "python -m training.speed")
+    print(text)
+    if arguments.out:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        (arguments.out / "training-speed.json").write_text(json.dumps(result, indent=1) + "\n")
+        (arguments.out / "training-speed.md").write_text(text + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

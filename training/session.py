@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,6 +41,8 @@ _LEARNER_METRICS = {
     "kl_from_fitted": "kl_from_fitted",
 }
 _TRAINED = "num_module_steps_trained_lifetime"
+_RESTART = 120.0
+"""Seconds that the processes which sample may take to come back."""
 
 
 class TrainingError(RecenvError):
@@ -123,7 +126,7 @@ class Session:
         Raises:
             TrainingError: a side that should learn was not updated.
         """
-        result = self.algorithm.train()
+        result = self._train()
         learners = result.get("learners", {})
         row: Row = {}
         sampled = result.get("env_runners", {})
@@ -154,6 +157,29 @@ class Session:
                 row[name.replace("_timer", "_seconds")] = float(result["timers"][name])
         return row
 
+    def _train(self) -> Any:
+        """RLlib's result of an iteration; once more if nothing was sampled for want of runners.
+
+        A runner whose process died is started again; until then RLlib goes on with the others,
+        and without any it returns at once with nothing learned.
+        """
+        deadline = time.monotonic() + _RESTART
+        while True:
+            result = self.algorithm.train()
+            learners, group = result.get("learners", {}), self.algorithm.env_runner_group
+            learned = all(
+                learners.get(side, {}).get(_TRAINED, 0) > self._steps.get(side, 0)
+                for side in self.config.trained
+            )
+            dead = (
+                group is not None
+                and group.num_remote_env_runners() > 0
+                and group.num_healthy_remote_workers() < group.num_remote_env_runners()
+            )
+            if learned or not dead or time.monotonic() > deadline:
+                return result
+            time.sleep(1)
+
     def save(self, folder: Path) -> None:
         """Write RLlib's state."""
         self.algorithm.save_to_path(str(folder.resolve()))
@@ -166,7 +192,7 @@ class Session:
         world, game = self.config.resolve()
         out: dict[Side, RecommenderNetwork | UserNetwork] = {}
         for side in self.config.trained:
-            network = make_network(side, world, game, self.config.network)
+            network = make_network(side, world, game, self.config.network, seeded=False)
             weights = {
                 k.removeprefix("network."): torch.as_tensor(v)
                 for k, v in state[side].items()

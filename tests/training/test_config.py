@@ -83,6 +83,6 @@ def test_wrong_values_are_refused(tmp_path):
 
 def test_iterations_cover_the_rounds():
     config = TrainConfig(rounds=100, num_envs_per_env_runner=2).replace(
-        ippo={"rounds_per_iteration": 30}
+        ippo={"rounds_per_iteration": 30, "minibatch_size": 30}
     )
     assert config.iterations == 4

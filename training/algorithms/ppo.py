@@ -45,6 +45,11 @@ class IPPO(Config):
         """Raise ConfigError where a value is out of range."""
         for name in ("rounds_per_iteration", "learning_rate", "epochs", "minibatch_size"):
             self.require(getattr(self, name) > 0, name, "positive")
+        self.require(
+            self.minibatch_size <= self.rounds_per_iteration,
+            "minibatch_size",
+            f"at most rounds_per_iteration ({self.rounds_per_iteration})",
+        )
         for name in ("gamma", "gae_lambda"):
             self.require(0 <= getattr(self, name) <= 1, name, "in [0, 1]")
         for name in ("clip", "value_clip", "gradient_clip"):

@@ -1,0 +1,266 @@
+"""``python -m training.suite``: several algorithms in one world, side by side.
+
+Trains each algorithm with several seeds, then lets all of them, the baselines and the greedy
+oracle play the same visits of held-out users. Writes a table (JSON, Markdown) and the learning
+curves to ``--out``. The same command goes on where it was interrupted; what is finished is not
+trained again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recenv.benchmark import Comparison, Contender, compare
+from recenv.benchmark.tables import interval, markdown
+from recenv.errors import ConfigError, RecenvError
+from recenv.evaluation import Estimate, mean_interval
+from recenv.evaluation.statistics import paired_difference, paired_position
+from recenv.plots import Curve, learning_curve_plot
+from recenv.recommenders import PrivilegedRecommender, baselines
+from training.algorithms import ALGORITHMS
+from training.cli import config_of, make_parser, merged, parse
+from training.config import TrainConfig
+from training.policy import load
+from training.runs import RunFolder
+from training.session import ray_session
+from training.train import INTERRUPTED, train
+
+AGAINST = ("random", "popularity", "ALS")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One algorithm: its settings and the runs of all its seeds."""
+
+    algorithm: str
+    config: TrainConfig
+    runs: tuple[RunFolder, ...]
+
+
+def entries(
+    algorithms: Sequence[str], settings: dict[str, Any], base: TrainConfig, seeds: int, runs: Path
+) -> list[Entry]:
+    """The runs of a suite, begun or not.
+
+    Args:
+        algorithms: their names.
+        settings: flags that were given, on top of ``base``.
+        base: everything else.
+        seeds: how many, from the config's own seed on.
+        runs: folder of the suite.
+
+    Raises:
+        ConfigError: a run stands there with other settings.
+    """
+    out = []
+    for algorithm in algorithms:
+        config = merged(base, {**settings, "algorithm": algorithm})
+        folders = []
+        for seed in range(config.seed, config.seed + seeds):
+            wanted, folder = config.replace(seed=seed), RunFolder(runs / algorithm / f"seed-{seed}")
+            if folder.exists and folder.config() != wanted:
+                raise ConfigError(
+                    f"The run {folder.path} has other settings than this command. Choose another "
+                    "--runs, or give the settings that it began with."
+                )
+            if not folder.exists:
+                folder.create(wanted)
+            folders.append(folder)
+        out.append(Entry(algorithm, config, tuple(folders)))
+    return out
+
+
+def train_all(suite: Sequence[Entry], *, verbose: bool = False, progress: bool = True) -> bool:
+    """Train what is not finished; False if that was interrupted."""
+    waiting = [run for entry in suite for run in entry.runs if not run.finished]
+    if not waiting:
+        return True
+    with ray_session(waiting[0].config(), verbose=verbose):
+        for run in waiting:
+            print(f"{run.path}", file=sys.stderr)
+            if not train(run, progress=progress):
+                return False
+    return True
+
+
+def results(
+    suite: Sequence[Entry], *, episodes_per_user: int = 10, seed: int = 0, progress: bool = True
+) -> dict[str, Any]:
+    """Everybody on the same visits of held-out users.
+
+    A trained algorithm's value in a visit is the mean over its seeds; intervals are over users,
+    95 %, of paired differences where two are compared. The spread over seeds is told beside it.
+    """
+    world, game = suite[0].config.resolve()
+    contenders: list[Any] = [*baselines(world)]
+    for entry in suite:
+        for run in entry.runs:
+            name = f"{entry.algorithm} #{run.config().seed}"
+            contenders.append(Contender(load(run.path, world, name=name), "trained"))
+    met = compare(
+        world, game, contenders, episodes_per_user=episodes_per_user, seed=seed, progress=progress
+    )
+    oracle = next(c.name for c in contenders if isinstance(c, PrivilegedRecommender))
+    rows = [_row(met, [name], name, oracle) for name in met.names if "#" not in name]
+    for entry in suite:
+        names = [f"{entry.algorithm} #{run.config().seed}" for run in entry.runs]
+        row = _row(met, names, entry.algorithm, oracle)
+        last = [run.read_metrics()[-1] for run in entry.runs]
+        row["seconds"] = float(np.median([m["seconds"] for m in last]))
+        row["rounds"] = int(last[0]["rounds"])
+        row["seeds"] = len(entry.runs)
+        rows.append(row)
+    config = suite[0].config
+    return {
+        "env": config.env,
+        "world": world.hash,
+        "train": config.train,
+        "game": config.game,
+        "visitors": met.visitors,
+        "episodes_per_user": episodes_per_user,
+        "seed": seed,
+        "configs": {e.algorithm: e.config.hash for e in suite},
+        "oracle": oracle,
+        "rows": rows,
+    }
+
+
+def _row(met: Comparison, names: Sequence[str], title: str, oracle: str) -> dict[str, Any]:
+    rewards = [met.rollout(name).recommender_reward for name in names]
+    ours, user = np.mean(rewards, axis=0), met.rollout(names[0]).user
+    row: dict[str, Any] = {
+        "name": title,
+        "reward": mean_interval(ours, user),
+        "by_seed": [float(r.mean()) for r in rewards],
+    }
+    for other in AGAINST:
+        if other != title:
+            row[f"over_{other}"] = paired_difference(
+                ours, met.rollout(other).recommender_reward, user
+            )
+    if title not in ("random", oracle):
+        row["position"] = paired_position(
+            ours,
+            met.rollout("random").recommender_reward,
+            met.rollout(oracle).recommender_reward,
+            user,
+        )
+    return row
+
+
+def report(figures: dict[str, Any], command: str) -> str:
+    """The table as Markdown."""
+    header = [
+        "",
+        "reward a visit",
+        "seeds, least to most",
+        *(f"over {other}" for other in AGAINST),
+        "from random (0) to oracle (1)",
+        "rounds",
+        "seconds",
+    ]
+    lines = []
+    for row in sorted(figures["rows"], key=lambda r: r["reward"][0]):
+        seeds = row["by_seed"]
+        lines.append(
+            [
+                row["name"],
+                _interval(row["reward"]),
+                f"{min(seeds):.2f} to {max(seeds):.2f}" if len(seeds) > 1 else "",
+                *(_interval(row.get(f"over_{other}"), signed=True) for other in AGAINST),
+                _interval(row.get("position")),
+                f"{row['rounds']:,}".replace(",", " ") if "rounds" in row else "",
+                f"{row['seconds']:.0f}" if "seconds" in row else "",
+            ]
+        )
+    return "\n\n".join(
+        [
+            f"# Algorithms in {figures['env']}",
+            f"`{command}`",
+            f"Trained: {figures['train']}. Played by {figures['visitors']}, "
+            f"{figures['episodes_per_user']} visits each, the fitted user answering, on the same "
+            f"draws for all (seed {figures['seed']}). A trained row is the mean over its seeds; "
+            "intervals are 95 % over users, paired where rows are compared. Seconds are of one "
+            "seed's whole run, evaluations during training included.",
+            markdown(header, lines),
+            f"World {figures['world']}. Settings: "
+            + ", ".join(f"{name} {value}" for name, value in figures["configs"].items())
+            + ".",
+        ]
+    )
+
+
+def _interval(value: Estimate | None, *, signed: bool = False) -> str:
+    return "" if value is None else interval(value, signed=signed)
+
+
+def curves(suite: Sequence[Entry]) -> list[Curve]:
+    """Evaluations of the recommender during training, of every seed."""
+    out = []
+    for entry in suite:
+        for run in entry.runs:
+            rows = [r for r in run.read_metrics() if "evaluation_recommender_reward" in r]
+            rounds = [r["rounds"] for r in rows]
+            reward = [r["evaluation_recommender_reward"] for r in rows]
+            if len(rows) > 1:
+                seed = run.config().seed
+                out.append(Curve("recommender_0", entry.algorithm, rounds, reward, seed))
+    return out
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; see ``--help``. Returns the exit code."""
+    parser = make_parser(__doc__ or "")
+    parser.add_argument("--config", type=Path, help="TOML file with settings; flags go on top")
+    parser.add_argument(
+        "--algorithms", nargs="+", choices=list(ALGORITHMS), default=list(ALGORITHMS)
+    )
+    parser.add_argument("--seeds", type=int, default=3, help="of each algorithm [3]")
+    parser.add_argument("--runs", type=Path, default=Path("runs/suite"), help="[runs/suite]")
+    parser.add_argument("--episodes-per-user", type=int, default=10, help="when compared [10]")
+    parser.add_argument("--out", type=Path, help="folder of algorithms.{json,md} and the picture")
+    parser.add_argument(
+        "--progress", action=argparse.BooleanOptionalAction, default=True, help="a bar [yes]"
+    )
+    parser.add_argument("--verbose", action="store_true", help="show notices of Ray and RLlib")
+    try:
+        arguments, given = parse(parser, argv)
+        if arguments.seeds < 1:
+            raise ConfigError(f"--seeds must be at least 1, but is {arguments.seeds}.")
+        given.setdefault("train", "recommender")
+        base = config_of(arguments.config, {})
+        base.resolve()
+        suite = entries(arguments.algorithms, given, base, arguments.seeds, arguments.runs)
+        if not train_all(suite, verbose=arguments.verbose, progress=arguments.progress):
+            print("Interrupted. The same command goes on.", file=sys.stderr)
+            return INTERRUPTED
+        figures = results(
+            suite, episodes_per_user=arguments.episodes_per_user, progress=arguments.progress
+        )
+    except RecenvError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    shown = sys.argv[1:] if argv is None else argv
+    text = report(figures, " ".join(["python -m training.suite", *shown]))
+    print(text)
+    if arguments.out:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        (arguments.out / "algorithms.json").write_text(json.dumps(figures, indent=1) + "\n")
+        drawn = curves(suite)
+        if drawn:
+            learning_curve_plot(drawn, arguments.out / "algorithms.png")
+            text += "\n\n![learning curves](algorithms.png)"
+        (arguments.out / "algorithms.md").write_text(text + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from recenv.config import GameConfig
 from recenv.world import World
-from training.config import NetworkConfig
+from training.history import make_encoder
+from training.network_config import NetworkConfig
+from training.seeds import blank_seeds, make_seeds
 
 Observation = dict[str, Tensor]
 
@@ -38,6 +40,7 @@ USER_LEAVES = (
 )
 """Entries of the user's observation that the network reads."""
 
+_LEAN = 2.0  # standard deviations of a score: how far a slot of its own leans to its place
 _LEAST_PROBABILITY = 1e-8  # the simulator's own floor inside logarithms
 _BOREDOM_MEMORY = 0.8  # per round: how long consumed categories are remembered as a feature
 
@@ -50,48 +53,49 @@ def top_slots(scores: Tensor, slots: int) -> Tensor:
 class Scored(NamedTuple):
     """What the recommender's network says of B visits."""
 
-    scores: Tensor  # (B, C) log-odds-like scores
+    scores: Tensor  # (B, C) log-odds-like scores, or (B, K * C) by slot if slots are independent
     context: Tensor  # (B, F) what a critic reads
 
 
 class RecommenderNetwork(nn.Module):
     """Scores every candidate against the user's interest vector.
 
-    ``score = interest_weight * z(<u, v>) + popularity_weight * z(log popularity)
-    + <u A + w B, v> + bias + MLP(features)``, where z standardises, u and v are rows of the
-    user and item tables (seeds from the world's language-model vectors plus learned offsets), w
-    is the mean vector of what was clicked in this visit, and the learned terms are zero before
-    training. The bilinear map A and the MLP are shared, so they serve users never trained on.
+    ``score = interest_weight * <u, v> + popularity_weight * z(log popularity)
+    + <u A + w B + h D, v> + bias + MLP(features)``, where z standardises, u and v are rows of the
+    user and item tables (``training.seeds`` plus learned offsets), w is the mean vector of what
+    was clicked in this visit and h the encoded visit, if ``config.history`` encodes it. The
+    learned terms are zero before training: every network then ranks as its seeds do. The
+    bilinear maps and the MLP are shared, so they serve users never trained on.
+
+    If slots are independent each has scores of its own: ``score + <u A_k + w B_k, v>``, zero
+    before training, and a learned lean of slot k toward the candidates in place 1, 2, ... by
+    score. Before training it leans toward place k: slots that begin alike would all show the same.
 
     Args:
         world: seeds of the tables.
         game: sizes.
         config: see ``NetworkConfig``.
+        seeded: False leaves the tables that the weights hold at zero, for weights to be loaded.
     """
 
     user_seed: Tensor
     item_seed: Tensor
+    visit_scale: Tensor
     popularity: Tensor
     category: Tensor
     memory: Tensor
 
-    def __init__(self, world: World, game: GameConfig, config: NetworkConfig) -> None:
+    def __init__(
+        self, world: World, game: GameConfig, config: NetworkConfig, *, seeded: bool = True
+    ) -> None:
         super().__init__()
-        users, items = world.interests.users, world.interests.items
-        centred = items - items.mean(0)
-        products = users[~world.heldout] @ centred.T
-        scale = float(np.sqrt(max(products.std(), 1e-6)))
         popularity = world.log_popularity
         spread = max(float(popularity.std()), 1e-6)
-        u, (n, p) = len(users), items.shape
-        self._seed("user_seed", users / scale)
-        self._seed("item_seed", centred / scale)
-        self._seed("popularity", (popularity - popularity.mean()) / spread)
-        self.register_buffer(
-            "category",
-            torch.as_tensor(world.catalog.category, dtype=torch.long),
-            persistent=False,
-        )
+        self._seed_tables(world, config, seeded)
+        u, (n, p) = world.num_users, self.item_seed.shape
+        self._table("popularity", (popularity - popularity.mean()) / spread)
+        category = torch.as_tensor(world.catalog.category, dtype=torch.long)
+        self.register_buffer("category", category, persistent=False)
         self.rate = config.table_rate
         self.user_offset = _zero_table(u, p) if self.rate else None
         self.item_offset = _zero_table(n, p) if self.rate else None
@@ -99,28 +103,35 @@ class RecommenderNetwork(nn.Module):
         self.weights = nn.Parameter(
             torch.tensor([config.interest_weight, config.popularity_weight])
         )
-        self.bilinear = nn.Linear(2 * p, p, bias=False)
-        nn.init.zeros_(self.bilinear.weight)
+        self.bilinear = _zero_map(2 * p, p)
         self.max_rounds = game.max_rounds
         self.slots = game.slate_size
         ages = torch.arange(game.history_length) // game.slate_size  # rounds, if slates are full
         self.register_buffer("memory", _BOREDOM_MEMORY ** ages.float(), persistent=False)
-        self.visit_scale = 1 / scale
         features = 8
         self.mlp = mlp(features, config.hidden // 2, 1)
-        self.context_size = 2 * p + features + 2
+        self.encoder = make_encoder(config.history, p, config.hidden, game.history_length)
+        encoded = self.encoder.width if self.encoder else 0
+        self.encoded_map = _zero_map(encoded, p) if encoded else None
+        self.independent = config.slates == "independent" and self.slots > 1
+        if self.independent:
+            self.slot_map = _zero_map(2 * p, self.slots * p)
+            self.slot_lean = nn.Parameter(_LEAN * torch.eye(self.slots))
+        self.context_size = 2 * p + encoded + features + 2
 
     def forward(self, observation: Observation) -> Scored:
         """Scores of (B, ...) observations with the leaves ``RECOMMENDER_LEAVES``."""
         user = observation["user"].long()[:, 0]
         items = observation["candidates"].long()
         history = observation["history_items"].long()  # (B, H), -1 where empty
-        clicked = (observation["history_responses"] > 0).float()
-        visit = observation["visit_interest"] * self.visit_scale  # (B, P)
-        interest, vectors = self.user_seed[user], self.item_seed[items]
-        if self.user_offset is not None and self.item_offset is not None:
+        responses = observation["history_responses"].long()
+        clicked = (responses > 0).float()
+        interest = self.user_seed[user]
+        if self.user_offset is not None:
             interest = interest + self.rate * self.user_offset(user)
-            vectors = vectors + self.rate * self.item_offset(items)
+        vectors = self._vectors(items)
+        past = self._vectors(history.clamp(min=0)) if self._reads_past else None
+        visit = self._visit(observation["visit_interest"], past, clicked)
         interest_product = torch.einsum("bp,bcp->bc", interest, vectors)
         visit_product = torch.einsum("bp,bcp->bc", visit, vectors)
         popularity = self.popularity[items]
@@ -144,7 +155,13 @@ class RecommenderNetwork(nn.Module):
             ],
             -1,
         )  # (B, C, 8)
-        query = self.bilinear(torch.cat([interest, visit], -1))
+        known = torch.cat([interest, visit], -1)
+        query = self.bilinear(known)
+        seen = [known]
+        if self.encoder is not None and self.encoded_map is not None:
+            encoded = self.encoder(past, history, responses)
+            query = query + self.encoded_map(encoded)
+            seen.append(encoded)
         scores = (
             self.weights[0] * interest_product
             + self.weights[1] * popularity
@@ -156,13 +173,73 @@ class RecommenderNetwork(nn.Module):
         best, at = scores.detach().topk(self.slots, -1)
         shown = features.gather(1, at[..., None].expand(-1, -1, features.shape[-1])).mean(1)
         spread = scores.detach().std(-1, keepdim=True)
-        context = torch.cat([interest, visit, shown, best.mean(-1, keepdim=True), spread], -1)
+        context = torch.cat([*seen, shown, best.mean(-1, keepdim=True), spread], -1)
+        if self.independent:
+            scores = self._by_slot(scores, known, vectors, at)
         return Scored(scores, context.detach())
 
-    def _seed(self, name: str, table: np.ndarray) -> None:
-        """A fixed table that no checkpoint holds: it comes from the world."""
+    def best_slates(self, scores: Tensor, slots: int) -> Tensor:
+        """(B, slots) candidates of the likeliest slates, from the scores that ``forward`` gives."""
+        if self.independent:
+            return scores.unflatten(-1, (self.slots, -1)).argmax(-1)[:, :slots]
+        return top_slots(scores, slots)
+
+    @property
+    def _reads_past(self) -> bool:
+        return self.encoder is not None or self.platform < self.item_seed.shape[1]
+
+    def _vectors(self, items: Tensor) -> Tensor:
+        """(..., P) rows of the item table."""
+        if self.item_offset is None:
+            return self.item_seed[items]
+        return self.item_seed[items] + self.rate * self.item_offset(items)
+
+    def _visit(self, observed: Tensor, past: Tensor | None, clicked: Tensor) -> Tensor:
+        """(B, P) mean vector of what the visit clicked.
+
+        In the world's own vectors the platform observes it; in others, it is the mean over the
+        remembered events.
+
+        Args:
+            observed: (B, ...) mean of the world's vectors.
+            past: (B, H, P) rows of the remembered items, if anything needs them.
+            clicked: (B, H) 1 where clicked.
+        """
+        own = observed * self.visit_scale
+        if past is None or self.platform == past.shape[-1]:
+            return own
+        share = clicked / clicked.sum(-1, keepdim=True).clamp(min=1)
+        rest = torch.einsum("bh,bhp->bp", share, past[..., self.platform :])
+        return torch.cat([own, rest], -1) if self.platform else rest
+
+    def _by_slot(self, scores: Tensor, known: Tensor, vectors: Tensor, best: Tensor) -> Tensor:
+        """(B, K * C) scores of each slot's own.
+
+        Args:
+            scores: (B, C) for all slots.
+            known: (B, 2P) interest and visit.
+            vectors: (B, C, P) of the candidates.
+            best: (B, K) candidates by score.
+        """
+        batch, k = best.shape
+        queries = self.slot_map(known).unflatten(-1, (k, -1))
+        slots = scores[:, None] + torch.einsum("bkp,bcp->bkc", queries, vectors)
+        places = best[:, None].expand(batch, k, k)
+        return slots.scatter_add(2, places, self.slot_lean.expand(batch, k, k)).flatten(1)
+
+    def _seed_tables(self, world: World, config: NetworkConfig, seeded: bool) -> None:
+        """The seeds; what the world does not hold goes with the weights."""
+        own = config.init == "lm"
+        seeds = make_seeds(world, config) if seeded or own else blank_seeds(world, config)
+        self._table("user_seed", seeds.users, own)
+        self._table("item_seed", seeds.items, own)
+        self._table("visit_scale", seeds.scale, own)
+        self.platform = seeds.platform
+
+    def _table(self, name: str, table: np.ndarray, in_world: bool = True) -> None:
+        """A fixed table; one that the world holds is in no checkpoint."""
         tensor = torch.as_tensor(np.ascontiguousarray(table), dtype=torch.float32)
-        self.register_buffer(name, tensor, persistent=False)
+        self.register_buffer(name, tensor, persistent=not in_world)
 
 
 class Answered(NamedTuple):
@@ -247,6 +324,12 @@ class UserNetwork(nn.Module):
             joint = torch.log_softmax(answer[:, 0], -1)[:, :, None]
             return (joint + torch.log_softmax(leave, -1)[:, None, :]).reshape(-1, 6)
         return torch.cat([answer.flatten(1), leave], -1)
+
+
+def _zero_map(inputs: int, outputs: int) -> nn.Linear:
+    linear = nn.Linear(inputs, outputs, bias=False)
+    nn.init.zeros_(linear.weight)
+    return linear
 
 
 def _zero_table(rows: int, columns: int) -> nn.Embedding:

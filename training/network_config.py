@@ -1,0 +1,61 @@
+"""Settings of both agents' networks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from recenv.config import Config
+from recenv.recommenders import ALSConfig
+
+Init = Literal["lm", "cf", "hybrid", "random"]
+History = Literal["mean", "gru", "transformer"]
+Slates = Literal["plackett-luce", "independent", "greedy"]
+
+
+@dataclass(frozen=True)
+class NetworkConfig(Config):
+    """Both agents' networks.
+
+    Attributes:
+        hidden: units of the hidden layers.
+        init: what the user and item tables begin as: the world's interest vectors ("lm"),
+            collaborative factors ("cf"), both ("hybrid"), or noise of the same size
+            ("random"); see ``training.seeds``.
+        factors: dimensions of collaborative factors.
+        table_rate: how fast the tables leave their seeds; 0 freezes them.
+        history: how the visit's events enter the recommender: as the mean of what was clicked
+            ("mean"), or also through a recurrent network ("gru") or attention ("transformer");
+            see ``training.history``.
+        slates: how slates are drawn from scores; see ``training.distributions``.
+        interest_weight, popularity_weight: what one standard deviation of the inner product of
+            interest and item, and of log popularity, add to a candidate's score before training.
+    """
+
+    hidden: int = 64
+    init: Init = "lm"
+    factors: int = ALSConfig.factors
+    table_rate: float = 0.3
+    history: History = "mean"
+    slates: Slates = "plackett-luce"
+    interest_weight: float = 1.0
+    popularity_weight: float = 0.25
+
+    def check(self) -> None:
+        """Raise ConfigError where a value is out of range."""
+        self.require(self.hidden >= 1, "hidden", "at least 1")
+        self.require(self.factors >= 1, "factors", "at least 1")
+        self.require(self.table_rate >= 0, "table_rate", "zero or more")
+
+    def require_drawn_slates(self, algorithm: str) -> None:
+        """Raise ConfigError where slates are not drawn, for an algorithm that learns by that.
+
+        Args:
+            algorithm: a policy-gradient method, for the message.
+        """
+        self.require(
+            self.slates != "greedy",
+            "slates",
+            f"plackett-luce or independent: {algorithm} learns from slates that its policy draws, "
+            "and a greedy policy draws none (value-based algorithms take it)",
+        )

@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from ray.rllib.core.columns import Columns
-from ray.rllib.core.rl_module.apis import InferenceOnlyAPI, ValueFunctionAPI
+from ray.rllib.core.learner.utils import make_target_network
+from ray.rllib.core.rl_module.apis import (
+    TARGET_NETWORK_ACTION_DIST_INPUTS,
+    InferenceOnlyAPI,
+    TargetNetworkAPI,
+    ValueFunctionAPI,
+)
 from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.core.rl_module.torch import TorchRLModule
@@ -20,13 +26,14 @@ from training.networks import RecommenderNetwork, UserNetwork
 from training.world import resolve
 
 
-class _SideModule(TorchRLModule, ValueFunctionAPI, InferenceOnlyAPI):
-    """An actor and, on learners, its critic.
+class _SideModule(TorchRLModule, ValueFunctionAPI, InferenceOnlyAPI, TargetNetworkAPI):
+    """An actor and, on learners, its critic, and a late copy of the actor where one is asked for.
 
     ``model_config`` is ``TrainConfig.env_config`` plus ``network``.
     """
 
     network: RecommenderNetwork | UserNetwork
+    target_network: Any
     critic: Critic
 
     def _resolve(self) -> tuple[World, GameConfig, NetworkConfig]:
@@ -42,8 +49,20 @@ class _SideModule(TorchRLModule, ValueFunctionAPI, InferenceOnlyAPI):
         return Critic(context, config.hidden, slots)
 
     def get_non_inference_attributes(self) -> list[str]:
-        """See ``InferenceOnlyAPI``: runners need no critic."""
-        return ["critic"]
+        """See ``InferenceOnlyAPI``: runners need no critic and no late copy."""
+        return ["critic", "target_network"]
+
+    def make_target_networks(self) -> None:
+        """See ``TargetNetworkAPI``: a copy of the actor."""
+        self.target_network = make_target_network(self.network)
+
+    def get_target_network_pairs(self) -> list[Any]:
+        """See ``TargetNetworkAPI``."""
+        return [(self.network, self.target_network)]
+
+    def forward_target(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """See ``TargetNetworkAPI``: what the copy says."""
+        return {TARGET_NETWORK_ACTION_DIST_INPUTS: self.target_network(batch[Columns.OBS])[0]}
 
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         out = self.network(batch[Columns.OBS])
@@ -68,13 +87,13 @@ class _SideModule(TorchRLModule, ValueFunctionAPI, InferenceOnlyAPI):
 
 
 class RecommenderModule(_SideModule):
-    """``RecommenderNetwork`` with a Plackett-Luce policy over slates."""
+    """``RecommenderNetwork`` with a policy over slates, ``NetworkConfig.slates``."""
 
     def setup(self) -> None:
         """See ``RLModule.setup``."""
         world, game, config = self._resolve()
         self.network = RecommenderNetwork(world, game, config)
-        self.action_dist_cls = slate_distribution(game.slate_size)
+        self.action_dist_cls = slate_distribution(game.slate_size, config.slates)
         if not self.inference_only:
             self.critic = self._make_critic(game.slate_size)
 

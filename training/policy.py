@@ -22,14 +22,13 @@ from training.networks import (
     USER_LEAVES,
     RecommenderNetwork,
     UserNetwork,
-    top_slots,
 )
 from training.runs import RunFolder, Which
 from training.world import load_world
 
 
 class NetworkRecommender:
-    """The greedy policy of a recommender network: the K best-scored candidates.
+    """The greedy policy of a recommender network: the likeliest slate.
 
     Args:
         network: trained or not.
@@ -46,7 +45,7 @@ class NetworkRecommender:
         """See ``recenv.recommenders.Recommender``."""
         with torch.no_grad():
             scores = self.network(_tensors(observation, RECOMMENDER_LEAVES)).scores
-            return top_slots(scores, slate_size).numpy()
+            return self.network.best_slates(scores, slate_size).numpy()
 
 
 class NetworkUser:
@@ -92,13 +91,25 @@ class NetworkUser:
 
 
 def make_network(
-    side: Side, world: World, game: GameConfig, config: NetworkConfig, seed: int = 0
+    side: Side,
+    world: World,
+    game: GameConfig,
+    config: NetworkConfig,
+    seed: int = 0,
+    *,
+    seeded: bool = True,
 ) -> RecommenderNetwork | UserNetwork:
-    """A side's network before training; ``seed`` draws its hidden layers."""
+    """A side's network before training.
+
+    Args:
+        side, world, game, config: whose, where and how.
+        seed: draws its hidden layers, and its tables if they begin at random.
+        seeded: False for a network whose weights are loaded next; see ``RecommenderNetwork``.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if side == "recommender":
-            return RecommenderNetwork(world, game, config)
+            return RecommenderNetwork(world, game, config, seeded=seeded)
         return UserNetwork(world, game, config)
 
 
@@ -198,7 +209,7 @@ def _load(path: Path, side: Side, world: World | None, checkpoint: Which | None)
             f"was given {world.name!r} ({world.hash}). Its tables fit only the world it knows."
         )
     game, config = GameConfig.from_dict(meta["game"]), NetworkConfig.from_dict(meta["network"])
-    network = make_network(side, world, game, config)
+    network = make_network(side, world, game, config, seeded=False)
     network.load_state_dict({k: torch.from_numpy(v) for k, v in arrays.items()})
     return network
 

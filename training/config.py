@@ -7,14 +7,16 @@ from typing import Any, Literal
 
 from recenv.config import Config, GameConfig
 from recenv.world import World
-from training.algorithms import IPPO, MAPPO, AlgorithmSettings
+from training.algorithms import APPO, IMPALA, IPPO, MAPPO, AlgorithmSettings
 from training.network_config import NetworkConfig
 from training.world import resolve
 
 Side = Literal["recommender", "user"]
 MODULES: tuple[Side, Side] = ("recommender", "user")
+FITTED = "fitted"
+"""Name of the user that was fitted to the log."""
 
-__all__ = ["MODULES", "NetworkConfig", "Side", "TrainConfig"]
+__all__ = ["FITTED", "MODULES", "NetworkConfig", "Side", "TrainConfig"]
 
 
 @dataclass(frozen=True)
@@ -24,9 +26,20 @@ class TrainConfig(Config):
     Attributes:
         env: an environment id, or the folder of a saved world.
         algorithm: the learning algorithm; its settings are the field of the same name.
-        train: which side learns. A user that does not is the fitted user; a recommender that
-            does not is ``opponent``.
-        opponent: "random", "popularity", "content" or "als".
+        train: which side learns.
+        opponent: who recommends if the recommender does not learn: "random", "popularity",
+            "content", "als", or the folder of a run that trained a recommender.
+        fixed_user: who answers if the user does not learn: "fitted", or the folder of a run that
+            trained a user.
+        regime: how sides that both learn meet: "together", each against the other as it is now;
+            "alternating", one at a time against the other held still; "population", each against
+            a pool of what the other was; see ``training.regimes``.
+        alternate_every: iterations until the other side's turn to learn, if alternating.
+        snapshot_every: iterations between the snapshots of a population.
+        pool_size: snapshots of each side that a population keeps.
+        behaviour_weight: what a nat of a learning user's divergence from the fitted user costs it,
+            per turn, in the algorithm's own units (see ``training.anchor``): 0 sets it free, and
+            with a very large one it stays the fitted user.
         seed: of networks, visits and policies.
         rounds: rounds to train for (a round is one slate and its answer).
         num_env_runners: further processes that sample; 0 samples in this one.
@@ -34,18 +47,28 @@ class TrainConfig(Config):
         batched_runner: step those visits as one batch; False takes RLlib's own runner.
         num_learners: further processes that learn; 0 learns in this one.
         gpus_per_learner, gpus_per_env_runner: GPUs of each.
+        ray_address: of a Ray cluster that is running, host:port or "auto"; "local" starts Ray on
+            this machine. Empty: what the variable RAY_ADDRESS says, else local.
         torch_threads: threads of this process's networks.
         checkpoint_every: iterations between checkpoints.
         evaluation_every: iterations between evaluations of the greedy policies on users of the
             training pool; 0 for none.
         evaluation_visits: visits of each.
+        evaluation_member: member of the world's ensemble (``GameConfig.member``) to evaluate on;
+            by default the one that is trained on.
         game: settings of ``GameConfig`` that differ from the environment's own.
     """
 
     env: str = "recenv/MovieLens100K-v0"
-    algorithm: Literal["ippo", "mappo"] = "ippo"
+    algorithm: Literal["ippo", "mappo", "impala", "appo"] = "ippo"
     train: Literal["both", "recommender", "user"] = "both"
-    opponent: Literal["random", "popularity", "content", "als"] = "popularity"
+    opponent: str = "popularity"
+    fixed_user: str = FITTED
+    regime: Literal["together", "alternating", "population"] = "together"
+    alternate_every: int = 10
+    snapshot_every: int = 10
+    pool_size: int = 8
+    behaviour_weight: float = 0.5
     seed: int = 0
     rounds: int = 240_000
     num_env_runners: int = 0
@@ -54,19 +77,24 @@ class TrainConfig(Config):
     num_learners: int = 0
     gpus_per_learner: float = 0.0
     gpus_per_env_runner: float = 0.0
+    ray_address: str = ""
     torch_threads: int = 1
     checkpoint_every: int = 10
     evaluation_every: int = 5
     evaluation_visits: int = 512
+    evaluation_member: int | None = None
     game: dict = field(default_factory=dict)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     ippo: IPPO = field(default_factory=IPPO)
     mappo: MAPPO = field(default_factory=MAPPO)
+    impala: IMPALA = field(default_factory=IMPALA)
+    appo: APPO = field(default_factory=APPO)
 
     def check(self) -> None:
         """Raise ConfigError where a value is out of range."""
         for name in ("rounds", "num_envs_per_env_runner", "checkpoint_every", "torch_threads"):
             self.require(getattr(self, name) >= 1, name, "at least 1")
+        self._check_regime()
         for name in ("seed", "num_env_runners", "num_learners", "evaluation_every"):
             self.require(getattr(self, name) >= 0, name, "zero or more")
         self.require(self.evaluation_visits >= 1, "evaluation_visits", "at least 1")
@@ -90,6 +118,32 @@ class TrainConfig(Config):
                 f"something that {self.algorithm} can train: {' or '.join(self.settings.sides)}",
             )
         GameConfig().replace(**self.game)  # names and types; the fit to the world comes later
+
+    def _check_regime(self) -> None:
+        for name in ("alternate_every", "snapshot_every", "pool_size"):
+            self.require(getattr(self, name) >= 1, name, "at least 1")
+        for name in ("behaviour_weight", "evaluation_member"):
+            self.require((getattr(self, name) or 0) >= 0, name, "zero or more")
+        together = self.regime == "together"
+        self.require(together or self.train == "both", "train", f"both, if {self.regime}")
+        self.require(
+            self.batched_runner or self.regime != "population",
+            "batched_runner",
+            "on for a population: RLlib's own runner has one policy of each side",
+        )
+        for name, side in (("opponent", "recommender"), ("fixed_user", "user")):
+            given = getattr(self, name) != type(self).__dataclass_fields__[name].default
+            self.require(
+                not given or side not in self.trained,
+                name,
+                f"left out where the {side} learns (--train {self.train}): nobody else plays it",
+            )
+        self.require(
+            "behaviour_weight" not in self.game.get("reward", {}),
+            "behaviour_weight",
+            "given as --behaviour-weight, not as a weight of the game's reward, so that rewards "
+            "of users with other weights can be compared",
+        )
 
     @property
     def settings(self) -> AlgorithmSettings:
@@ -124,6 +178,8 @@ class TrainConfig(Config):
             "game": self.game,
             "trained": list(self.trained),
             "opponent": self.opponent,
+            "fixed_user": self.fixed_user,
+            "population": self.regime == "population",
             "central": self.settings.central,
         }
 

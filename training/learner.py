@@ -15,7 +15,27 @@ from training.fragments import SLOT_REWARDS
 from training.networks import RecommenderNetwork
 
 
-class TwoSidedLearner(PPOTorchLearner):
+class UserTie:
+    """A user that stays near the logged one, for any learner of its policy.
+
+    The loss gets ``user_kl * KL(policy || fitted user)`` in nats per turn, which keeps a user that
+    learns near the logged one (Jacob et al., ICML 2022, "Modeling strong and human-like gameplay
+    with KL-regularized search").
+    """
+
+    metrics: Any
+
+    def user_kl(self, module_id: str, module: Any, batch: Any, fwd_out: Any) -> Tensor:
+        """() mean over the batch's steps, logged as ``kl_from_fitted``."""
+        make = module.get_train_action_dist_cls()
+        now = make.from_logits(fwd_out[Columns.ACTION_DIST_INPUTS])
+        fitted = make.from_logits(module.network.fitted_logits(batch[Columns.OBS]))
+        kl: Tensor = _valid(batch, now.kl(fitted)).mean()
+        self.metrics.log_value((module_id, "kl_from_fitted"), kl, window=1)
+        return kl
+
+
+class TwoSidedLearner(UserTie, PPOTorchLearner):
     """PPO with credit slot by slot for the recommender, and a tie to the log for the user.
 
     **Recommender.** A round's reward is a sum over slots, so a slot's choice need not be blamed
@@ -27,9 +47,7 @@ class TwoSidedLearner(PPOTorchLearner):
     of Ie et al. (IJCAI 2019, "SlateQ") in a policy gradient. Batches without ``SLOT_REWARDS``
     are learned as RLlib does.
 
-    **User.** The loss gets ``user_kl * KL(policy || fitted user)`` in nats per turn, which keeps
-    a user that learns near the logged one (Jacob et al., ICML 2022, "Modeling strong and
-    human-like gameplay with KL-regularized search").
+    **User.** Its tie to the fitted user: see ``UserTie``.
 
     ``slot_credit`` and ``user_kl`` are read from the config's ``learner_config_dict``.
     """
@@ -45,21 +63,13 @@ class TwoSidedLearner(PPOTorchLearner):
                 return self._recommender_loss(module_id, module, config, batch, fwd_out)
         elif settings["user_kl"] > 0:
             loss = self._stock_loss(module_id, config, batch, fwd_out)
-            return loss + settings["user_kl"] * self._user_kl(module_id, module, batch, fwd_out)
+            return loss + settings["user_kl"] * self.user_kl(module_id, module, batch, fwd_out)
         return self._stock_loss(module_id, config, batch, fwd_out)
 
     def _stock_loss(self, module_id: str, config: Any, batch: Any, fwd_out: Any) -> Any:
         return super().compute_loss_for_module(
             module_id=module_id, config=config, batch=batch, fwd_out=fwd_out
         )
-
-    def _user_kl(self, module_id: str, module: Any, batch: Any, fwd_out: Any) -> Tensor:
-        make = module.get_train_action_dist_cls()
-        now = make.from_logits(fwd_out[Columns.ACTION_DIST_INPUTS])
-        fitted = make.from_logits(module.network.fitted_logits(batch[Columns.OBS]))
-        kl: Tensor = _valid(batch, now.kl(fitted)).mean()
-        self.metrics.log_value((module_id, "kl_from_fitted"), kl, window=1)
-        return kl
 
     def _recommender_loss(
         self, module_id: str, module: Any, config: Any, batch: Any, fwd_out: Any

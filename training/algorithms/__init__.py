@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from training.algorithms.appo import APPO
 from training.algorithms.base import AlgorithmSettings
+from training.algorithms.impala import IMPALA
 from training.algorithms.ppo import IPPO, MAPPO
 
-ALGORITHMS: dict[str, type[AlgorithmSettings]] = {"ippo": IPPO, "mappo": MAPPO}
+ALGORITHMS: dict[str, type[AlgorithmSettings]] = {
+    "ippo": IPPO,
+    "mappo": MAPPO,
+    "impala": IMPALA,
+    "appo": APPO,
+}
 """By name, which is also the field of ``TrainConfig`` with the algorithm's settings."""
 
-__all__ = ["ALGORITHMS", "IPPO", "MAPPO", "AlgorithmSettings"]
+__all__ = ["ALGORITHMS", "APPO", "IMPALA", "IPPO", "MAPPO", "AlgorithmSettings"]

@@ -1,0 +1,183 @@
+"""Learners of IMPALA and APPO: V-trace along links, in a thread whose death is noticed."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from ray.rllib.algorithms.appo.torch.appo_torch_learner import APPOTorchLearner
+from ray.rllib.algorithms.impala.torch.impala_torch_learner import IMPALATorchLearner
+from ray.rllib.core.columns import Columns
+from ray.rllib.core.rl_module.apis import TARGET_NETWORK_ACTION_DIST_INPUTS
+from torch import Tensor
+
+from training.fragments import SLOT_REWARDS
+from training.learner import UserTie
+from training.networks import RecommenderNetwork
+from training.vtrace import FOLLOWING, TURN, vtrace
+
+
+class _Loss(UserTie):
+    """The loss of IMPALA and APPO on ``training.vtrace.FragmentConnector``'s batches.
+
+    **Recommender.** With ``slot_credit``, as ``training.learner.TwoSidedLearner`` credits slots:
+    with r_k what slot k earned, b_k its learned mean given the visit, w the clipped importance
+    weight and A V-trace's advantage of the whole slate, slot k is credited with
+    ``w (r_k - b_k) + (A - w sum_j (r_j - b_j))``.
+
+    **User.** Its tie to the fitted user: see ``training.learner.UserTie``.
+
+    Credits are standardised over the batch. Reads ``slot_credit``, ``user_kl`` and ``lam`` from
+    the config's ``learner_config_dict``.
+    """
+
+    module: Any
+    metrics: Any
+    entropy_coeff_schedulers_per_module: Any
+
+    def compute_loss_for_module(
+        self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: dict[str, Any]
+    ) -> Tensor:
+        """See ``TorchLearner.compute_loss_for_module``."""
+        module: Any = self.module[module_id].unwrapped()
+        settings = config.learner_config_dict
+        make = module.get_train_action_dist_cls()
+        n = int(batch[Columns.LOSS_MASK].sum())
+        actions = batch[Columns.ACTIONS][:n]
+        now = make.from_logits(fwd_out[Columns.ACTION_DIST_INPUTS][:n])
+        before = make.from_logits(batch[Columns.ACTION_DIST_INPUTS][:n])
+        values, expected = module.all_values(batch[Columns.OBS], fwd_out[Columns.EMBEDDINGS])
+        is_recommender = isinstance(module.network, RecommenderNetwork)
+        by_slot = settings["slot_credit"] and is_recommender and SLOT_REWARDS in batch
+
+        def log_p(distribution: Any) -> Tensor:
+            """(N, K) by slot, or (N, 1)."""
+            if by_slot:
+                return distribution.slot_logp(actions)
+            return distribution.logp(actions)[:, None]
+
+        with torch.no_grad():
+            evaluated = self._evaluated(module, make, now, batch, n)
+            traced = vtrace(
+                evaluated.logp(actions) - batch[Columns.ACTION_LOGP][:n],
+                batch[Columns.REWARDS][:n],
+                values,
+                batch[FOLLOWING][:n],
+                batch[Columns.TERMINATEDS][:n],
+                batch[TURN][:n],
+                gamma=config.gamma,
+                lam=settings["lam"],
+                clip=config.vtrace_clip_rho_threshold,
+            )
+            credit = traced.advantages[:, None]
+            if by_slot:
+                surprise = batch[SLOT_REWARDS][:n] - expected[:n]
+                surprise = traced.weights[:, None] * surprise
+                credit = surprise + (credit - surprise.sum(-1, keepdim=True))
+            credit = (credit - credit.mean()) / credit.std().clamp(min=1e-4)
+            behaviour, target = log_p(before), log_p(evaluated)
+        policy_loss = self._policy_loss(config, credit, log_p(now), target, behaviour)
+        value_loss = ((values[:n] - traced.values) ** 2).mean()
+        loss = policy_loss + config.vf_loss_coeff * value_loss
+        if by_slot:
+            slot_error = (expected[:n] - batch[SLOT_REWARDS][:n]) ** 2
+            loss = loss + config.vf_loss_coeff * slot_error.sum(-1).mean()
+        entropy = now.entropy().mean()
+        scheduler: Any = self.entropy_coeff_schedulers_per_module[module_id]
+        loss = loss - scheduler.get_current_value() * entropy
+        if not is_recommender and settings["user_kl"] > 0:
+            loss = loss + settings["user_kl"] * self.user_kl(module_id, module, batch, fwd_out)
+        variance = traced.values.var().clamp(min=1e-6)
+        self.metrics.log_dict(
+            {
+                "policy_loss": policy_loss.detach(),
+                "vf_loss_unclipped": value_loss.detach(),
+                "vf_explained_var": (1 - (traced.values - values[:n]).var() / variance).detach(),
+                "entropy": entropy.detach(),
+                "importance_weight": traced.weights.mean(),
+            },
+            key=module_id,
+            window=1,
+        )
+        return loss
+
+    def _evaluated(self, module: Any, make: Any, now: Any, batch: Any, n: int) -> Any:
+        """The policy that V-trace evaluates."""
+        return now
+
+    def _policy_loss(
+        self, config: Any, credit: Tensor, now: Tensor, target: Tensor, behaviour: Tensor
+    ) -> Tensor:
+        """Of (N, K) credits and log-probabilities: now, of the evaluated policy, and sampled."""
+        return -(now * credit).sum(-1).mean()
+
+
+class _Watched:
+    """An RLlib learner with a thread of its own, whose error reaches whoever asked for the update.
+
+    RLlib's thread dies of an error unnoticed: a local learner then waits for it forever, a remote
+    one returns empty results forever. Also passes over each batch ``passes`` times (of the
+    config's ``learner_config_dict``): RLlib's own epochs cut batches up without regard to links.
+    """
+
+    config: Any
+    _learner_thread: Any
+
+    def build(self) -> None:
+        """See ``Learner.build``."""
+        self._failure: Exception | None = None
+        super().build()  # type: ignore[misc]
+        update = self._learner_thread._update_method
+
+        def guarded(**arguments: Any) -> None:
+            if self._failure is not None:
+                return
+            try:
+                update(**arguments)
+            except Exception as error:
+                self._failure = error
+
+        self._learner_thread._update_method = guarded
+
+    def update(self, *arguments: Any, **settings: Any) -> Any:
+        """See ``Learner.update``.
+
+        Raises:
+            RuntimeError: the thread could not learn from this batch or one before.
+        """
+        result = super().update(*arguments, **settings)  # type: ignore[misc]
+        if self._failure is not None:
+            raise RuntimeError("The learner's thread failed.") from self._failure
+        return result
+
+    def _create_iterator_if_necessary(self, **arguments: Any) -> Iterable[Any]:
+        batches = super()._create_iterator_if_necessary(**arguments)  # type: ignore[misc]
+        passes = self.config.learner_config_dict["passes"]
+        return itertools.chain.from_iterable(itertools.repeat(list(batches), passes))
+
+
+class ImpalaLearner(_Loss, _Watched, IMPALATorchLearner):
+    """IMPALA's update (Espeholt et al. 2018): policy gradient on V-trace's advantages."""
+
+
+class AppoLearner(_Loss, _Watched, APPOTorchLearner):
+    """APPO's update, the one of IMPACT (Luo et al. 2020): a surrogate clipped at a target policy.
+
+    V-trace evaluates the target network, a late copy of the policy; ratios to it are clipped, slot
+    by slot where slots are credited. The paper's weight ``min(pi_sampled / pi_target, 2)`` takes
+    the place of ratios to the sampling policy.
+    """
+
+    def _evaluated(self, module: Any, make: Any, now: Any, batch: Any, n: int) -> Any:
+        late = module.forward_target(batch)[TARGET_NETWORK_ACTION_DIST_INPUTS]
+        return make.from_logits(late[:n])
+
+    def _policy_loss(
+        self, config: Any, credit: Tensor, now: Tensor, target: Tensor, behaviour: Tensor
+    ) -> Tensor:
+        weight = torch.exp(behaviour - target).clamp(max=config.target_worker_clipping)
+        ratio = weight * torch.exp(now - behaviour)
+        clipped = ratio.clamp(1 - config.clip_param, 1 + config.clip_param)
+        return -torch.minimum(ratio * credit, clipped * credit).sum(-1).mean()

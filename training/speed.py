@@ -13,6 +13,8 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -25,6 +27,7 @@ import torch
 from recenv.benchmark.rates import Rate, short
 from recenv.benchmark.tables import markdown
 from recenv.env.visit import RECOMMENDER_AGENT, USER_AGENT
+from recenv.errors import ConfigError, RecenvError
 from training.config import TrainConfig
 from training.env import MODULE, observe
 from training.episodes import chunks, to_episode
@@ -34,17 +37,29 @@ from training.session import algorithm_config, ray_session
 
 STOCK = (1, 16, 32)
 BATCHES = (64, 128, 256, 1024)
+GPU_BATCHES = (4096, 16384)
+ON_GPU = {"gpus_per_env_runner": 1.0, "gpus_per_learner": 1.0}
+ITERATIONS = ((4096, 512, 128), (65_536, 8192, 4096))
+"""(rounds, minibatch, visits) of whole iterations; the second suits a GPU."""
 _ROUNDS = 4096
 
 
-def measure(env: str, *, seconds: float = 2.0, repeats: int = 5) -> dict[str, Any]:
+def measure(
+    env: str, *, seconds: float = 2.0, repeats: int = 5, gpu: bool = False
+) -> dict[str, Any]:
     """All figures, as ``docs/reports/training-speed.json`` holds them.
 
     Args:
         env: an environment id.
         seconds: about how long each way is timed in a repeat.
         repeats: of everything; ways take turns.
+        gpu: also with the networks of runner and learner on a GPU.
+
+    Raises:
+        ConfigError: there is no GPU.
     """
+    if gpu and not torch.cuda.is_available():
+        raise ConfigError("--gpu wants a CUDA device, but torch sees none. Leave --gpu out.")
     base = TrainConfig(env=env, num_envs_per_env_runner=BATCHES[0])
     torch.set_num_threads(1)
     with ray_session(base, verbose=False):
@@ -56,13 +71,18 @@ def measure(env: str, *, seconds: float = 2.0, repeats: int = 5) -> dict[str, An
         for count in BATCHES:
             runner = _runner(base.replace(num_envs_per_env_runner=count))
             ways[f"batched runner, {count} visits"] = (runner, max(_ROUNDS, 16 * count))
+        for count in (*BATCHES, *GPU_BATCHES) if gpu else ():
+            runner = _runner(base.replace(num_envs_per_env_runner=count, **ON_GPU))
+            ways[f"batched runner, {count} visits, on the GPU"] = (runner, max(_ROUNDS, 16 * count))
         rates = _rates(ways, seconds, repeats)
         share = _shares(base.replace(num_envs_per_env_runner=128), repeats)
-        learning = _learning(base.replace(num_envs_per_env_runner=128), repeats)
+        learning = _learning(base.replace(num_envs_per_env_runner=128), repeats, gpu=gpu)
+        training = _training(base, 5 * seconds, gpu=gpu)
     stock = {n: rates[f"RLlib's runner, {n} environments"].median for n in STOCK}
     return {
         "env": env,
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} torch thread",
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} torch thread"
+        + (f", {torch.cuda.get_device_name()}" if gpu else ""),
         "rates": {
             name: {
                 "median": rate.median,
@@ -74,6 +94,7 @@ def measure(env: str, *, seconds: float = 2.0, repeats: int = 5) -> dict[str, An
         },
         "shares": share,
         "learning": learning,
+        "training": training,
     }
 
 
@@ -149,7 +170,9 @@ def _again(turn: Turn, observation: Any) -> Turn:
     return Turn(observation, turn.action[take], turn.logp[take], turn.inputs[take])
 
 
-def _learning(config: TrainConfig, repeats: int) -> dict[str, dict[str, float]]:
+def _learning(
+    config: TrainConfig, repeats: int, *, gpu: bool = False
+) -> dict[str, dict[str, float]]:
     """Seconds of an update (4096 rounds, the default epochs) from episodes and flat samples."""
     flat, rollout, actors = _play(config)
     rollout.every_final = True
@@ -163,6 +186,11 @@ def _learning(config: TrainConfig, repeats: int) -> dict[str, dict[str, float]]:
             [to_episode(chunk, observations, actions, 2) for chunk in chunks(played)],
         ),
     }
+    if gpu:
+        samples["flat samples, on the GPU"] = (
+            _runner(config.replace(**ON_GPU)),
+            samples["flat samples"][1],
+        )
     settings = config.ippo
     out: dict[str, dict[str, list[float]]] = {n: {"batch": [], "whole": []} for n in samples}
     for repeat in range(repeats + 1):
@@ -181,10 +209,65 @@ def _learning(config: TrainConfig, repeats: int) -> dict[str, dict[str, float]]:
                 minibatch_size=settings.minibatch_size,
                 shuffle_batch_per_epoch=True,
             )
+            if gpu:
+                torch.cuda.synchronize()
             if repeat:
                 out[name]["batch"].append(middle - began)
                 out[name]["whole"].append(time.perf_counter() - middle)
     return {n: {k: float(np.median(v)) for k, v in parts.items()} for n, parts in out.items()}
+
+
+def _training(base: TrainConfig, seconds: float, *, gpu: bool) -> dict[str, dict[str, float]]:
+    """Whole iterations, sampling and learning: rounds per second, and how busy the GPU was."""
+    ways = {}
+    for rounds, minibatch, visits in ITERATIONS:
+        settings = {"rounds_per_iteration": rounds, "minibatch_size": minibatch}
+        ways[f"{rounds} rounds, {visits} visits, minibatches of {minibatch}"] = base.replace(
+            num_envs_per_env_runner=visits, ippo=settings
+        )
+    if gpu:
+        ways |= {f"{name}, on the GPU": c.replace(**ON_GPU) for name, c in ways.items()}
+    out = {}
+    for name, config in ways.items():
+        algorithm = algorithm_config(config).build_algo()
+        algorithm.train()
+        done = 0
+        with _Utilisation(gpu) as busy:
+            began = time.perf_counter()
+            while not done or time.perf_counter() - began < seconds:
+                algorithm.train()
+                done += config.settings.rounds_per_iteration
+            took = time.perf_counter() - began
+        out[name] = {"rounds_per_second": done / took}
+        if gpu:
+            out[name]["gpu_busy"] = busy.mean
+        algorithm.stop()
+    return out
+
+
+class _Utilisation:
+    """Share of time in which kernels ran on the GPU, by nvidia-smi, while inside."""
+
+    def __init__(self, wanted: bool) -> None:
+        self._wanted = wanted
+        self.mean = 0.0
+
+    def __enter__(self) -> _Utilisation:
+        if self._wanted:
+            self._process = subprocess.Popen(
+                ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits",
+                 "--loop-ms=200"],
+                stdout=subprocess.PIPE,
+                text=True,
+            )  # fmt: skip
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._wanted:
+            self._process.terminate()
+            lines = (self._process.communicate()[0] or "").split()
+            seen = [float(line) for line in lines if line.isdigit()]
+            self.mean = float(np.mean(seen)) / 100 if seen else float("nan")
 
 
 def report(result: dict[str, Any], command: str) -> str:
@@ -205,6 +288,10 @@ def report(result: dict[str, Any], command: str) -> str:
         [n, f"{1e3 * v['batch']:.0f}", f"{1e3 * v['whole']:.0f}", short(_ROUNDS / v["whole"])]
         for n, v in learning.items()
     ]
+    trained = [
+        [n, short(v["rounds_per_second"]), f"{v['gpu_busy']:.0%}" if "gpu_busy" in v else ""]
+        for n, v in result["training"].items()
+    ]
     return "\n\n".join(
         [
             "# How fast training is",
@@ -218,6 +305,8 @@ def report(result: dict[str, Any], command: str) -> str:
             "Parts are timed by themselves, so they need not add up.",
             "## Learning from 4096 rounds (IPPO, both sides, default epochs)",
             markdown(["samples", "batch, ms", "whole update, ms", "rounds/s"], learned),
+            "## Whole iterations (IPPO, both sides)",
+            markdown(["", "rounds/s", "GPU busy"], trained),
         ]
     )
 
@@ -229,14 +318,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=2.0, help="of each repeat [%(default)s]")
     parser.add_argument("--repeats", type=int, default=5, help="[%(default)s]")
     parser.add_argument("--out", type=Path, help="folder for training-speed.{json,md}")
+    parser.add_argument("--gpu", action="store_true", help="also with networks on a GPU")
     arguments = parser.parse_args(argv)
-    result = measure(arguments.env, seconds=arguments.seconds, repeats=arguments.repeats)
-    text = report(result, "python -m training.speed")
+    try:
+        result = measure(
+            arguments.env,
+            seconds=arguments.seconds,
+            repeats=arguments.repeats,
+            gpu=arguments.gpu,
+        )
+    except RecenvError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    text = report(result, "python -m training.speed" + (" --gpu" if arguments.gpu else ""))
+    name = "training-speed-gpu" if arguments.gpu else "training-speed"
     print(text)
     if arguments.out:
         arguments.out.mkdir(parents=True, exist_ok=True)
-        (arguments.out / "training-speed.json").write_text(json.dumps(result, indent=1) + "\n")
-        (arguments.out / "training-speed.md").write_text(text + "\n")
+        (arguments.out / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
+        (arguments.out / f"{name}.md").write_text(text + "\n")
     return 0
 
 

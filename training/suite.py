@@ -99,7 +99,7 @@ def results(
     A trained algorithm's value in a visit is the mean over its seeds; intervals are over users,
     95 %, of paired differences where two are compared. The spread over seeds is told beside it.
     """
-    world, game = suite[0].config.resolve()
+    world, game = suite[0].config.resolve_evaluation()
     contenders: list[Any] = [*baselines(world)]
     for entry in suite:
         for run in entry.runs:

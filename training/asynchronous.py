@@ -29,7 +29,7 @@ class _Loss(UserTie):
 
     **User.** Its tie to the fitted user: see ``training.learner.UserTie``.
 
-    Credits are standardised over the batch. Reads ``slot_credit``, ``user_kl`` and ``lam`` from
+    Credits are standardised over the batch. Reads ``slot_credit``, ``lam`` and ``behaviour_weight`` from
     the config's ``learner_config_dict``.
     """
 
@@ -87,8 +87,8 @@ class _Loss(UserTie):
         entropy = now.entropy().mean()
         scheduler: Any = self.entropy_coeff_schedulers_per_module[module_id]
         loss = loss - scheduler.get_current_value() * entropy
-        if not is_recommender and settings["user_kl"] > 0:
-            loss = loss + settings["user_kl"] * self.user_kl(module_id, module, batch, fwd_out)
+        if not is_recommender:
+            loss = self.tied(loss, settings["behaviour_weight"], module, batch, fwd_out)
         variance = traced.values.var().clamp(min=1e-6)
         self.metrics.log_dict(
             {

@@ -13,9 +13,10 @@ from recenv.recommenders.base import Recommender
 from recenv.sim.observation import Observation
 from recenv.sim.simulator import Outcome, Simulator
 from recenv.sim.state import State
-from training.config import Side
+from recenv.users.policy import UserPolicy
+from training.config import FITTED, Side
 from training.networks import RECOMMENDER_LEAVES, USER_LEAVES
-from training.opponents import make_opponent
+from training.opponents import make_fixed_user, make_opponent
 from training.world import resolve
 
 AGENT: dict[Side, str] = {"recommender": RECOMMENDER_AGENT, "user": USER_AGENT}
@@ -71,8 +72,8 @@ class TurnEnv(MultiAgentEnv):
     observation comes a turn later. Both agents end together and then both observe.
 
     Args:
-        config: ``env``, ``game``, ``trained``, ``opponent`` and ``central``, as in
-            ``TrainConfig.env_config``.
+        config: ``TrainConfig.env_config``; of it ``env``, ``game``, ``trained``, ``opponent``,
+            ``fixed_user`` and ``central``.
 
     Raises:
         ConfigError: the game does not fit the world.
@@ -85,7 +86,10 @@ class TurnEnv(MultiAgentEnv):
         self.trained = {AGENT[side] for side in config["trained"]}
         self.opponent: Recommender | None = None
         if RECOMMENDER_AGENT not in self.trained:
-            self.opponent = make_opponent(config["opponent"], world)
+            self.opponent = make_opponent(config["opponent"], world, game)
+        self.fixed_user: UserPolicy | None = None
+        if USER_AGENT not in self.trained:
+            self.fixed_user = make_fixed_user(config.get("fixed_user", FITTED), world, game)
         self._learners = [agent for agent in LEAVES if agent in self.trained]
         self.agents = list(self._learners)
         self.possible_agents = list(self._learners)
@@ -118,7 +122,7 @@ class TurnEnv(MultiAgentEnv):
             self.visit.play(RECOMMENDER_AGENT, action_dict[RECOMMENDER_AGENT])
             if USER_AGENT in self.trained:
                 return self._going({USER_AGENT: self._observe(USER_AGENT)}, {})
-            self.visit.respond_fitted()
+            self._respond()
         else:
             self.visit.play(USER_AGENT, action_dict[USER_AGENT])
         return self._answered(self.visit.outcome())
@@ -158,6 +162,14 @@ class TurnEnv(MultiAgentEnv):
             visit.game.slate_size,
         )
         visit.simulator.show(visit.state, slates)
+
+    def _respond(self) -> None:
+        visit = self.visit
+        if self.fixed_user is None:
+            visit.respond_fitted()
+            return
+        seen = visit.simulator.user_observation(visit.state)
+        visit.simulator.respond(visit.state, self.fixed_user.answer(seen, visit.state.key))
 
     def _observe(self, agent: str) -> Observation:
         seen = observe(self.visit.simulator, agent, self.visit.state, central=self.central)

@@ -101,10 +101,16 @@ def chunks(played: Played) -> Iterator[Chunk]:
             early, shift = played.waiting.held.astype(np.int64), 1
         tracks[USER_AGENT] = _Track(users, paid)
     start = np.zeros(batch, np.int64)
+
+    def learners(round_: int, row: int) -> dict[str, _Track]:
+        """Tracks of those of a visit's agents whom the learning policy played."""
+        mine = played.learns
+        return {a: t for a, t in tracks.items() if a not in mine or mine[a][round_, row]}
+
     for end in played.ends:
         for at, row in enumerate(end.rows.tolist()):
             steps = {}
-            for agent, track in tracks.items():
+            for agent, track in learners(end.round, row).items():
                 final = {k: v[end.final[at]] for k, v in played.finals[agent].items()}
                 moved, before = (shift, early[row]) if agent == USER_AGENT else (0, 0)
                 first = int(start[row] + moved - before)
@@ -114,15 +120,16 @@ def chunks(played: Played) -> Iterator[Chunk]:
             start[row], early[row] = end.round + 1, 0
     for row in np.flatnonzero(start < total).tolist():
         steps = {}
-        if RECOMMENDER_AGENT in tracks:
+        learning = learners(total - 1, row)
+        if RECOMMENDER_AGENT in learning:
             final = {k: v[row] for k, v in played.current.items()}
-            steps[RECOMMENDER_AGENT] = tracks[RECOMMENDER_AGENT].steps(
+            steps[RECOMMENDER_AGENT] = learning[RECOMMENDER_AGENT].steps(
                 row, int(start[row]), total, final
             )
-        if USER_AGENT in tracks:
+        if USER_AGENT in learning:
             first, last = int(start[row] + shift - early[row]), total - 1 + shift
             if first < last:
-                steps[USER_AGENT] = tracks[USER_AGENT].steps(row, first, last, None)
+                steps[USER_AGENT] = learning[USER_AGENT].steps(row, first, last, None)
         if steps:
             yield Chunk(steps, int(total - start[row]), False, False)
 

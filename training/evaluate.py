@@ -31,7 +31,7 @@ from recenv.recommenders import PrivilegedRecommender, Recommender, baselines
 from recenv.world import World
 from training.config import TrainConfig
 from training.networks import RecommenderNetwork
-from training.opponents import make_opponent
+from training.opponents import make_fixed_user, make_opponent
 from training.policy import NetworkRecommender, load, load_user, make_network
 from training.runs import RunFolder, Which, seed_runs
 
@@ -64,7 +64,7 @@ def evaluate(
     """
     runs = [(run, run.config()) for run in seed_runs(path)]
     config = runs[0][1]
-    world, game = config.resolve()
+    world, game = config.resolve_evaluation()
     trained = [_name(config, "recommender", len(runs) > 1, c.seed) for _, c in runs]
     contenders: list[Recommender | PrivilegedRecommender | Contender] = [*baselines(world)]
     ours: list[Recommender] = []
@@ -92,11 +92,14 @@ def evaluate(
     print_table(main.rows())
     more: list[Comparison] = []
     compared: list[UserComparison] = []
+    fixed_user = make_fixed_user(config.fixed_user, world, game)
+    if fixed_user is not None:
+        more.append(versus(fixed_user))
     if "user" in config.trained:
         for number, (run, own) in enumerate(runs):
             label = _name(own, "user", len(runs) > 1, own.seed)
             user = load_user(run.path, world, checkpoint=checkpoint, name=label)
-            against = ours[number] if ours else make_opponent(own.opponent, world)
+            against = ours[number] if ours else make_opponent(own.opponent, world, game)
             result = compare_users(
                 world,
                 game,
@@ -123,6 +126,8 @@ def evaluate(
         seeds={"training": [c.seed for _, c in runs], "evaluation": seed},
         config_hash=config.hash,
         notes=[
+            f"Trained on member {config.resolve()[1].member} of the world's ensemble of users, "
+            f"evaluated on member {game.member}.",
             f"The learning curve is of the current policies on users of the pool {game.users!r}, "
             f"which trained; the tables are of the pool {users!r}."
             + (

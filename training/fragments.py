@@ -23,6 +23,9 @@ SLOT_REWARDS = "slot_rewards"
 
 Rows = npt.NDArray[np.int64]
 
+_BY_SLOT = ("slot_rewards", "responses", "fitted_clicks")
+"""What a fragment of the recommender tells of each slot."""
+
 
 @dataclass(frozen=True)
 class Fragment:
@@ -38,6 +41,8 @@ class Fragment:
         terminated: (N,) whether the user left: nothing follows, whatever ``following`` says.
         edges: (T + 1,) rows [edges[t], edges[t + 1]) belong to the same turn.
         slot_rewards: (N, K) of the recommender, by slot.
+        responses: (N, K) int8 the answers to the recommender's slots; see ``Played``.
+        fitted_clicks: (N, K) the fitted user's probabilities of clicks in them.
     """
 
     observations: Observation
@@ -49,6 +54,8 @@ class Fragment:
     terminated: npt.NDArray[np.bool_]
     edges: Rows
     slot_rewards: np.ndarray | None = None
+    responses: np.ndarray | None = None
+    fitted_clicks: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.rewards)
@@ -83,7 +90,9 @@ def fragment(played: Played, agent: str, columns: slice = slice(None)) -> Fragme
     rewards = played.rewards[..., side]
     total, batch = rewards.shape
     complete = np.ones((total, batch), bool)
-    slot_rewards = played.slot_rewards if agent == RECOMMENDER_AGENT else None
+    slots: dict[str, np.ndarray] = {}
+    if agent == RECOMMENDER_AGENT:
+        slots = {name: getattr(played, name) for name in _BY_SLOT}
     shift = 0
     if agent == USER_AGENT:
         complete[-1] = False  # unless the visit ended: see below
@@ -99,6 +108,8 @@ def fragment(played: Played, agent: str, columns: slice = slice(None)) -> Fragme
         final[at, end.rows] = end.final
         left[at, end.rows] = end.left
         complete[at, end.rows] = True
+    if agent in played.learns:
+        complete[shift:] &= played.learns[agent]
     inside = np.zeros(batch, bool)
     inside[columns] = True
     complete &= inside
@@ -134,7 +145,7 @@ def fragment(played: Played, agent: str, columns: slice = slice(None)) -> Fragme
         following=following.reshape(-1)[where],
         terminated=left.reshape(-1)[where],
         edges=np.concatenate([[0], np.cumsum(complete.sum(1))]),
-        slot_rewards=None if slot_rewards is None else rows(list(slot_rewards)),
+        **{name: rows(list(values)) for name, values in slots.items()},
     )
 
 
@@ -173,7 +184,9 @@ def joined(several: list[Fragment]) -> Fragment:
         name: np.concatenate([getattr(f, name) for f in several])
         for name in ("actions", "rewards", "logp", "inputs", "terminated")
     }
-    slots = [f.slot_rewards for f in several if f.slot_rewards is not None]
+    for name in _BY_SLOT:
+        if getattr(several[0], name) is not None:
+            parts[name] = np.concatenate([getattr(f, name) for f in several])
     return Fragment(
         observations={
             name: np.concatenate(
@@ -188,7 +201,6 @@ def joined(several: list[Fragment]) -> Fragment:
         edges=np.concatenate(
             [[0], *(f.edges[1:] + at for f, at in zip(several, steps, strict=False))]
         ),
-        slot_rewards=np.concatenate(slots) if slots else None,
         **parts,
     )
 

@@ -1,8 +1,11 @@
-"""Recommenders that do not learn, by name."""
+"""Whoever plays a side that does not learn: by name, or trained in another run."""
 
 from __future__ import annotations
 
-from recenv.errors import UnknownNameError
+from pathlib import Path
+
+from recenv.config import GameConfig
+from recenv.errors import ConfigError, UnknownNameError
 from recenv.recommenders import (
     ALSRecommender,
     ContentRecommender,
@@ -10,14 +13,24 @@ from recenv.recommenders import (
     RandomRecommender,
     Recommender,
 )
+from recenv.users.policy import UserPolicy
 from recenv.world import World
+from training.config import FITTED, Side
+from training.policy import load, load_user
 
 
-def make_opponent(name: str, world: World) -> Recommender:
-    """A classical recommender; ALS is fitted on the world's training log.
+def make_opponent(name: str, world: World, game: GameConfig | None = None) -> Recommender:
+    """A classical recommender, or a trained one, which plays greedily.
+
+    Args:
+        name: "random", "popularity", "content", "als" (fitted on the world's training log), or
+            the folder of a run, of one of its checkpoints, or of a policy.
+        world: that it recommends in.
+        game: that it is to play; not needed for a classical one.
 
     Raises:
-        UnknownNameError: no such recommender.
+        UnknownNameError: no such recommender, and no such folder.
+        ArtifactError: the folder holds no recommender, or one of another world.
     """
     makers = {
         "random": RandomRecommender,
@@ -25,6 +38,41 @@ def make_opponent(name: str, world: World) -> Recommender:
         "content": lambda: ContentRecommender(world),
         "als": lambda: ALSRecommender(world),
     }
-    if name not in makers:
-        raise UnknownNameError("opponent", name, makers)
-    return makers[name]()
+    if name in makers:
+        return makers[name]()
+    if not Path(name).is_dir():
+        raise UnknownNameError("opponent (nor is it a run's folder)", name, makers)
+    trained = load(name, world, name=f"recommender of {Path(name).name}")
+    if game is not None:
+        _check_slots("recommender", name, trained.network.slots, game)
+    return trained
+
+
+def make_fixed_user(name: str, world: World, game: GameConfig) -> UserPolicy | None:
+    """A trained user, which draws its answers; None for the fitted one.
+
+    Args:
+        name: "fitted", or the folder of a run, of one of its checkpoints, or of a policy.
+        world: that it lives in.
+        game: that it is to play.
+
+    Raises:
+        UnknownNameError: neither that name nor such a folder.
+        ArtifactError: the folder holds no user, or one of another world.
+        ConfigError: it was trained in slates of another size.
+    """
+    if name == FITTED:
+        return None
+    if not Path(name).is_dir():
+        raise UnknownNameError("fixed user (nor is it a run's folder)", name, [FITTED])
+    trained = load_user(name, world, name=f"user of {Path(name).name}")
+    _check_slots("user", name, trained.network.slots, game)
+    return trained
+
+
+def _check_slots(side: Side, name: str, slots: int, game: GameConfig) -> None:
+    if slots != game.slate_size:
+        raise ConfigError(
+            f"The {side} of {name} was trained with slates of {slots}, but this game's have "
+            f"{game.slate_size}. Play with --game.slate_size {slots}, or take another {side}."
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +15,9 @@ from recenv.schema import CLICK, PURCHASE
 from recenv.sim.observation import Observation
 from recenv.sim.simulator import Outcome, Simulator
 from recenv.sim.state import LEFT, LIVE, State
+from recenv.users.policy import UserPolicy
 from training.env import env_action, observe
+from training.seats import Seats
 
 
 class Turn(NamedTuple):
@@ -56,19 +58,27 @@ class Played:
         turns: T turns of each learning agent.
         rewards: (T, B, 2) of recommender and user.
         slot_rewards: (T, B, K) what each slot added to the recommender's reward.
+        responses: (T, B, K) int8 how each slot was answered: 0 ignored, 1 clicked, 2 bought.
+        fitted_clicks: (T, B, K) the fitted user's probability of a click in each slot; for
+            training alone, since no platform knows it.
         ends: in order of rounds.
         finals: (F, ...) leaves that each learning agent would have seen next in visits that ended.
         current: (B, ...) leaves that the recommender sees next, if it learns.
         waiting: the user's steps from before these rounds, if it learns and there are any.
+        learns: of each agent, (T, B) whether the policy that learns played it; of none where that
+            is all of them.
     """
 
     turns: dict[str, list[Turn]]
     rewards: np.ndarray
     slot_rewards: np.ndarray
+    responses: np.ndarray
+    fitted_clicks: np.ndarray
     ends: list[End]
     finals: dict[str, Observation]
     current: Observation
     waiting: Waiting | None
+    learns: dict[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
 
 
 @dataclass
@@ -94,6 +104,8 @@ class Rollout:
         batch: B.
         trained: agents that learn.
         opponent: plays the slates if the recommender does not learn.
+        fixed_user: answers if the user does not learn; by default the fitted user.
+        seats: who plays in which visit, if past policies do; both sides learn.
         central: observe what a centralised critic reads, too.
         every_final: tell what would follow visits that their user left, too, where nothing does:
             RLlib's episodes have a place for it.
@@ -106,6 +118,8 @@ class Rollout:
         trained: set[str],
         opponent: Recommender | None,
         *,
+        fixed_user: UserPolicy | None = None,
+        seats: Seats | None = None,
         central: bool = False,
         every_final: bool = False,
     ) -> None:
@@ -113,6 +127,8 @@ class Rollout:
         self.batch = batch
         self.trained = trained
         self.opponent = opponent
+        self.fixed_user = fixed_user
+        self.seats = seats
         self.central = central
         self.every_final = every_final
         self.finished = Finished()
@@ -127,6 +143,8 @@ class Rollout:
         )
         self._total = np.zeros((self.batch, 2))
         self._waiting: Waiting | None = None
+        if self.seats is not None:
+            self.seats.draw(np.arange(self.batch), self.generator)
 
     def play(
         self, actors: dict[str, Actor], *, rounds: int | None = None, visits: int | None = None
@@ -141,14 +159,21 @@ class Rollout:
         turns: dict[str, list[Turn]] = {agent: [] for agent in self.trained}
         rewards: list[np.ndarray] = []  # (B, 2) each
         self._slot_rewards: list[np.ndarray] = []
+        self._responses: list[np.ndarray] = []
+        self._fitted_clicks: list[np.ndarray] = []
+        learns: dict[str, list[np.ndarray]] = {agent: [] for agent in self.trained}
         ends: list[End] = []
         lasts: list[State] = []
+        members: list[np.ndarray] = []  # who recommends in them
         finals = 0
         finished = Finished()
         ended_sums = np.zeros(3)
         while len(rewards) < rounds if rounds is not None else finished.visits < (visits or 1):
             now = len(rewards)
             rewards.append(self._round(actors, turns))
+            if self.seats is not None:
+                for agent, mine in learns.items():
+                    mine.append(self.seats.learns(agent))
             rows = np.flatnonzero(self.state.ended != LIVE)
             if len(rows) == 0:
                 continue
@@ -160,6 +185,8 @@ class Rollout:
             ends.append(End(now, rows, left, final))
             if len(told):
                 lasts.append(self._take(rows[told]))
+                if self.seats is not None:
+                    members.append(self.seats.member[RECOMMENDER_AGENT][rows[told]])
             finished.visits += len(rows)
             ended_sums += [self.state.round[rows].sum(), *self._total[rows].sum(0)]
             self._begin(rows)
@@ -176,19 +203,26 @@ class Rollout:
             turns,
             np.stack(rewards),
             np.stack(self._slot_rewards),
+            np.stack(self._responses),
+            np.stack(self._fitted_clicks),
             ends,
-            self._finals(lasts, actors),
+            self._finals(lasts, members, actors),
             current,
             self._waiting,
+            {agent: np.stack(mine) for agent, mine in learns.items() if mine},
         )
         if USER_AGENT in self.trained:
             held = np.ones(self.batch, bool)
             if ends and ends[-1].round == len(rewards) - 1:
                 held[ends[-1].rows] = False
+            if self.seats is not None:
+                held &= learns[USER_AGENT][-1]
             self._waiting = Waiting(turns[USER_AGENT][-1], rewards[-1][:, 1], held)
         return played
 
-    def _finals(self, lasts: list[State], actors: dict[str, Actor]) -> dict[str, Observation]:
+    def _finals(
+        self, lasts: list[State], members: list[np.ndarray], actors: dict[str, Actor]
+    ) -> dict[str, Observation]:
         """What the learning agents would see next in visits that have ended.
 
         A visit cut off by the round limit is worth what would have followed. For the user that
@@ -196,6 +230,7 @@ class Rollout:
 
         Args:
             lasts: copies of the ended visits' states.
+            members: who recommends in them, if there are seats.
             actors: as in ``play``.
         """
         if not lasts:  # what is seen by none of the visits
@@ -209,8 +244,9 @@ class Rollout:
             last.ended[:] = LIVE
             k = self.simulator.game.slate_size
             if self.opponent is None:
-                action = actors[RECOMMENDER_AGENT](finals[RECOMMENDER_AGENT]).action
-                slates = env_action(RECOMMENDER_AGENT, action, k)
+                member = np.concatenate(members) if members else None
+                turn = self._act(RECOMMENDER_AGENT, actors, finals[RECOMMENDER_AGENT], member)
+                slates = env_action(RECOMMENDER_AGENT, turn.action, k)
             else:
                 known = self.simulator.recommender_observation(last)
                 slates = self.opponent.recommend(known, last.key, k)
@@ -222,22 +258,42 @@ class Rollout:
         """One round in every visit; (B, 2) rewards."""
         simulator, state, k = self.simulator, self.state, self.simulator.game.slate_size
         if self.opponent is None:
-            turn = actors[RECOMMENDER_AGENT](self._observe(RECOMMENDER_AGENT, state))
+            turn = self._turn(RECOMMENDER_AGENT, actors)
             turns[RECOMMENDER_AGENT].append(turn)
             slates = env_action(RECOMMENDER_AGENT, turn.action, k)
         else:
             slates = self.opponent.recommend(simulator.recommender_observation(state), state.key, k)
         simulator.show(state, slates)
+        self._fitted_clicks.append(1 - state.behaviour[:, : 3 * k : 3])
         if USER_AGENT in self.trained:
-            turn = actors[USER_AGENT](self._observe(USER_AGENT, state))
+            turn = self._turn(USER_AGENT, actors)
             turns[USER_AGENT].append(turn)
             outcome = simulator.respond(state, env_action(USER_AGENT, turn.action, k))
+        elif self.fixed_user is not None:
+            answers = self.fixed_user.answer(simulator.user_observation(state), state.key)
+            outcome = simulator.respond(state, answers)
         else:
             outcome = simulator.respond_fitted(state)
         rewards = np.stack([outcome.recommender_reward, outcome.user_reward], axis=1)
         self._total += rewards
         self._slot_rewards.append(self._by_slot(outcome))
+        self._responses.append(outcome.answers[:, :k])
         return rewards
+
+    def _turn(self, agent: str, actors: dict[str, Actor]) -> Turn:
+        member = None if self.seats is None else self.seats.member[agent]
+        return self._act(agent, actors, self._observe(agent, self.state), member)
+
+    def _act(
+        self,
+        agent: str,
+        actors: dict[str, Actor],
+        observation: Observation,
+        member: np.ndarray | None,
+    ) -> Turn:
+        if self.seats is None or member is None:
+            return actors[agent](observation)
+        return self.seats.act(agent, actors[agent], observation, member)
 
     def _by_slot(self, outcome: Outcome) -> np.ndarray:
         """(B, K) what each slot's answer added to the recommender's reward."""
@@ -262,3 +318,5 @@ class Rollout:
         self.simulator.reset_rows(
             self.state, rows, np.full(len(rows), self._seed), sessions=sessions
         )
+        if self.seats is not None:
+            self.seats.draw(rows, self.generator)

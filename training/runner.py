@@ -8,19 +8,25 @@ flat arrays, or ordinary episodes whose arrays are slices of the batch.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
 import numpy as np
+import ray
 import torch
 from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
 from ray.rllib.utils import metrics as names
+from ray.rllib.utils.framework import get_device
 
 from recenv.env.visit import RECOMMENDER_AGENT, USER_AGENT
+from training.anchor import KL_FROM_FITTED, kl_from_fitted
 from training.env import MODULE, TurnEnv
 from training.episodes import chunks, to_episode
 from training.fragments import fragments
-from training.rollout import Played, Rollout, Turn
+from training.regimes import past
+from training.rollout import Actor, Played, Rollout, Turn
+from training.seats import Seats
 
 
 class BatchedEnvRunner(MultiAgentEnvRunner):
@@ -31,6 +37,8 @@ class BatchedEnvRunner(MultiAgentEnvRunner):
     """
 
     every_final = False
+    _pool: Mapping[int, Any] = {}
+    _pool_version = 0
 
     def make_env(self) -> None:
         """One ``TurnEnv``, which RLlib reads the spaces from, and the batch beside it."""
@@ -45,14 +53,24 @@ class BatchedEnvRunner(MultiAgentEnvRunner):
         assert isinstance(env, TurnEnv)
         self._spaces: tuple[Any, Any] = (env.observation_spaces, env.action_spaces)
         self._turns = len(env.trained)
+        self._past: dict[str, dict[int, Any]] = {}
         self._rollout = Rollout(
             env.visit.simulator,
             batch,
             env.trained,
             env.opponent,
+            fixed_user=env.fixed_user,
+            seats=Seats(batch) if whole.env_config.get("population") else None,
             central=env.central,
             every_final=self.every_final,
         )
+
+    def make_module(self) -> None:
+        """As RLlib's, but a runner inside the driver may use the GPU that it was given, too."""
+        whole: Any = self.config
+        if not self.worker_index and whole.num_gpus_per_env_runner > 0:
+            self._device = get_device(whole, whole.num_gpus_per_env_runner)
+        super().make_module()
 
     def sample(
         self,
@@ -77,14 +95,18 @@ class BatchedEnvRunner(MultiAgentEnvRunner):
             fragment = self.config.get_rollout_fragment_length(self.worker_index or 0)
             num_timesteps = fragment * rollout.batch
         explore = bool(self.config.explore) if explore is None else explore
-        make = self._random if random_actions else self._actor
-        actors = {agent: make(agent, explore) for agent in rollout.trained}
+        if random_actions:
+            actors = {agent: self._random(agent) for agent in rollout.trained}
+        else:
+            actors = {agent: self._actor(agent, explore) for agent in rollout.trained}
+        self._seat(explore)
         if num_episodes is not None:
             played = rollout.play(actors, visits=num_episodes)
         else:
             assert num_timesteps is not None
             played = rollout.play(actors, rounds=-(-num_timesteps // (rollout.batch * self._turns)))
         samples = self._samples(played)
+        self._log_divergence(played, random_actions)
         self._log(rollout, time.perf_counter() - began)
         return samples
 
@@ -97,15 +119,47 @@ class BatchedEnvRunner(MultiAgentEnvRunner):
         """Metrics since the last call."""
         return self.metrics.reduce()
 
-    def _actor(self, agent: str, explore: bool) -> Any:
+    def set_pool(self, version: int, reference: Any) -> None:
+        """Have past policies play, if there are seats for them.
+
+        Args:
+            version: of the pool; one that is here already is not fetched again.
+            reference: its members, see ``training.regimes.Pool``, or Ray's reference to them.
+        """
+        if version != self._pool_version:
+            fetched = ray.get(reference) if isinstance(reference, ray.ObjectRef) else reference
+            self._pool, self._pool_version = fetched, version
+
+    def _seat(self, explore: bool) -> None:
+        """Give the past policies their seats."""
+        seats = self._rollout.seats
+        if seats is None:
+            return
+        assert self.module is not None
+        players: dict[str, dict[int, Actor]] = {}
+        for agent, side in MODULE.items():
+            module: Any = self.module[side]
+            known = self._past.get(agent, {})
+            for iteration in self._pool.keys() - known.keys():
+                known[iteration] = past(module.network, self._pool[iteration][side])
+            self._past[agent] = {iteration: known[iteration] for iteration in self._pool}
+            players[agent] = {
+                iteration: self._actor(agent, explore, network)
+                for iteration, network in self._past[agent].items()
+            }
+        seats.put(players, self._rollout.generator)
+
+    def _actor(self, agent: str, explore: bool, network: Any = None) -> Actor:
+        """An agent's policy, with its present network or another."""
         assert self.module is not None
         module: Any = self.module[MODULE[agent]]
+        network = network or module.network
         make: Any = module.get_exploration_action_dist_cls()
 
         def act(observation: dict[str, np.ndarray]) -> Turn:
             with torch.no_grad():
                 leaves = {k: torch.from_numpy(v).to(self._device) for k, v in observation.items()}
-                inputs = module.network(leaves)[0]
+                inputs = network(leaves)[0]
                 distribution = make.from_logits(inputs)
                 if explore:
                     action = distribution.sample()
@@ -116,7 +170,7 @@ class BatchedEnvRunner(MultiAgentEnvRunner):
 
         return act
 
-    def _random(self, agent: str, explore: bool) -> Any:
+    def _random(self, agent: str) -> Actor:
         space = self._spaces[1][agent]
         generator = self._rollout.generator
         discrete = isinstance(space, gymnasium.spaces.Discrete)
@@ -130,6 +184,22 @@ class BatchedEnvRunner(MultiAgentEnvRunner):
             return Turn(observation, action, logp, np.zeros((rows, 1), np.float32))
 
         return act
+
+    def _log_divergence(self, played: Played, random_actions: bool) -> None:
+        if USER_AGENT not in played.turns or random_actions:
+            return
+        assert self.module is not None
+        turns = played.turns[USER_AGENT]
+        mine = played.learns.get(USER_AGENT)
+        rows = slice(None) if mine is None else np.flatnonzero(mine)
+        whole = Turn(
+            {"behaviour": np.concatenate([t.observation["behaviour"] for t in turns])[rows]},
+            np.concatenate([t.action for t in turns])[rows],
+            np.concatenate([t.logp for t in turns])[rows],
+            np.concatenate([t.inputs for t in turns])[rows],
+        )
+        module = self.module[MODULE[USER_AGENT]]
+        self.metrics.log_value(KL_FROM_FITTED, kl_from_fitted(module, whole), window=1)
 
     def _log(self, rollout: Rollout, seconds: float) -> None:
         done, log = rollout.finished, self.metrics.log_value

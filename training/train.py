@@ -27,7 +27,7 @@ from recenv.evaluation import rollout
 from recenv.sim.simulator import Simulator
 from training.cli import config_of, make_parser, merged, parse
 from training.config import MODULES, Side, TrainConfig
-from training.opponents import make_opponent
+from training.opponents import make_fixed_user, make_opponent
 from training.policy import NetworkRecommender, NetworkUser, save_policy
 from training.progress import Progress
 from training.runs import Checkpoint, Row, RunFolder, create_seeds, seed_runs
@@ -42,6 +42,7 @@ RESUMABLE = {
     "evaluation_every",
     "evaluation_visits",
     "num_env_runners",
+    "ray_address",
     "torch_threads",
 }
 """Settings that may change when a run is resumed: the task and the algorithm stay the same.
@@ -89,7 +90,7 @@ class _Loop:
         self.reward = start.reward if start else None
         self.earlier = start.seconds if start else 0.0
         self.evaluator = _Evaluator(self.config)
-        self.session = Session(self.config, start.rllib if start else None)
+        self.session = Session(self.config, start.rllib if start else None, iteration=self.done)
         self.began = time.perf_counter()
         self.per_iteration = self.config.settings.rounds_per_iteration
         self.writer = SummaryWriter(
@@ -187,7 +188,7 @@ class _Evaluator:
     """
 
     def __init__(self, config: TrainConfig) -> None:
-        world, game = config.resolve()
+        world, game = config.resolve_evaluation()
         pool = world.pool(game.users)
         count = min(config.evaluation_visits, len(pool))
         self._users = np.sort(np.random.default_rng(config.seed).permutation(pool)[:count])
@@ -195,12 +196,13 @@ class _Evaluator:
         self._simulator = Simulator(world, game)
         self._opponent = None
         if "recommender" not in config.trained:
-            self._opponent = make_opponent(config.opponent, world)
+            self._opponent = make_opponent(config.opponent, world, game)
+        self._fixed_user = make_fixed_user(config.fixed_user, world, game)
 
     def __call__(self, session: Session) -> Row:
         networks: dict[Side, Any] = dict(session.networks())
         recommender = self._opponent or NetworkRecommender(networks["recommender"])
-        user = NetworkUser(networks["user"]) if "user" in networks else None
+        user = NetworkUser(networks["user"]) if "user" in networks else self._fixed_user
         played = rollout(
             self._simulator,
             recommender,

@@ -91,7 +91,7 @@ def loss_gradient(scores, slates, earned, mean, whole=None):
             clip_param=0.2,
             vf_clip_param=10.0,
             vf_loss_coeff=0.0,
-            learner_config_dict={"slot_credit": True, "user_kl": 0.0},
+            learner_config_dict={"slot_credit": True, "behaviour_weight": 0.0},
         ),
         batch={
             "loss_mask": torch.ones(n, dtype=torch.bool),
@@ -143,8 +143,8 @@ def test_what_belongs_to_no_slot_is_credited_too(monkeypatch):
     assert cosine > 0.95
 
 
-def user_loss(monkeypatch, world, user_kl, shift):
-    """The user's loss when RLlib's own is zero, with ``shift`` added to the stay logit."""
+def user_loss(monkeypatch, world, weight, shift):
+    """The user's loss when RLlib's own is 8, with ``shift`` added to the stay logit."""
     game = GameConfig(slate_size=3, num_candidates=12)
     simulator = Simulator(world, game)
     state = simulator.reset(np.arange(20))
@@ -160,12 +160,14 @@ def user_loss(monkeypatch, world, user_kl, shift):
     monkeypatch.setattr(
         TwoSidedLearner, "module", {"user": SimpleNamespace(unwrapped=lambda: module)}
     )
-    monkeypatch.setattr(PPOTorchLearner, "compute_loss_for_module", lambda self, **k: 0.0)
+    monkeypatch.setattr(PPOTorchLearner, "compute_loss_for_module", lambda self, **k: 8.0)
     learner = object.__new__(TwoSidedLearner)
     learner.metrics = SimpleNamespace(log_value=lambda *a, **k: None)
     loss = learner.compute_loss_for_module(
         module_id="user",
-        config=SimpleNamespace(learner_config_dict={"slot_credit": True, "user_kl": user_kl}),
+        config=SimpleNamespace(
+            learner_config_dict={"slot_credit": True, "behaviour_weight": weight}
+        ),
         batch={"obs": observation, "loss_mask": torch.ones(20, dtype=torch.bool)},
         fwd_out={"action_dist_inputs": logits},
     )
@@ -178,9 +180,11 @@ def user_loss(monkeypatch, world, user_kl, shift):
 
 def test_the_user_is_tied_to_the_fitted_one_by_kl(monkeypatch, world):
     loss, _ = user_loss(monkeypatch, world, 0.7, 0.0)
-    assert loss == pytest.approx(0, abs=1e-6)
+    assert loss == pytest.approx(8 / 1.7)
     loss, kl = user_loss(monkeypatch, world, 0.7, 1.5)
     assert kl > 0.01
-    assert loss == pytest.approx(0.7 * kl, rel=1e-3)
+    assert loss == pytest.approx((8 + 0.7 * kl) / 1.7)
+    loss, _ = user_loss(monkeypatch, world, np.inf, 1.5)
+    assert loss == pytest.approx(kl, rel=1e-3)  # and nothing else
     loss, _ = user_loss(monkeypatch, world, 0.0, 1.5)
-    assert loss == 0  # RLlib's own loss, untouched
+    assert loss == 8  # RLlib's own loss, untouched

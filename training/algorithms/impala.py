@@ -20,12 +20,13 @@ class IMPALA(Config):
 
     Each batch holds ``batch_rounds`` rounds of every visit of one runner and is learned as a
     whole, ``passes`` times. ``lam`` is V-trace's lambda, ``rho_clip`` its rho-bar. ``slot_credit``
-    and ``user_kl`` as in ``IPPO``.
+    as in ``IPPO``, and so is what ``TrainConfig.behaviour_weight`` weighs.
     """
 
     central: ClassVar[bool] = False
     flat: ClassVar[bool] = True
     sides: ClassVar[tuple[str, ...]] = ("recommender", "user")
+    values: ClassVar[None] = None
 
     rounds_per_iteration: int = 4096
     batch_rounds: int = 4
@@ -38,7 +39,6 @@ class IMPALA(Config):
     value_weight: float = 0.5
     gradient_clip: float = 1.0
     slot_credit: bool = True
-    user_kl: float = 0.5
 
     def check(self) -> None:
         """Raise ConfigError where a value is out of range."""
@@ -47,7 +47,7 @@ class IMPALA(Config):
         for name in ("gamma", "lam"):
             self.require(0 <= getattr(self, name) <= 1, name, "in [0, 1]")
         self.require(self.gradient_clip > 0, "gradient_clip", "positive")
-        for name in ("entropy", "value_weight", "user_kl"):
+        for name in ("entropy", "value_weight"):
             self.require(getattr(self, name) >= 0, name, "zero or more")
 
     def build(self, config: TrainConfig) -> AlgorithmConfig:
@@ -94,7 +94,7 @@ class IMPALA(Config):
             .training(
                 learner_config_dict={
                     "slot_credit": self.slot_credit,
-                    "user_kl": self.user_kl,
+                    "behaviour_weight": config.behaviour_weight,
                     "lam": self.lam,
                     "passes": self.passes,
                 },

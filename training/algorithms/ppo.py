@@ -18,14 +18,15 @@ class IPPO(Config):
     """Independent PPO (Schulman et al. 2017; de Witt et al. 2020) with GAE (Schulman et al. 2016).
 
     Each side learns by itself; its critic reads what its actor sees. ``minibatch_size`` counts
-    turns of one side. ``slot_credit`` tells the recommender which slot earned what; ``user_kl``
-    weighs a learning user's divergence from the fitted one, in nats per turn against advantages
-    of unit variance (see ``training.learner``).
+    turns of one side. ``slot_credit`` tells the recommender which slot earned what (see
+    ``training.learner``). ``TrainConfig.behaviour_weight`` weighs nats against advantages of unit
+    variance.
     """
 
     central: ClassVar[bool] = False
     flat: ClassVar[bool] = True
     sides: ClassVar[tuple[str, ...]] = ("recommender", "user")
+    values: ClassVar[None] = None
 
     rounds_per_iteration: int = 4096
     learning_rate: float = 0.001
@@ -39,7 +40,6 @@ class IPPO(Config):
     value_clip: float = 100.0
     gradient_clip: float = 1.0
     slot_credit: bool = True
-    user_kl: float = 0.5
 
     def check(self) -> None:
         """Raise ConfigError where a value is out of range."""
@@ -54,7 +54,7 @@ class IPPO(Config):
             self.require(0 <= getattr(self, name) <= 1, name, "in [0, 1]")
         for name in ("clip", "value_clip", "gradient_clip"):
             self.require(getattr(self, name) > 0, name, "positive")
-        for name in ("entropy", "value_weight", "user_kl"):
+        for name in ("entropy", "value_weight"):
             self.require(getattr(self, name) >= 0, name, "zero or more")
 
     def build(self, config: TrainConfig) -> AlgorithmConfig:
@@ -74,7 +74,10 @@ class IPPO(Config):
             )
         return settings.training(
             learner_class=TwoSidedLearner,
-            learner_config_dict={"slot_credit": self.slot_credit, "user_kl": self.user_kl},
+            learner_config_dict={
+                "slot_credit": self.slot_credit,
+                "behaviour_weight": config.behaviour_weight,
+            },
             lr=self.learning_rate,
             num_epochs=self.epochs,
             minibatch_size=self.minibatch_size,

@@ -23,6 +23,8 @@ class APPO(IMPALA):
     """
 
     passes: int = 4
+    learning_rate: float = 0.002
+    entropy: float = 0.005
     clip: float = 0.2
     target_every: int = 1
 

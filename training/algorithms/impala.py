@@ -31,11 +31,11 @@ class IMPALA(Config):
     rounds_per_iteration: int = 4096
     batch_rounds: int = 4
     passes: int = 1
-    learning_rate: float = 0.001
+    learning_rate: float = 0.005
     gamma: float = 0.9
     lam: float = 1.0
     rho_clip: float = 1.0
-    entropy: float = 0.002
+    entropy: float = 0.01
     value_weight: float = 0.5
     gradient_clip: float = 1.0
     slot_credit: bool = True

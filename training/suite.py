@@ -226,7 +226,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=3, help="of each algorithm [3]")
     parser.add_argument("--runs", type=Path, default=Path("runs/suite"), help="[runs/suite]")
     parser.add_argument("--episodes-per-user", type=int, default=10, help="when compared [10]")
-    parser.add_argument("--out", type=Path, help="folder of algorithms.{json,md} and the picture")
+    parser.add_argument("--out", type=Path, help="folder of algorithms.{json,md} and the curves")
     parser.add_argument(
         "--progress", action=argparse.BooleanOptionalAction, default=True, help="a bar [yes]"
     )
@@ -258,6 +258,9 @@ def main(argv: list[str] | None = None) -> int:
         if drawn:
             learning_curve_plot(drawn, arguments.out / "algorithms.png")
             text += "\n\n![learning curves](algorithms.png)"
+        for algorithm in dict.fromkeys(curve.label for curve in drawn):
+            one = [curve for curve in drawn if curve.label == algorithm]
+            learning_curve_plot(one, arguments.out / f"{algorithm}.png")
         (arguments.out / "algorithms.md").write_text(text + "\n")
     return 0
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +39,8 @@ from recenv.users.visits import Continuation, continuation
 
 BUILD_VERSION = 4
 """Goes up whenever the same log and config would build another world."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,21 @@ class World:
         for name in sorted(arrays):
             digest.update(name.encode() + np.ascontiguousarray(arrays[name]).tobytes())
         return content_hash(digest.hexdigest(), meta, self.catalog.hash, self.train.hash)
+
+    def derive(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What others make of this world, made once and kept, pickled and shared with it.
+
+        Args:
+            key: names it; all that ``make`` depends on beside the world belongs in the key.
+            make: returns it; its arrays must not be written to afterwards.
+        """
+        if key not in self._derived:
+            self._derived[key] = make()
+        return self._derived[key]
+
+    @cached_property
+    def _derived(self) -> dict[Hashable, Any]:
+        return {}
 
     def member(self, index: int, *, progress: bool = True) -> World:
         """The same world with users refitted to a bootstrap sample of the users it was fitted on.

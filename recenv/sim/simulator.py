@@ -28,8 +28,8 @@ from recenv.sim.state import (
     State,
     make_rules,
     make_state,
-    make_tables,
     state_fields,
+    tables_of,
 )
 from recenv.world import World
 
@@ -90,7 +90,7 @@ class Simulator:
         self.world = world
         self.game = game
         self.threads = threads
-        self.tables = make_tables(world, game)
+        self.tables = tables_of(world, game)
         self.rules = make_rules(world.user_model, game)
         self.fields = state_fields(world, game, user_sees=user_sees)
 

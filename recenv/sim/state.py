@@ -32,7 +32,7 @@ U64 = npt.NDArray[np.uint64]
 
 
 class Tables(NamedTuple):
-    """The world's parameters; read only, shared by all sessions."""
+    """The world's parameters, shared by all sessions; no array can be written to."""
 
     users: npt.NDArray[np.void]  # (U,) records, see _users
     items: npt.NDArray[np.void]  # (N,) records, see _items
@@ -116,13 +116,23 @@ class State(NamedTuple):
     rewards: F32  # (B, 2) recommender's and user's, of the last round
 
 
+def tables_of(world: World, game: GameConfig) -> Tables:
+    """The world's parameters in the layout of the step, made once for all simulators."""
+    key = ("tables", game.slate_size, game.num_candidates, game.users, game.item_table)
+    return world.derive(key, lambda: make_tables(world, game))
+
+
 def make_tables(world: World, game: GameConfig) -> Tables:
-    """The world's parameters in the layout of the step."""
+    """The world's parameters in the layout of the step.
+
+    Numba compiles functions of their own for arrays that cannot be written to. All tables are
+    such arrays, so that memory shared between processes is read by the same ones.
+    """
     model = world.user_model
     n = len(world.catalog)
     items, item_scale = stored(model.item_vectors, game.item_table)
     shown, shown_scale = stored(world.interests.items, game.item_table)
-    return Tables(
+    tables = Tables(
         users=_users(model),
         items=_items(world, item_scale, shown_scale),
         user_vectors=model.user_vectors,
@@ -141,6 +151,13 @@ def make_tables(world: World, game: GameConfig) -> Tables:
         else model.visit_length.baseline,
         **_repeat(model),
     )
+    return Tables(*map(_read_only, tables))
+
+
+def _read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def stored(vectors: F32, table: ItemTable) -> tuple[npt.NDArray[Any], F32]:

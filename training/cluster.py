@@ -1,0 +1,184 @@
+"""Ray for the length of a run: on this machine, or a cluster that is running."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+# The stack's own notice; errors are still shown. Ray reads it when it is imported.
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+import ray
+from ray._private import ray_constants
+from ray.util.placement_group import placement_group, remove_placement_group
+
+from recenv.errors import RecenvError
+from training.config import TrainConfig
+from training.critics import CentralCritic
+from training.env import TurnEnv
+from training.policy import make_network
+from training.world import share
+
+HERE = "local"
+"""The address of a Ray that is started for the run, on this machine alone."""
+
+_REACH = 5.0  # seconds until a cluster must answer
+_PLACE = 30.0  # seconds until it must have room
+_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+
+
+class ClusterError(RecenvError):
+    """There is no cluster where one was wanted, or it has no room for the run."""
+
+
+@contextmanager
+def ray_session(config: TrainConfig, *, verbose: bool, share_world: bool = True) -> Iterator[None]:
+    """Ray for the length of a run, with the run's world in its object store.
+
+    Args:
+        config: where, and how many processes are needed.
+        verbose: show the notices of Ray and RLlib.
+        share_world: False lets every worker read the world by itself, to see what that costs.
+
+    Raises:
+        ClusterError: the cluster cannot be reached, or has no room.
+    """
+    level = logging.INFO if verbose else logging.ERROR
+    for name in ("ray", "ray.rllib", "ray.tune", "ray._common.deprecation"):
+        logging.getLogger(name).setLevel(level)
+    address = ray_address(config)
+    # Only at this address do Ray's ports not listen to the network, and Ray takes it only where
+    # it believes that clusters are not supported.
+    alone = address == HERE or _host(address) in _LOOPBACK
+    os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0" if alone else "1"
+    ray_constants.ENABLE_RAY_CLUSTER = not alone
+    with warnings.catch_warnings():
+        if not verbose:
+            warnings.simplefilter("ignore")
+        _connect(address, 1 + len(bundles(config)), level)
+        try:
+            _make_room(config, address)
+            shared = _share_world(config) if share_world and bundles(config) else None
+            yield
+            del shared
+        finally:
+            ray.shutdown()
+
+
+def ray_address(config: TrainConfig) -> str:
+    """Where Ray runs: as the config says, else as the variable RAY_ADDRESS says, else here."""
+    return config.ray_address or os.environ.get("RAY_ADDRESS", "") or HERE
+
+
+def bundles(config: TrainConfig) -> list[dict[str, float]]:
+    """CPUs and GPUs of each further process of a run."""
+    runner = {"CPU": 1.0, "GPU": config.gpus_per_env_runner}
+    learner = {"CPU": float(config.gpus_per_learner == 0), "GPU": config.gpus_per_learner}
+    wanted = [runner] * config.num_env_runners + [learner] * config.num_learners
+    return [{name: count for name, count in w.items() if count} for w in wanted]
+
+
+def _host(address: str) -> str:
+    return address.rpartition(":")[0].strip("[]")
+
+
+def _connect(address: str, processes: int, level: int) -> None:
+    told: dict[str, Any] = {"logging_level": level, "log_to_driver": True}
+    if address == HERE:
+        ray.init(address=HERE, num_cpus=processes, include_dashboard=False, **told)
+        return
+    if "://" in address:
+        raise ClusterError(
+            f"{address!r} is an address for clients outside a cluster, through which RLlib's "
+            "driver cannot work. Start training on a machine of the cluster, with --ray-address "
+            "auto or host:port, or hand it to the cluster with `ray job submit`."
+        )
+    if address != "auto":
+        _reach(address)
+    try:
+        ray.init(address=address, **told)
+    except Exception as error:  # Ray raises many kinds, for wrong versions and tokens among them
+        raise ClusterError(
+            f"Ray cannot join the cluster at {address!r}: {error} Start one with `ray start "
+            "--head`, with the same versions of Python and Ray and the same RAY_AUTH_MODE and "
+            "token as here; without --ray-address, training runs on this machine alone."
+        ) from error
+
+
+def _reach(address: str) -> None:
+    """Raise ClusterError unless something listens: Ray would wait for minutes."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise ClusterError(
+            f"--ray-address must be host:port, auto or local, but is {address!r}. `ray start "
+            "--head` prints the address of the cluster that it starts."
+        )
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _REACH).close()
+    except OSError as error:
+        raise ClusterError(
+            f"No cluster answers at {address} ({error}). Start one with `ray start --head`, or "
+            "give the address that it printed; the port must be open between the machines."
+        ) from error
+
+
+def _make_room(config: TrainConfig, address: str) -> None:
+    """Raise ClusterError unless every process of the run finds a place now.
+
+    RLlib would wait for one without an end and without a word.
+    """
+    if address == HERE and not (config.gpus_per_env_runner or config.gpus_per_learner):
+        return
+    wanted = bundles(config)
+    if not wanted:
+        return
+    group = placement_group(wanted)
+    try:
+        if not group.wait(_PLACE):
+            raise ClusterError(
+                f"The cluster at {address!r} has no room for {_wanted(config)}, in {_PLACE:.0f} "
+                f"seconds of waiting. {_free()} Ask for less, add machines, or wait until other "
+                "jobs end."
+            )
+    finally:
+        remove_placement_group(group)
+
+
+def _wanted(config: TrainConfig) -> str:
+    parts = []
+    for flag, gpus in (("env_runners", "env_runner"), ("learners", "learner")):
+        count, each = getattr(config, f"num_{flag}"), getattr(config, f"gpus_per_{gpus}")
+        if count:
+            cpus = "1 CPU" if flag == "env_runners" or not each else "no CPU"
+            parts.append(f"--num-{flag.replace('_', '-')} {count} ({cpus}, {each:g} GPUs each)")
+    return " and ".join(parts)
+
+
+def _free() -> str:
+    total, free = ray.cluster_resources(), ray.available_resources()
+    machines = [
+        f"{node['NodeManagerAddress']} has {node['Resources'].get('CPU', 0):g} CPUs and "
+        f"{node['Resources'].get('GPU', 0):g} GPUs"
+        for node in ray.nodes()
+        if node["Alive"]
+    ]
+    return (
+        f"{'; '.join(machines)}. Free in all: {free.get('CPU', 0):g} of {total.get('CPU', 0):g} "
+        f"CPUs, {free.get('GPU', 0):g} of {total.get('GPU', 0):g} GPUs."
+    )
+
+
+def _share_world(config: TrainConfig) -> Any:
+    """Ray's reference to the world, with all that its users make of it once and for all."""
+    world, game = config.resolve()
+    TurnEnv(config.env_config)  # the simulator's tables; who plays a side that does not learn
+    for side in config.trained:
+        make_network(side, world, game, config.network)
+    if config.settings.central:
+        CentralCritic(1, 1, game.slate_size, world, game)
+    return share(config.env, (game.member,))

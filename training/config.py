@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from recenv.config import Config, GameConfig
+from recenv.errors import ConfigError
 from recenv.world import World
-from training.algorithms import APPO, IMPALA, IPPO, MAPPO, AlgorithmSettings
+from training.algorithms import APPO, IMPALA, IPPO, MAPPO, AlgorithmSettings, SlateQ
 from training.network_config import NetworkConfig
 from training.world import resolve
 
@@ -60,7 +61,7 @@ class TrainConfig(Config):
     """
 
     env: str = "recenv/MovieLens100K-v0"
-    algorithm: Literal["ippo", "mappo", "impala", "appo"] = "ippo"
+    algorithm: Literal["ippo", "mappo", "impala", "appo", "slateq"] = "ippo"
     train: Literal["both", "recommender", "user"] = "both"
     opponent: str = "popularity"
     fixed_user: str = FITTED
@@ -89,6 +90,7 @@ class TrainConfig(Config):
     mappo: MAPPO = field(default_factory=MAPPO)
     impala: IMPALA = field(default_factory=IMPALA)
     appo: APPO = field(default_factory=APPO)
+    slateq: SlateQ = field(default_factory=SlateQ)
 
     def check(self) -> None:
         """Raise ConfigError where a value is out of range."""
@@ -138,12 +140,12 @@ class TrainConfig(Config):
                 name,
                 f"left out where the {side} learns (--train {self.train}): nobody else plays it",
             )
-        self.require(
-            "behaviour_weight" not in self.game.get("reward", {}),
-            "behaviour_weight",
-            "given as --behaviour-weight, not as a weight of the game's reward, so that rewards "
-            "of users with other weights can be compared",
-        )
+        if "behaviour_weight" in self.game.get("reward", {}):
+            raise ConfigError(
+                "game.reward.behaviour_weight cannot be set for training: rewards of users with "
+                "different weights could not be compared. What ties a learning user to the fitted "
+                "one is TrainConfig.behaviour_weight (--behaviour-weight)."
+            )
 
     @property
     def settings(self) -> AlgorithmSettings:
@@ -184,5 +186,12 @@ class TrainConfig(Config):
         }
 
     def resolve(self) -> tuple[World, GameConfig]:
-        """The world and the game; see ``training.world.resolve``."""
+        """The world and the game to train in; see ``training.world.resolve``."""
         return resolve(self.env, self.game)
+
+    def resolve_evaluation(self) -> tuple[World, GameConfig]:
+        """The same to evaluate in: the game may be played by another member of the ensemble."""
+        world, game = self.resolve()
+        if self.evaluation_member is None:
+            return world, game
+        return world, game.replace(member=self.evaluation_member)

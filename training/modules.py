@@ -23,6 +23,7 @@ from training.config import NetworkConfig, TrainConfig
 from training.critics import CentralCritic, Critic
 from training.distributions import answer_distribution, slate_distribution
 from training.networks import RecommenderNetwork, UserNetwork
+from training.values.modules import CLASSES as VALUE_CLASSES
 from training.world import resolve
 
 
@@ -110,15 +111,18 @@ class UserModule(_SideModule):
             self.critic = self._make_critic(0)
 
 
-CLASSES = {"recommender": RecommenderModule, "user": UserModule}
+CLASSES: dict[str, type[TorchRLModule]] = {"recommender": RecommenderModule, "user": UserModule}
 
 
 def module_specs(config: TrainConfig) -> MultiRLModuleSpec:
     """The modules of the sides that learn."""
     model_config = {**config.env_config, "network": config.network.to_dict()}
+    classes, values = CLASSES, config.settings.values
+    if values is not None:
+        classes, model_config["values"] = VALUE_CLASSES, values.to_dict()
     return MultiRLModuleSpec(
         rl_module_specs={
-            side: RLModuleSpec(module_class=CLASSES[side], model_config=model_config)
+            side: RLModuleSpec(module_class=classes[side], model_config=model_config)
             for side in config.trained
         }
     )

@@ -24,6 +24,8 @@ from training.networks import (
     UserNetwork,
 )
 from training.runs import RunFolder, Which
+from training.values.config import ValueConfig
+from training.values.networks import make_value_network
 from training.world import load_world
 
 
@@ -98,6 +100,7 @@ def make_network(
     seed: int = 0,
     *,
     seeded: bool = True,
+    values: ValueConfig | None = None,
 ) -> RecommenderNetwork | UserNetwork:
     """A side's network before training.
 
@@ -105,9 +108,12 @@ def make_network(
         side, world, game, config: whose, where and how.
         seed: draws its hidden layers, and its tables if they begin at random.
         seeded: False for a network whose weights are loaded next; see ``RecommenderNetwork``.
+        values: of a network of action values; see ``training.values.networks``.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
+        if values is not None:
+            return make_value_network(side, world, game, config, values, seeded=seeded)
         if side == "recommender":
             return RecommenderNetwork(world, game, config, seeded=seeded)
         return UserNetwork(world, game, config)
@@ -139,6 +145,8 @@ def save_policy(
         "game": game.to_dict(),
         "network": config.to_dict(),
     }
+    if isinstance(values := getattr(network, "values", None), ValueConfig):
+        meta["values"] = values.to_dict()
     return artifacts.save(folder / side, f"{side}-policy", arrays, meta)
 
 
@@ -209,7 +217,8 @@ def _load(path: Path, side: Side, world: World | None, checkpoint: Which | None)
             f"was given {world.name!r} ({world.hash}). Its tables fit only the world it knows."
         )
     game, config = GameConfig.from_dict(meta["game"]), NetworkConfig.from_dict(meta["network"])
-    network = make_network(side, world, game, config, seeded=False)
+    values = ValueConfig.from_dict(meta["values"]) if "values" in meta else None
+    network = make_network(side, world, game, config, seeded=False, values=values)
     network.load_state_dict({k: torch.from_numpy(v) for k, v in arrays.items()})
     return network
 

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
     from training.config import TrainConfig
+    from training.values.config import ValueConfig
 
 
 class AlgorithmSettings(Protocol):
@@ -26,6 +27,11 @@ class AlgorithmSettings(Protocol):
     @property
     def rounds_per_iteration(self) -> int:
         """Rounds sampled in one iteration."""
+        ...
+
+    @property
+    def values(self) -> ValueConfig | None:
+        """How its action values become actions; None for algorithms whose networks are policies."""
         ...
 
     def build(self, config: TrainConfig) -> AlgorithmConfig:

@@ -1,0 +1,83 @@
+"""What algorithms that learn from replayed steps have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from recenv.config import Config
+
+if TYPE_CHECKING:
+    from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+
+    from training.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class ReplaySettings(Config):
+    """Sampling, replay and updates.
+
+    Attributes:
+        rounds_per_iteration: rounds sampled in one iteration.
+        updates: gradient steps after them.
+        minibatch_size: turns of one side in each step.
+        replay_size: observations kept, see ``training.replay.Replay``.
+        learning_rate: of Adam.
+        gamma: discount per turn of one side.
+        target_rate: share of the way that target networks go after each step.
+        gradient_clip: greatest norm of a gradient.
+        epsilon_start, epsilon: shares of uniformly drawn actions, at first and from
+            ``epsilon_rounds`` rounds on; in between on a straight line.
+    """
+
+    central: ClassVar[bool] = False
+    flat: ClassVar[bool] = True
+    sides: ClassVar[tuple[str, ...]] = ("recommender", "user")
+
+    rounds_per_iteration: int = 2048
+    updates: int = 64
+    minibatch_size: int = 256
+    replay_size: int = 100_000
+    learning_rate: float = 0.001
+    gamma: float = 0.9
+    target_rate: float = 0.01
+    gradient_clip: float = 10.0
+    epsilon_start: float = 0.5
+    epsilon: float = 0.05
+    epsilon_rounds: int = 40_000
+
+    def check(self) -> None:
+        """Raise ConfigError where a value is out of range."""
+        for name in ("rounds_per_iteration", "updates", "minibatch_size", "replay_size"):
+            self.require(getattr(self, name) >= 1, name, "at least 1")
+        for name in ("learning_rate", "gradient_clip"):
+            self.require(getattr(self, name) > 0, name, "positive")
+        for name in ("gamma", "epsilon_start", "epsilon"):
+            self.require(0 <= getattr(self, name) <= 1, name, "in [0, 1]")
+        self.require(0 < self.target_rate <= 1, "target_rate", "in (0, 1]")
+        self.require(self.epsilon_rounds >= 0, "epsilon_rounds", "zero or more")
+        self.require(
+            self.replay_size >= 2 * self.rounds_per_iteration,
+            "replay_size",
+            f"at least twice rounds_per_iteration ({self.rounds_per_iteration})",
+        )
+
+    def exploration(self, rounds: float) -> float:
+        """Share of uniformly drawn actions after so many rounds."""
+        left = max(0.0, 1 - rounds / self.epsilon_rounds) if self.epsilon_rounds else 0.0
+        return self.epsilon + left * (self.epsilon_start - self.epsilon)
+
+    def _build(self, config: TrainConfig, learner: Any) -> AlgorithmConfig:
+        """RLlib's config, with this learner."""
+        from training.values.algorithm import ReplayConfig
+
+        settings: Any = ReplayConfig().env_runners(rollout_fragment_length="auto")
+        return settings.training(
+            learner_class=learner,
+            learner_config_dict={"settings": self},
+            lr=self.learning_rate,
+            train_batch_size_per_learner=config.steps_per_iteration,
+            gamma=self.gamma,
+            grad_clip=self.gradient_clip,
+            grad_clip_by="global_norm",
+        ).learners(add_default_connectors_to_learner_pipeline=False)

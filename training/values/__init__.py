@@ -1,0 +1,1 @@
+"""Learning by values: replayed steps, networks of action values, and their learners."""

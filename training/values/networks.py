@@ -1,0 +1,259 @@
+"""Networks of action values, in plain torch; what they show or answer is greedy in them.
+
+B visits, C candidates, K slots. Like ``RecommenderNetwork``'s and ``UserNetwork``'s, their first
+output is what actions are made from, so policies are saved, loaded and played alike.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from recenv.config import GameConfig
+from recenv.world import World
+from training.network_config import NetworkConfig
+from training.networks import (
+    Answered,
+    Observation,
+    RecommenderNetwork,
+    Scored,
+    UserNetwork,
+)
+from training.values.config import ValueConfig
+from training.values.slates import click_probabilities, ranked, search_slates
+
+IMPOSSIBLE = -1e9
+"""Logit of an answer that is not the best one."""
+_PURCHASES = 0.3
+"""Share of clicks that are purchases, before anything is learned: the fit's own prior."""
+
+
+class Worth(NamedTuple):
+    """What a click on each candidate is worth, and how likely it is.
+
+    A slate's value is ``idle + sum_k (P(click k) (reward + future) + shown)``.
+    """
+
+    appeal: Tensor  # (B, C) log-odds of a click
+    reward: Tensor  # (B, C) this round's reward of a click
+    future: Tensor  # (B, C) what a click adds to all that follows
+    shown: Tensor  # (B, C) what showing the candidate adds, clicked or not
+    idle: Tensor  # (B,) value of a round without clicks
+
+
+class SlateQNetwork(RecommenderNetwork):
+    """Values of single items, and a model of the user's choice among them.
+
+    The choice model is the ``RecommenderNetwork``, whose scores are log-odds of clicks; it begins
+    as its seeds rank. Values are networks of each candidate's features that begin as constants,
+    so the first slates are those likeliest to be clicked.
+
+    Args:
+        world, game, config: see ``RecommenderNetwork``.
+        values: see ``ValueConfig``.
+        seeded: see ``RecommenderNetwork``.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        game: GameConfig,
+        config: NetworkConfig,
+        values: ValueConfig,
+        *,
+        seeded: bool = True,
+    ) -> None:
+        super().__init__(world, game, config.replace(slates="greedy"), seeded=seeded)
+        self.values = values
+        self.clicked = _head(self.feature_size + 1, config.hidden, 2 + values.exposure)
+        self.idle = _head(self.context_size, config.hidden, 1)
+        self.position = nn.Parameter(torch.zeros(game.slate_size - 1))
+        with torch.no_grad():
+            self.clicked[-1].bias[0] = _expected_click(game)
+
+    @property
+    def examination(self) -> Tensor:
+        """(K,) attention that each slot gets; the first one's is 1."""
+        return torch.cat([self.position.new_ones(1), torch.sigmoid(self.position)])
+
+    def forward(self, observation: Observation) -> Scored:
+        """Scores whose K best are the best slate found; see ``RecommenderNetwork.forward``."""
+        scored, worth = self._worth(observation)
+        value = worth.reward + worth.future
+        merit = torch.sigmoid(worth.appeal) * value + worth.shown
+        return Scored(ranked(self.slates(worth), merit), scored.context, scored.features)
+
+    def worth(self, observation: Observation) -> Worth:
+        """What is known of each candidate of (B, ...) observations."""
+        return self._worth(observation)[1]
+
+    def slates(self, worth: Worth) -> Tensor:
+        """(B, K) slates, searched for as ``ValueConfig.search`` says."""
+        return search_slates(
+            worth.appeal,
+            worth.reward + worth.future,
+            worth.shown,
+            self.examination,
+            self.values.choice,
+            self.values.search,
+        )
+
+    def clicks(self, worth: Worth, slates: Tensor) -> Tensor:
+        """(B, K) probability of a click in each slot of (B, K) slates."""
+        appeal = worth.appeal.gather(-1, slates)
+        return click_probabilities(appeal, self.examination, self.values.choice)
+
+    def value(self, worth: Worth, slates: Tensor) -> Tensor:
+        """(B,) value of (B, K) slates."""
+        each = (worth.reward + worth.future).gather(-1, slates)
+        shown = worth.shown.gather(-1, slates)
+        return worth.idle + (self.clicks(worth, slates) * each + shown).sum(-1)
+
+    def _worth(self, observation: Observation) -> tuple[Scored, Worth]:
+        scored = super().forward(observation)
+        appeal = scored.scores
+        features = torch.cat([scored.features, appeal[..., None]], -1).detach()
+        reward, future, *more = self.clicked(features).unbind(-1)
+        shown = more[0] if more else torch.zeros_like(reward)
+        return scored, Worth(appeal, reward, future, shown, self.idle(scored.context)[:, 0])
+
+
+class Slots(NamedTuple):
+    """Values of slots, which add up to a slate's: ``idle + sum_k gain_k (own + rest)``."""
+
+    own: Tensor  # (B, C) what a candidate's own slot earns this round
+    rest: Tensor  # (B, C) what else it adds to the value
+    idle: Tensor  # (B,) what belongs to no slot
+
+
+class SlotQNetwork(RecommenderNetwork):
+    """A value for each candidate that adds up over slots.
+
+    The sum over slots is a value decomposition (Sunehag et al., AAMAS 2018) with slots for agents
+    and a common term for the visit; the branches of Tavakoli et al. (AAAI 2018) are such too. The
+    best slate is then the K best candidates: no search, and no repeats. A slot's gain scales what
+    stands in it, so that values do not blur over positions; the first slot's is 1.
+
+    Args:
+        world, game, config: see ``RecommenderNetwork``.
+        values: see ``ValueConfig``.
+        seeded: see ``RecommenderNetwork``.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        game: GameConfig,
+        config: NetworkConfig,
+        values: ValueConfig,
+        *,
+        seeded: bool = True,
+    ) -> None:
+        super().__init__(world, game, config.replace(slates="greedy"), seeded=seeded)
+        self.values = values
+        self.each = _head(self.feature_size + 1, config.hidden, 2)
+        self.idle = _head(self.context_size, config.hidden, 1)
+        self.scale = nn.Parameter(torch.full((1,), 0.25 * _expected_click(game)))
+        self.position = nn.Parameter(torch.zeros(game.slate_size - 1))
+
+    @property
+    def gains(self) -> Tensor:
+        """(K,) how much a slot counts; the first one's is 1."""
+        return torch.cat([self.position.new_ones(1), torch.sigmoid(self.position)])
+
+    def forward(self, observation: Observation) -> Scored:
+        """Scores that are values; see ``RecommenderNetwork.forward``."""
+        scored, slots = self._slots(observation)
+        return Scored(slots.own + slots.rest, scored.context, scored.features)
+
+    def slots(self, observation: Observation) -> Slots:
+        """Values of (B, ...) observations."""
+        return self._slots(observation)[1]
+
+    def _slots(self, observation: Observation) -> tuple[Scored, Slots]:
+        scored = super().forward(observation)
+        features = torch.cat([scored.features, scored.scores[..., None]], -1).detach()
+        own, rest = self.each(features).unbind(-1)
+        own = own + self.scale * scored.scores
+        return scored, Slots(own, rest, self.idle(scored.context)[:, 0])
+
+
+class AnswerQNetwork(UserNetwork):
+    """Values of the user's answers: of each slot's, and of staying and leaving, added up.
+
+    For K = 1 the six joint answers have values of their own. What ``behaviour_weight`` pays for
+    an answer is known beforehand and not learned.
+
+    Args:
+        world, game, config: see ``UserNetwork``.
+        values: see ``ValueConfig``.
+    """
+
+    def __init__(
+        self, world: World, game: GameConfig, config: NetworkConfig, values: ValueConfig
+    ) -> None:
+        super().__init__(world, game, config)
+        self.values = values
+        reward = game.reward
+        self.paid = (1 - abs(reward.cooperation) / 2) * reward.behaviour_weight
+        self.idle = _head(self.context_size, config.hidden, 1)
+        self.joint = _head(self.context_size, config.hidden, 6) if self.slots == 1 else None
+
+    def forward(self, observation: Observation) -> Answered:
+        """Logits of which only the best answer's are possible; see ``UserNetwork.forward``."""
+        values, context = self.answer_values(observation)
+        best = [torch.full_like(v, IMPOSSIBLE).scatter(-1, v.argmax(-1, True), 0) for v in values]
+        return Answered(torch.cat([b.flatten(1) for b in best], -1), context)
+
+    def branches(self, observation: Observation) -> tuple[list[Tensor], Tensor]:
+        """Values of each branch's answers, and (B,) what belongs to none.
+
+        Returns:
+            ([(B, K, 3), (B, 2)], or [(B, 6)] for K = 1), and (B,).
+        """
+        values, context = self.answer_values(observation)
+        return values, self.idle(context.detach())[:, 0]
+
+    def answer_values(self, observation: Observation) -> tuple[list[Tensor], Tensor]:
+        """As ``branches``, and (B, F) the context."""
+        response, leaving = self._fitted(observation)
+        answer, leave, context = self._learned(observation, response, leaving)
+        answer, leave = answer + self.paid * response, leave + self.paid * leaving
+        if self.joint is None:
+            return [answer, leave], context
+        joint = answer[:, 0, :, None] + leave[:, None]  # (B, 3, 2)
+        return [joint.flatten(1) + self.joint(context)], context
+
+
+def make_value_network(
+    side: str,
+    world: World,
+    game: GameConfig,
+    config: NetworkConfig,
+    values: ValueConfig,
+    *,
+    seeded: bool = True,
+) -> SlateQNetwork | SlotQNetwork | AnswerQNetwork:
+    """A side's network of values; arguments as of ``training.policy.make_network``."""
+    if side == "user":
+        return AnswerQNetwork(world, game, config, values)
+    if values.kind == "slateq":
+        return SlateQNetwork(world, game, config, values, seeded=seeded)
+    return SlotQNetwork(world, game, config, values, seeded=seeded)
+
+
+def _expected_click(game: GameConfig) -> float:
+    """About what a click earns the recommender; 1 where it earns nothing."""
+    reward = game.reward
+    own = (1 - abs(reward.cooperation) / 2) * (reward.click + _PURCHASES * reward.purchase)
+    return own if own > 0 else 1.0
+
+
+def _head(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    """One hidden layer of rectified units, several times faster than tanh; the last is zero."""
+    last = nn.Linear(hidden, outputs)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), last)

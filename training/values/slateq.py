@@ -1,0 +1,112 @@
+"""SlateQ's losses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from training.replay import Batch
+from training.values.learner import ReplayLearner
+from training.values.networks import SlateQNetwork, Worth
+
+
+def target_value(target: SlateQNetwork, batch: Batch) -> Tensor:
+    """(B,) value of what followed: of the best slate that the target network finds.
+
+    The greedy, top-K or optimal target of Ie et al. (IJCAI 2019); 0 where the user left.
+    """
+    with torch.no_grad():
+        worth = target.worth(batch["next_obs"])
+        return target.value(worth, target.slates(worth)) * ~batch["terminated"]
+
+
+def slateq_losses(
+    network: SlateQNetwork,
+    worth: Worth,
+    batch: Batch,
+    following: Tensor,
+    *,
+    gamma: float,
+    fitted: bool,
+) -> dict[str, Tensor]:
+    """Losses of the choice model, of the rewards of clicks, and of all that follows; means.
+
+    With several clicks in a round, Q(s, A) = idle + sum_k P(click k | s, A) Qbar(s, i_k) has
+    Qbar = reward + future of a click *beyond* a round without clicks. Clicked slots k teach
+    ``reward`` what their slot earned, and the round teaches
+    ``idle + sum over clicked k of future + sum over all k of shown`` what no slot earned plus the
+    discounted value of what followed. With one click this is the update of Ie et al. for the
+    consumed item, and with none that of the null item.
+
+    If the choice is single, a round with m clicks counts as m rounds with one of them each, of
+    weight 1/m, whose reward is the whole slate's.
+
+    Args:
+        network: whose examination and choice count.
+        worth: of ``batch["obs"]``, by ``network``.
+        batch: with ``slot_rewards``, ``responses`` and ``fitted_clicks``.
+        following: (B,) value of what followed.
+        gamma: discount per round.
+        fitted: learn the choice from the fitted user's probabilities instead of from clicks.
+    """
+    slates = batch["actions"].long().reshape(len(following), -1)
+    earned = batch["slot_rewards"]
+    clicked = (batch["responses"] > 0).to(earned.dtype)
+    single = network.values.choice == "single"
+    p = network.clicks(worth, slates)
+    labels = batch["fitted_clicks"] if fitted else clicked
+    if single:
+        count = labels.sum(-1, keepdim=True)
+        labels, none = labels / count.clamp(min=1), (1 - count).clamp(min=0)
+        null = 1 - p.sum(-1, keepdim=True)
+        choice = -(labels * log(p)).sum(-1) - (none * log(null))[:, 0]
+        whole = earned.sum(-1, keepdim=True)
+        weight = clicked / clicked.sum(-1, keepdim=True).clamp(min=1)
+    else:
+        choice = F.binary_cross_entropy(p.clamp(1e-6, 1 - 1e-6), labels, reduction="none").sum(-1)
+        whole, weight = earned, clicked
+    reward, future = (w.gather(-1, slates) for w in (worth.reward, worth.future))
+    shown = worth.shown.gather(-1, slates).sum(-1)
+    rest = batch["rewards"] - earned.sum(-1) + gamma * following
+    if single:
+        hit = clicked.any(-1)
+        each = (worth.idle[:, None] + shown[:, None] + future - rest[:, None]) ** 2
+        value = torch.where(hit, (weight * each).sum(-1), (worth.idle + shown - rest) ** 2)
+    else:
+        value = (worth.idle + (weight * future).sum(-1) + shown - rest) ** 2
+    return {
+        "choice_loss": choice.mean(),
+        "reward_loss": (weight * (reward - whole) ** 2).sum(-1).mean(),
+        "q_loss": value.mean(),
+    }
+
+
+def log(p: Tensor) -> Tensor:
+    """Logarithm of probabilities that may be zero."""
+    return p.clamp(min=1e-6).log()
+
+
+class SlateQLearner(ReplayLearner):
+    """SlateQ on replayed steps; settings are ``training.algorithms.SlateQ``."""
+
+    def compute_loss_for_module(
+        self, *, module_id: str, config: Any, batch: Any, fwd_out: Any
+    ) -> Tensor:
+        """See ``TorchLearner.compute_loss_for_module``."""
+        module = self.module[module_id].unwrapped()
+        settings = self.settings
+        following = target_value(module.target, batch)
+        worth = module.network.worth(batch["obs"])
+        losses = slateq_losses(
+            module.network,
+            worth,
+            batch,
+            following,
+            gamma=settings.gamma,
+            fitted=settings.labels == "fitted",
+        )
+        self.metrics.log_dict({**losses, "q_mean": following.mean()}, key=module_id, window=1)
+        return torch.stack(list(losses.values())).sum()

@@ -1,0 +1,121 @@
+"""Which slots are clicked, and which slate is worth most: models of choice and searches over them.
+
+B visits, C candidates, K slots. A candidate has an appeal (a log-odds), and a value: what a click
+on it is worth beyond no click. An examination is how much of the first slot's attention a slot
+gets.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from training.values.config import Choice, Search
+
+_LARGEST = 15.0
+"""Log-odds are cut off here, so that their exponentials stay sums that float32 can hold."""
+_ROUNDS = 20
+"""At most so many improvements of an exact slate; five were the most that were ever needed."""
+_TAKEN = -torch.inf
+
+
+def odds(appeal: Tensor) -> Tensor:
+    """(...) log-odds as odds."""
+    return appeal.clamp(-_LARGEST, _LARGEST).exp()
+
+
+def click_probabilities(appeal: Tensor, examination: Tensor, choice: Choice) -> Tensor:
+    """(B, K) probability of a click in each slot.
+
+    "independent": each slot is looked at and clicked by itself, with probability
+    ``examination * sigmoid(appeal)`` (the position-based model: Richardson, Dominowska & Ragno,
+    WWW 2007; Craswell et al., WSDM 2008).
+
+    "single": one slot or none is chosen, with probability proportional to
+    ``examination * exp(appeal)``, and to 1 for none (the conditional logit: McFadden 1974), as
+    Ie et al. (IJCAI 2019) assume.
+
+    Args:
+        appeal: (B, K) of the candidates shown, slot by slot.
+        examination: (K,).
+        choice: which of the two.
+    """
+    if choice == "independent":
+        return examination * torch.sigmoid(appeal)
+    weight = examination * odds(appeal)
+    return weight / (1 + weight.sum(-1, keepdim=True))
+
+
+def search_slates(
+    appeal: Tensor, value: Tensor, shown: Tensor, examination: Tensor, choice: Choice, how: Search
+) -> Tensor:
+    """(B, K) slates that are worth most: ``sum_k P(click k) value + shown``, first slot first.
+
+    "topk" ranks candidates by ``weight * value + shown``, where the weight is the click's
+    probability, or its odds if the choice is single. "greedy" fills slot after slot with what adds
+    most. Both are those of Ie et al., whose choice is single; there neither is always best. For
+    independent clicks both are best, if ``shown`` is zero and examination falls from slot to slot:
+    the sum is then a scalar product of two sorted sequences. "exact" is best for a single choice
+    without ``shown``, by Dinkelbach (1967): for the ratio r of a slate, rank by
+    ``weight * (value - r)``; repeat with the better slate's ratio until it stays.
+
+    Args:
+        appeal, value: (B, C) of each candidate.
+        shown: (B, C) worth of showing it, clicked or not.
+        examination: (K,).
+        choice: see ``click_probabilities``.
+        how: see above.
+    """
+    weight = torch.sigmoid(appeal) if choice == "independent" else odds(appeal)
+    slots = len(examination)
+    if how == "topk":
+        return (examination.mean() * weight * value + shown).topk(slots, -1).indices
+    if how == "exact":
+        return _dinkelbach(weight, value, examination)
+    return _greedy(weight, value, shown, examination, choice)
+
+
+def _greedy(
+    weight: Tensor, value: Tensor, shown: Tensor, examination: Tensor, choice: Choice
+) -> Tensor:
+    taken = torch.zeros_like(value)
+    gained, chances = torch.zeros_like(value[:, :1]), torch.ones_like(value[:, :1])
+    slots = []
+    for looked in examination:
+        chance = looked * weight
+        worth = chance * value + shown
+        if choice == "single":
+            worth = (gained + chance * value) / (chances + chance) + shown
+        best = (worth + taken).argmax(-1, keepdim=True)
+        taken = taken.scatter(-1, best, _TAKEN)
+        chance = chance.gather(-1, best)
+        gained, chances = gained + chance * value.gather(-1, best), chances + chance
+        slots.append(best)
+    return torch.cat(slots, -1)
+
+
+def _dinkelbach(weight: Tensor, value: Tensor, examination: Tensor) -> Tensor:
+    order = examination.argsort(descending=True)
+    ratio = torch.zeros_like(value[:, :1])
+    best = order  # of the loop below, which runs at least once
+    for _ in range(_ROUNDS):
+        best = (weight * (value - ratio)).topk(len(examination), -1).indices
+        chance = examination[order] * weight.gather(-1, best)
+        better = (chance * value.gather(-1, best)).sum(-1, keepdim=True) / (
+            1 + chance.sum(-1, keepdim=True)
+        )
+        if torch.allclose(better, ratio, rtol=1e-6, atol=1e-7):
+            break
+        ratio = better
+    return best[:, order.argsort()]
+
+
+def ranked(slates: Tensor, worth: Tensor) -> Tensor:
+    """(B, C) scores whose K best, best first, are the (B, K) slates; other candidates follow.
+
+    Args:
+        slates: candidate indices.
+        worth: (B, C) which orders the candidates not shown.
+    """
+    slots = torch.arange(slates.shape[-1], 0, -1, dtype=worth.dtype, device=worth.device)
+    return worth.scatter(-1, slates, worth.amax(-1, keepdim=True) + slots)

@@ -83,7 +83,7 @@ class TurnEnv(MultiAgentEnv):
         world, game = resolve(config["env"], config["game"])
         self.visit = Visit(world, game.replace(observation="dict"), None)
         self.central = bool(config.get("central", False))
-        self.trained = {AGENT[side] for side in config["trained"]}
+        self.trained = [AGENT[side] for side in config["trained"]]  # a set has no fixed order
         self.opponent: Recommender | None = None
         if RECOMMENDER_AGENT not in self.trained:
             self.opponent = make_opponent(config["opponent"], world, game)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -115,7 +115,7 @@ class Rollout:
         self,
         simulator: Simulator,
         batch: int,
-        trained: set[str],
+        trained: Collection[str],
         opponent: Recommender | None,
         *,
         fixed_user: UserPolicy | None = None,

@@ -72,7 +72,7 @@ class TransformerEncoder(nn.Module):
         super().__init__()
         self.width = width
         self.event = nn.Linear(dims + _RESPONSES, width)
-        self.age = nn.Parameter(torch.randn(length, width) * 0.1)
+        self.age = nn.Parameter(torch.randn(length, width) * 0.3)
         self.query = nn.Parameter(torch.randn(1, width) * 0.1)
         self.among = _Block(width, self.HEADS)
         self.over = _Block(width, self.HEADS)

@@ -91,28 +91,22 @@ class _Part(NamedTuple):
 
 
 def _collaborative(world: World, config: NetworkConfig) -> _Part:
-    fitted = _fit(world, config.factors)
+    def fit() -> tuple[Table, Table]:
+        fitted = ALSRecommender(world, ALSConfig(factors=config.factors))
+        return fitted.user_factors, fitted.item_factors
+
+    # once: a network is made for every evaluation
+    users, items = world.derive(("factors", config.factors), fit)
     clicked = world.train.column("response") >= CLICK
     user, item = world.train.column("user")[clicked], world.train.column("item")[clicked]
     own = ~world.heldout
     return _scaled(
         own,
-        fitted.user_factors,
-        fitted.item_factors,
+        users,
+        items,
         known=np.bincount(user, minlength=world.num_users) > 0,
         seen=np.bincount(item[own[user]], minlength=len(world.catalog)) > 0,
     )
-
-
-_fits: dict[tuple[str, int], ALSRecommender] = {}
-
-
-def _fit(world: World, factors: int) -> ALSRecommender:
-    """The factors, fitted once in a process: a network is made for every evaluation."""
-    key = (world.hash, factors)
-    if key not in _fits:
-        _fits[key] = ALSRecommender(world, ALSConfig(factors=factors))
-    return _fits[key]
 
 
 def _scaled(

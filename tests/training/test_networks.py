@@ -105,14 +105,105 @@ def test_untrained_recommender_ranks_by_interest_and_popularity(world, game):
     np.testing.assert_array_equal(chosen, best)  # equally popular ones may stand for each other
 
 
-def test_seeded_recommender_beats_random(world, game):
+@pytest.mark.parametrize("init", ["lm", "cf", "hybrid", "random"])
+def test_untrained_recommender_ranks_by_its_tables_whatever_they_begin_as(world, game, init):
+    simulator, state = on_turn(world, game)
+    observation = tensors(simulator.recommender_observation(state), RECOMMENDER_LEAVES)
+    config = NetworkConfig(init=init, interest_weight=2.0, popularity_weight=0.5)
+    network = make_network("recommender", world, game, config)
+    scores = network(observation).scores.detach().numpy()
+    seeds = [t.numpy() for t in (network.user_seed, network.item_seed, network.popularity)]
+    users, items = observation["user"][:, 0].numpy(), observation["candidates"].numpy()
+    wanted = 2 * np.einsum("bp,bcp->bc", seeds[0][users], seeds[1][items]) + 0.5 * seeds[2][items]
+    np.testing.assert_allclose(scores, wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("init", ["lm", "cf", "hybrid"])
+def test_seeded_recommender_beats_random(world, game, init):
     simulator = Simulator(world, game)
-    ours = NetworkRecommender(make_network("recommender", world, game, CONFIG), "seeded")
+    config = CONFIG.replace(init=init)
+    ours = NetworkRecommender(make_network("recommender", world, game, config), "seeded")
     played = [
         rollout(simulator, r, users="heldout", episodes_per_user=20)
         for r in (ours, RandomRecommender())
     ]
     assert played[0].recommender_reward.mean() > played[1].recommender_reward.mean() + 1
+
+
+@pytest.mark.parametrize("init", ["lm", "cf", "hybrid", "random"])
+def test_a_visit_is_the_mean_of_what_was_clicked(world, game, init):
+    """Observed by the platform in the world's vectors, remembered in all others."""
+    simulator, state = on_turn(world, game)
+    raw = simulator.recommender_observation(state)
+    observation = tensors(raw, RECOMMENDER_LEAVES)
+    config = NetworkConfig(init=init, interest_weight=0.0, popularity_weight=0.0)
+    network = make_network("recommender", world, game, config)
+    p = network.item_seed.shape[1]
+    with torch.no_grad():
+        network.bilinear.weight[:, p:] = torch.eye(p)  # the query is the visit
+        network.item_offset.weight.normal_()
+        scores = network(observation).scores.numpy()
+        table = (network.item_seed + network.rate * network.item_offset.weight).numpy()
+    own = 0 if init in ("cf", "random") else world.interests.items.shape[1]
+    for b in range(len(scores)):
+        clicked = raw["history_items"][b][raw["history_responses"][b] > 0]
+        visit = table[clicked].mean(0) if len(clicked) else np.zeros(p)
+        if own:
+            visit[:own] = raw["visit_interest"][b] * network.visit_scale.item()
+        np.testing.assert_allclose(scores[b], table[raw["candidates"][b]] @ visit, atol=1e-3)
+    assert (raw["history_responses"] > 0).any(1).mean() > 0.3
+
+
+def test_frozen_tables_do_not_learn_and_others_do(world, game):
+    simulator, state = on_turn(world, game)
+    observation = tensors(simulator.recommender_observation(state), RECOMMENDER_LEAVES)
+    for rate, learns in ((0.0, False), (0.3, True)):
+        config = NetworkConfig(init="hybrid", table_rate=rate)
+        network = make_network("recommender", world, game, config)
+        network(observation).scores[:, 0].sum().backward()
+        before = network.user_seed.clone()
+        torch.optim.SGD(network.parameters(), 1.0).step()
+        assert torch.equal(network.user_seed, before)
+        assert (network.user_offset is not None) == learns
+        if learns:
+            assert network.user_offset.weight.abs().max() > 0
+
+
+def test_slots_of_their_own_begin_as_a_ranking_and_learn_apart(world, game):
+    simulator, state = on_turn(world, game)
+    raw = simulator.recommender_observation(state)
+    observation = tensors(raw, RECOMMENDER_LEAVES)
+    k, c = game.slate_size, game.num_candidates
+    plain = make_network("recommender", world, game, NetworkConfig())
+    network = make_network("recommender", world, game, NetworkConfig(slates="independent"))
+    scores = network(observation).scores
+    assert scores.shape == (len(raw["round"]), k * c)
+    base = plain(observation).scores
+    lean = scores.unflatten(-1, (k, c)) - base[:, None]
+    best = base.topk(k).indices
+    for slot in range(k):
+        wanted = torch.zeros_like(base).scatter(1, best[:, slot : slot + 1], 2.0)
+        torch.testing.assert_close(lean[:, slot], wanted, atol=1e-5, rtol=0)
+    ours = NetworkRecommender(network).recommend(raw, state.key, k)
+    close = (base.max(1).values - base.gather(1, best[:, -1:])[:, 0] < 2.0).numpy()
+    assert close.mean() > 0.3
+    np.testing.assert_array_equal(ours[close], best.numpy()[close])
+    # each slot's scores move by themselves
+    scores.unflatten(-1, (k, c))[:, 1, 0].sum().backward()
+    gradient = network.slot_map.weight.grad.unflatten(0, (k, -1)).abs().amax((1, 2))
+    assert gradient[1] > 0
+    assert gradient[0] == gradient[2] == 0
+
+
+def test_one_slot_is_one_categorical_for_all_kinds_of_slates(world):
+    game = GameConfig(slate_size=1, num_candidates=12)
+    simulator, state = on_turn(world, game)
+    observation = tensors(simulator.recommender_observation(state), RECOMMENDER_LEAVES)
+    shapes = {
+        make_network("recommender", world, game, NetworkConfig(slates=s))(observation).scores.shape
+        for s in ("plackett-luce", "independent", "greedy")
+    }
+    assert shapes == {(64, 12)}
 
 
 def test_seed_tables_are_in_no_checkpoint(world, game):

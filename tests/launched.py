@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import psutil
 import pytest
 
@@ -21,7 +22,7 @@ ROUNDS = 128
 """Of an iteration."""
 
 
-def start(tmp_path, *flags, new=True, module="training.train"):
+def start(tmp_path, *flags, new=True, module="training.train", **environment):
     """Begin a tiny run ``tmp_path/run``, or with ``new=False`` whatever the flags say."""
     command = [sys.executable, "-m", module]
     if new:
@@ -31,7 +32,7 @@ def start(tmp_path, *flags, new=True, module="training.train"):
             [*command, *flags],
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONWARNINGS": "ignore"},
+            env={**os.environ, "PYTHONWARNINGS": "ignore", **environment},
             start_new_session=True,  # a process group of its own, as in a terminal
         )
 
@@ -47,7 +48,7 @@ def finish(process, tmp_path, code=0):
     return output
 
 
-def wait_until(true, process, seconds=200):
+def wait_until(true, process, seconds=300):
     """Wait for a condition while a run goes on."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -55,6 +56,8 @@ def wait_until(true, process, seconds=200):
             return
         assert process.poll() is None, "the run ended meanwhile"
         time.sleep(0.02)
+    process.kill()
+    process.wait()
     pytest.fail("waited in vain")
 
 
@@ -85,8 +88,8 @@ def kill(process):
     started = children(process)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    _, alive = psutil.wait_procs(started, timeout=60)
-    assert not alive
+    _, alive = psutil.wait_procs(started, timeout=240)
+    assert not alive, "outlived their driver"
 
 
 def curve(run, until=float("inf")):
@@ -101,3 +104,18 @@ def curve(run, until=float("inf")):
 def folder(tmp_path):
     """The run that ``start`` begins."""
     return RunFolder(tmp_path / "run")
+
+
+def check_whole(run):
+    """A row for every iteration, and every side that learns was trained in each; the rows."""
+    rows = run.read_metrics()
+    assert [row["iteration"] for row in rows] == list(range(len(rows)))
+    assert [row["rounds"] for row in rows] == [ROUNDS * n for n in range(len(rows))]
+    for side in run.config().trained:
+        steps = [row[f"{side}_steps_trained"] for row in rows[1:]]
+        assert steps[0] > 0
+        assert (np.diff(steps) > 0).all()
+        assert np.isfinite([row[f"{side}_reward"] for row in rows[1:]]).all()
+        assert np.isfinite(rows[0][f"evaluation_{side}_reward"])
+    assert (np.diff([row["seconds"] for row in rows]) > 0).all()
+    return rows

@@ -5,26 +5,12 @@ import random
 import signal
 import time
 
-import numpy as np
 import pytest
-from launched import ROUNDS, children, curve, finish, folder, kill, start, wait_until
+from launched import ROUNDS, check_whole, children, curve, finish, folder, kill, start, wait_until
 
 from training.policy import load, load_user
 
 ENDLESS = ("--rounds", str(10**7), "--no-report")
-
-
-def check_whole(run, rounds_per_row=ROUNDS):
-    rows = run.read_metrics()
-    assert [row["iteration"] for row in rows] == list(range(len(rows)))
-    assert [row["rounds"] for row in rows] == [rounds_per_row * n for n in range(len(rows))]
-    for side in run.config().trained:
-        steps = [row[f"{side}_steps_trained"] for row in rows[1:]]
-        assert steps[0] > 0
-        assert (np.diff(steps) > 0).all()
-        assert np.isfinite([row[f"{side}_reward"] for row in rows[1:]]).all()
-    assert (np.diff([row["seconds"] for row in rows]) > 0).all()
-    return rows
 
 
 def check_readable(run):

@@ -4,30 +4,31 @@ import json
 
 import numpy as np
 import pytest
-from launched import ROUNDS, curve, finish, folder, kill, start, wait_for_iteration
+from launched import ROUNDS, check_whole, curve, finish, folder, kill, start, wait_for_iteration
 
+from recenv import artifacts
 from recenv.env.registration import load_world
 from training.policy import load, load_user
+from training.runs import seed_runs
 from training.session import Session, TrainingError
 
+SHORT = ("--rounds", "384", "--evaluation-every", "2", "--checkpoint-every", "2")
 
-def test_ippo_trains_both_sides_and_reports(tmp_path):
-    output = finish(
-        start(tmp_path, "--rounds", "384", "--evaluation-every", "2", "--checkpoint-every", "2"),
-        tmp_path,
-    )
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """(folder, what was printed) of a run of both sides."""
+    tmp_path = tmp_path_factory.mktemp("trained")
+    # the order of sets of names differs between these two hash seeds
+    return tmp_path, finish(start(tmp_path, *SHORT, PYTHONHASHSEED="1"), tmp_path)
+
+
+def test_ippo_trains_both_sides_and_reports(trained):
+    tmp_path, output = trained
     run = folder(tmp_path)
-    rows = run.read_metrics()
-    assert [row["iteration"] for row in rows] == [0, 1, 2, 3]
-    assert [row["rounds"] for row in rows] == [0, 128, 256, 384]
-    before, *rows = rows
-    assert np.isfinite(before["evaluation_recommender_reward"])
-    for side in ("recommender", "user"):
-        steps = [row[f"{side}_steps_trained"] for row in rows]
-        assert steps[0] > 0
-        assert (np.diff(steps) > 0).all()
-        assert all(np.isfinite(row[f"{side}_reward"]) for row in rows)
-    assert [r["iteration"] for r in rows if "evaluation_user_reward" in r] == [2, 3]
+    rows = check_whole(run)
+    assert len(rows) == 4
+    assert [r["iteration"] for r in rows if "evaluation_user_reward" in r] == [0, 2, 3]
     for name in (
         "config.toml",
         "checkpoints/index.json",
@@ -49,6 +50,39 @@ def test_ippo_trains_both_sides_and_reports(tmp_path):
     assert "Traceback" not in output
 
 
+def test_the_same_seed_gives_the_same_run(trained, tmp_path):
+    finish(start(tmp_path, *SHORT, "--no-report", PYTHONHASHSEED="2"), tmp_path)
+    first, again = (folder(path) for path in (trained[0], tmp_path))
+    assert curve(again) == curve(first)
+    one, other = (
+        artifacts.load(run.policy / "recommender", "recommender-policy")[0]
+        for run in (first, again)
+    )
+    assert one.keys() == other.keys()
+    for name, weights in one.items():
+        np.testing.assert_array_equal(weights, other[name], err_msg=name)
+
+
+@pytest.mark.slow
+def test_one_runner_in_a_process_of_its_own_gives_the_same_run_again(tmp_path):
+    curves = []
+    for name in "12":
+        place = tmp_path / name
+        place.mkdir()
+        flags = (*SHORT, "--no-report", "--num-env-runners", "1")
+        finish(start(place, *flags, PYTHONHASHSEED=name), place)
+        curves.append(curve(folder(place)))
+    assert curves[0] == curves[1]
+    assert len(curves[0]) == 4
+
+
+@pytest.mark.slow
+def test_another_seed_gives_another_run(trained, tmp_path):
+    first = folder(trained[0])
+    finish(start(tmp_path, "--rounds", "128", "--no-report", "--seed", "1"), tmp_path)
+    assert curve(folder(tmp_path))[1] != curve(first)[1]
+
+
 def test_killed_run_resumes_with_the_same_curve(tmp_path):
     first = start(tmp_path, "--rounds", "1280000", "--checkpoint-every", "2", "--train",
                   "recommender", "--no-report")  # fmt: skip
@@ -63,11 +97,8 @@ def test_killed_run_resumes_with_the_same_curve(tmp_path):
     rounds = str(ROUNDS * (at + 2))
     finish(start(tmp_path, "--resume", str(run.path), "--rounds", rounds, "--no-report",
                  "--no-progress", new=False), tmp_path)  # fmt: skip
-    after = run.read_metrics()
     assert curve(run, at) == before
-    assert [row["iteration"] for row in after] == list(range(at + 3))
-    assert (np.diff([row["recommender_steps_trained"] for row in after[1:]]) > 0).all()
-    assert (np.diff([row["seconds"] for row in after]) > 0).all()
+    assert len(check_whole(run)) == at + 3
 
 
 @pytest.mark.slow
@@ -84,6 +115,10 @@ def test_killed_run_resumes_with_the_same_curve(tmp_path):
 def test_other_ways_to_train(tmp_path, flags):
     output = finish(start(tmp_path, "--rounds", "256", *flags), tmp_path)
     assert "Report:" in output
+    runs = seed_runs(tmp_path / "run")
+    assert len(runs) == (2 if "--seeds" in flags else 1)
+    for run in runs:
+        assert len(check_whole(run)) == 1 + run.config().iterations
 
 
 def test_bad_flags_are_told_in_one_line(tmp_path):

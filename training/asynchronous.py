@@ -29,8 +29,8 @@ class _Loss(UserTie):
 
     **User.** Its tie to the fitted user: see ``training.learner.UserTie``.
 
-    Credits are standardised over the batch. Reads ``slot_credit``, ``lam`` and ``behaviour_weight`` from
-    the config's ``learner_config_dict``.
+    Credits are standardised over the batch. Reads ``slot_credit``, ``lam`` and
+    ``behaviour_weight`` from the config's ``learner_config_dict``.
     """
 
     module: Any
@@ -158,11 +158,11 @@ class _Watched:
         return itertools.chain.from_iterable(itertools.repeat(list(batches), passes))
 
 
-class ImpalaLearner(_Loss, _Watched, IMPALATorchLearner):
+class ImpalaLearner(_Loss, _Watched, IMPALATorchLearner):  # type: ignore[misc]
     """IMPALA's update (Espeholt et al. 2018): policy gradient on V-trace's advantages."""
 
 
-class AppoLearner(_Loss, _Watched, APPOTorchLearner):
+class AppoLearner(_Loss, _Watched, APPOTorchLearner):  # type: ignore[misc]
     """APPO's update, the one of IMPACT (Luo et al. 2020): a surrogate clipped at a target policy.
 
     V-trace evaluates the target network, a late copy of the policy; ratios to it are clipped, slot

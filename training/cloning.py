@@ -1,0 +1,107 @@
+"""Behaviour cloning of both sides from recorded or logged visits, as an RLlib algorithm."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from ray.rllib.algorithms.bc import BC
+from ray.rllib.algorithms.marwil.torch.marwil_torch_learner import MARWILTorchLearner
+from ray.rllib.core.columns import Columns
+from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
+from ray.rllib.utils.metrics import LEARNER_RESULTS, LEARNER_UPDATE_TIMER, TIMERS
+
+from training.connectors import tensors
+from training.demonstrations import Demonstrations, Steps
+
+DEMONSTRATIONS = "demonstrations"
+"""Key of ``learner_config_dict``: a function without arguments that makes them."""
+HELDOUT_ROUNDS = 2048
+"""The most rounds of held-out visits that are asked for their log-likelihood."""
+
+
+class CloningLearner(MARWILTorchLearner):
+    """RLlib's behaviour cloning; its loss is minus the mean log-likelihood of the actions."""
+
+    def log_likelihood(self, steps: dict[str, Any]) -> dict[str, float]:
+        """Mean log-likelihood in nats of each module's steps, without learning from them."""
+        out: dict[str, float] = {}
+        for side, taken in steps.items():
+            module: Any = self.module[side].unwrapped()
+            with torch.no_grad():
+                inputs = module.network(tensors(taken.observations, self._device))[0]
+                actions = tensors({"": taken.actions}, self._device)[""]
+                distribution = module.get_train_action_dist_cls().from_logits(inputs)
+                out[side] = float(distribution.logp(actions).mean())
+        return out
+
+
+class Cloning(BC):
+    """RLlib's BC, fed with demonstrations of several agents: its own data loading has one agent.
+
+    Every iteration draws visits, plays them back, and learns from their rounds in minibatches.
+    Some visits are held out; their log-likelihood is logged.
+    """
+
+    config: Any
+
+    def setup(self, config: Any) -> None:
+        """See ``Algorithm.setup``."""
+        super().setup(config)
+        settings = self.config.learner_config_dict
+        self._demonstrations: Demonstrations = settings[DEMONSTRATIONS]()
+        visits = self._demonstrations.visits
+        order = np.random.default_rng(0).permutation(len(visits))
+        held = max(1, round(settings["heldout"] * len(visits))) if settings["heldout"] else 0
+        self._learned, self._rounds = order[held:], settings["rounds"]
+        asked = order[:held]
+        asked = asked[np.cumsum(visits.lengths[asked]) <= HELDOUT_ROUNDS]
+        self._heldout = self._take(asked) if len(asked) else {}
+
+    def training_step(self) -> None:
+        """See ``Algorithm.training_step``."""
+        generator = np.random.default_rng([self.config.seed or 0, self.iteration])
+        lengths = self._demonstrations.visits.lengths
+        order = generator.permutation(self._learned)
+        while lengths[order].sum() < self._rounds:
+            order = np.concatenate([order, generator.permutation(self._learned)])
+        enough = int(np.searchsorted(np.cumsum(lengths[order]), self._rounds)) + 1
+        batches: dict[str, SampleBatch] = {}
+        for side, taken in self._take(order[:enough]).items():
+            # exactly as many rounds as were asked for, in random order
+            kept = generator.permutation(len(taken))[: self._rounds]
+            batches[side] = SampleBatch(
+                {
+                    Columns.OBS: {k: v[kept] for k, v in taken.observations.items()},
+                    Columns.ACTIONS: taken.actions[kept],
+                }
+            )
+        assert self.learner_group is not None
+        with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
+            results = self.learner_group.update(
+                batch=MultiAgentBatch(batches, env_steps=self._rounds),  # type: ignore[arg-type]
+                minibatch_size=self.config.minibatch_size,
+                num_epochs=1,
+                timesteps={},
+            )
+        self.metrics.aggregate(results, key=LEARNER_RESULTS)
+        heldout = self._heldout
+        if heldout:
+
+            def ask(learner: Any, _: Any = None) -> dict[str, float]:
+                return learner.log_likelihood(heldout)
+
+            told: Any = next(iter(self.learner_group.foreach_learner(ask))).get()
+            for side, value in told.items():
+                key = (LEARNER_RESULTS, side, "heldout_log_likelihood")
+                self.metrics.log_value(key, value, window=1)
+
+    def _take(self, visits: np.ndarray) -> dict[str, Steps]:
+        """The learning sides' steps."""
+        learning: Any = self.config.policies_to_train
+        return {
+            side: taken
+            for side, taken in self._demonstrations.steps(visits).items()
+            if side in learning and len(taken)
+        }

@@ -1,0 +1,99 @@
+"""``python -m training.record``: play visits with some policy and keep them, as ids.
+
+Writes one Parquet file, a row a visit: the user, the ids of each slate, the answers. What the
+agents saw is rebuilt from it when it is read (``training.demonstrations``); ``--algorithm bc``
+learns from it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from recenv.config import GameConfig
+from recenv.errors import RecenvError
+from recenv.recommenders import OracleRecommender, PrivilegedRecommender, Recommender
+from recenv.sim.simulator import Simulator
+from recenv.world import World
+from training.cli import parse
+from training.config import FITTED, TrainConfig
+from training.opponents import make_fixed_user, make_opponent
+from training.recording import Visits, record, save
+from training.world import resolve
+
+ORACLE = "oracle"
+
+
+def make_recorded(name: str, world: World, game: GameConfig) -> Recommender | PrivilegedRecommender:
+    """A recommender to record: the greedy oracle, or as ``make_opponent``.
+
+    Raises:
+        UnknownNameError: no such recommender, and no such folder.
+        ArtifactError: the folder holds no recommender, or one of another world.
+    """
+    return OracleRecommender() if name == ORACLE else make_opponent(name, world, game)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; see ``--help``. Returns the exit code."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="Any setting of the game: --game.slate_size 1, --game.users all ...",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--env", default=TrainConfig.env, help="environment id, or saved world")
+    parser.add_argument(
+        "--policy",
+        default="popularity",
+        help="fills the slates: random, popularity, content, als, oracle or a run's folder "
+        "[popularity]",
+    )
+    parser.add_argument(
+        "--user", default=FITTED, help=f"answers them: {FITTED}, or a run's folder [{FITTED}]"
+    )
+    parser.add_argument("--visits", type=int, default=2000, help="how many [2000]")
+    parser.add_argument("--seed", type=int, default=0, help="of their draws [0]")
+    parser.add_argument("--out", type=Path, required=True, help="the Parquet file to write")
+    parser.add_argument("--progress", action=argparse.BooleanOptionalAction, default=True)
+    try:
+        arguments, given = parse(parser, argv)
+        world, game = resolve(arguments.env, given.get("game", {}))
+        recommender = make_recorded(arguments.policy, world, game)
+        visits = record(
+            Simulator(world, game),
+            recommender,
+            make_fixed_user(arguments.user, world, game),
+            visits=arguments.visits,
+            seed=arguments.seed,
+            progress=arguments.progress,
+        )
+        meta = {
+            "env": arguments.env,
+            "world": world.hash,
+            "world_name": world.name,
+            "game": game.to_dict(),
+            "recommender": recommender.name,
+            "user": arguments.user,
+            "seed": arguments.seed,
+        }
+        print(_told(save(arguments.out, visits, meta), visits))
+    except RecenvError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _told(path: Path, visits: Visits) -> str:
+    rounds, size = int(visits.starts[-1]), path.stat().st_size
+    assert visits.rewards is not None
+    ours, theirs = visits.rewards.mean(0)
+    return (
+        f"Recorded: {path}: {len(visits)} visits, {rounds} rounds, {size / 1000:.0f} kB "
+        f"({size / rounds:.1f} bytes a round); mean reward of the recommender {ours:.2f}, of the "
+        f"user {theirs:.2f}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

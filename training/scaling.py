@@ -21,7 +21,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import ray
-from ray.rllib.execution.rollout_ops import synchronous_parallel_sample
 
 from recenv import artifacts
 from recenv.benchmark.tables import markdown
@@ -163,12 +162,7 @@ def _measured(session: Session, iterations: int) -> dict[str, Any]:
     trained = rounds / (time.perf_counter() - began)
     began = time.perf_counter()
     for _ in range(iterations):
-        synchronous_parallel_sample(
-            worker_set=group,
-            max_env_steps=config.steps_per_iteration,
-            concat=False,
-            _uses_new_env_runners=True,
-        )
+        group.foreach_env_runner(_sample, local_env_runner=False)
     sampled = rounds / (time.perf_counter() - began)
     return {
         "rounds_per_second_sampled": sampled,
@@ -176,6 +170,11 @@ def _measured(session: Session, iterations: int) -> dict[str, Any]:
         "steps_trained": {s: [row[f"{s}_steps_trained"] for row in rows] for s in config.trained},
         **summary(group.foreach_env_runner(look, local_env_runner=False)),
     }
+
+
+def _sample(runner: Any) -> Any:
+    """An iteration's part of one runner, sent to the driver as in training."""
+    return runner.sample()
 
 
 def planted(items: int, dim: int) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,6 +32,20 @@ def unwritten(array: np.ndarray) -> Tensor:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch cannot mark a tensor as read-only
         return torch.from_numpy(array)
+
+
+class HoldsTables:
+    """For a module with tables of a world: learners side by side do not send them to each other.
+
+    PyTorch's DistributedDataParallel would broadcast all buffers before every step, and write
+    what comes into them.
+    """
+
+    @property
+    def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
+        module: Any = self
+        weights = module.state_dict()
+        return [name for name, _ in module.named_buffers() if name not in weights]
 
 
 def category_table(world: World) -> Tensor:

@@ -84,8 +84,8 @@ class TransformerEncoder(nn.Module):
         newer = (real.cumsum(-1) - 1).clamp(min=0)
         events = self.event(_events(vectors, responses)) + self.age[newer]
         # the query is there even if no event is, so that there is always something to attend to
-        query = self.query.expand(len(items), 1, self.width)
-        shown = torch.cat([real.new_ones(len(items), 1), real], -1)
+        query = self.query.expand(items.shape[0], 1, self.width)
+        shown = torch.cat([real.new_ones(items.shape[0], 1), real], -1)
         whole = torch.cat([query, events], 1)
         whole = self.among(whole, whole, shown)
         visit = self.over(whole[:, :1], whole, shown)

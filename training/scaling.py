@@ -1,6 +1,6 @@
 """How fast a cluster samples and trains, and what memory its workers take.
 
-    training/launch/two_nodes.sh python -m training.scaling --out docs/reports
+    CPUS=2 training/launch/two_nodes.sh python -m training.scaling --out docs/reports
 
 trains in a planted world on the cluster that RAY_ADDRESS names, with the same number of env
 runners on each node, and looks at the memory of each runner: what of the world lies in the

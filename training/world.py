@@ -81,7 +81,8 @@ def share(env: str, members: tuple[int, ...] = (0,)) -> Any:
 
     reference = ray.put(_lean(load_world(env), members))
     # A reference in RLlib's config would be written to checkpoints, where it means nothing.
-    internal_kv._internal_kv_put(_key(env), cloudpickle.dumps(reference), namespace=_NAMESPACE)
+    told = cloudpickle.dumps(reference)  # type: ignore[attr-defined]
+    internal_kv._internal_kv_put(_key(env), told, namespace=_NAMESPACE)
     return reference
 
 
@@ -175,7 +176,9 @@ class Strings:
     def __len__(self) -> int:
         return len(self._ends)
 
-    def __getitem__(self, at: int | np.integer) -> str:
+    def __getitem__(self, at: Any) -> Any:
+        if not isinstance(at, int | np.integer):
+            return np.asarray(self)[at]
         end = self._ends[at]
         return self._data[self._ends[at - 1] if at % len(self) else 0 : end].tobytes().decode()
 

@@ -36,6 +36,9 @@ elif [[ ${RAY_AUTH_MODE:-} != disabled ]]; then
   exit 2
 fi
 
+# Spread processes over the machines, where Ray would first fill half of the one that asks.
+export RAY_scheduler_spread_threshold=${SPREAD:-0.0}
+
 # Ports that are not random, so that a firewall can open them between these machines and to
 # nobody else. Two nodes on one machine need two values of FIRST_PORT.
 FIRST_PORT=${FIRST_PORT:-6380}

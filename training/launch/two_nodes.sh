@@ -15,7 +15,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 if [[ -z ${RECENV_ALONE:-} ]]; then
   folder=$(mktemp -d /tmp/ray2.XXXX)  # short: sockets have paths of at most 107 characters
   trap 'rm -rf "$folder"' EXIT
-  RECENV_ALONE=$folder unshare --map-root-user --net --pid --fork --kill-child --mount-proc \
+  RECENV_ALONE=$folder setpriv --pdeathsig KILL \
+    unshare --map-root-user --net --pid --fork --kill-child --mount-proc \
     "$here/two_nodes.sh" "$@"
   exit
 fi
@@ -32,7 +33,7 @@ node() {  # name, then how ray_node.sh is called; sets "started" to its process
     TEMP=$folder/$1 "$here/ray_node.sh" "${@:2}" > "$log" 2>&1 &
     started=$!
     while kill -0 "$started" 2> /dev/null; do
-      grep -q "Ray runtime started" "$log" && return
+      grep -qs "Ray runtime started" "$log" && return
       sleep 0.5
     done
   done

@@ -72,7 +72,9 @@ def measure(
             runner = _runner(base.replace(num_envs_per_env_runner=count))
             ways[f"batched runner, {count} visits"] = (runner, max(_ROUNDS, 16 * count))
         for count in (*BATCHES, *GPU_BATCHES) if gpu else ():
-            runner = _runner(base.replace(num_envs_per_env_runner=count, **ON_GPU))
+            rounds = {"rounds_per_iteration": max(_ROUNDS, count)}
+            config = base.replace(num_envs_per_env_runner=count, ippo=rounds, **ON_GPU)
+            runner = _runner(config)
             ways[f"batched runner, {count} visits, on the GPU"] = (runner, max(_ROUNDS, 16 * count))
         rates = _rates(ways, seconds, repeats)
         share = _shares(base.replace(num_envs_per_env_runner=128), repeats)
@@ -150,7 +152,7 @@ def _shares(config: TrainConfig, repeats: int) -> dict[str, float]:
             batch,
         ),
         "user's network and draw": (lambda: actors[USER_AGENT](seen[USER_AGENT]), batch),
-        "flat samples": (lambda: list(fragments(played, MODULE, 2)), _ROUNDS),
+        "flat samples": (lambda: list(fragments(played, MODULE)), _ROUNDS),
     }
     took: dict[str, list[float]] = {name: [] for name in parts}
     for repeat in range(repeats + 1):
@@ -180,7 +182,7 @@ def _learning(
     played = rollout.play(actors, rounds=_ROUNDS // rollout.batch)
     observations, actions = flat.env_runner._spaces
     samples = {
-        "flat samples": (flat, list(fragments(played, MODULE, 2))),
+        "flat samples": (flat, list(fragments(played, MODULE))),
         "RLlib's episodes": (
             _runner(config.replace(batched_runner=False)),
             [to_episode(chunk, observations, actions, 2) for chunk in chunks(played)],

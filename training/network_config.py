@@ -47,15 +47,24 @@ class NetworkConfig(Config):
         self.require(self.factors >= 1, "factors", "at least 1")
         self.require(self.table_rate >= 0, "table_rate", "zero or more")
 
-    def require_drawn_slates(self, algorithm: str) -> None:
-        """Raise ConfigError where slates are not drawn, for an algorithm that learns by that.
+    def check_slates(self, algorithm: str, *, values: bool) -> None:
+        """Raise ConfigError where an algorithm cannot learn with these slates.
 
         Args:
-            algorithm: a policy-gradient method, for the message.
+            algorithm: its name, for the message.
+            values: it learns what candidates are worth, not probabilities of slates.
         """
+        if values:
+            self.require(
+                self.slates != "independent",
+                "slates",
+                f"plackett-luce or greedy with {algorithm}, which ranks candidates by their "
+                "values and chooses by itself how it explores",
+            )
+            return
         self.require(
             self.slates != "greedy",
             "slates",
-            f"plackett-luce or independent: {algorithm} learns from slates that its policy draws, "
-            "and a greedy policy draws none (value-based algorithms take it)",
+            f"plackett-luce or independent with {algorithm}, which learns from probabilities of "
+            "slates: a greedy policy has none to learn from (slateq and idqn play greedily)",
         )

@@ -169,9 +169,18 @@ def test_wrong_settings_are_told():
         NetworkConfig(init="word2vec")
     with pytest.raises(ConfigError, match="factors"):
         NetworkConfig(factors=0)
-    NetworkConfig(slates="independent").require_drawn_slates("ippo")
-    with pytest.raises(ConfigError, match="plackett-luce or independent: ippo learns from"):
-        NetworkConfig(slates="greedy").require_drawn_slates("ippo")
+
+
+def test_algorithms_that_cannot_learn_with_these_slates_say_so():
+    for algorithm in ("ippo", "mappo", "impala", "appo", "bc"):
+        TrainConfig(algorithm=algorithm, network=NetworkConfig(slates="independent"))
+        with pytest.raises(ConfigError, match=f"independent with {algorithm}, which learns from"):
+            TrainConfig(algorithm=algorithm, network=NetworkConfig(slates="greedy"))
+    TrainConfig(train="user", network=NetworkConfig(slates="greedy"))  # no slate is learned
+    for algorithm in ("slateq", "idqn"):
+        TrainConfig(algorithm=algorithm, network=NetworkConfig(slates="greedy"))
+        with pytest.raises(ConfigError, match=f"greedy with {algorithm}, which ranks"):
+            TrainConfig(algorithm=algorithm, network=NetworkConfig(slates="independent"))
 
 
 @pytest.mark.parametrize("init", INITS)

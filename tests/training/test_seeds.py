@@ -178,9 +178,10 @@ def test_algorithms_that_cannot_learn_with_these_slates_say_so():
             TrainConfig(algorithm=algorithm, network=NetworkConfig(slates="greedy"))
     TrainConfig(train="user", network=NetworkConfig(slates="greedy"))  # no slate is learned
     for algorithm in ("slateq", "idqn"):
-        TrainConfig(algorithm=algorithm, network=NetworkConfig(slates="greedy"))
+        ours = TrainConfig(algorithm=algorithm, train="recommender")
+        ours.replace(network={"slates": "greedy"})
         with pytest.raises(ConfigError, match=f"greedy with {algorithm}, which ranks"):
-            TrainConfig(algorithm=algorithm, network=NetworkConfig(slates="independent"))
+            ours.replace(network={"slates": "independent"})
 
 
 @pytest.mark.parametrize("init", INITS)

@@ -8,8 +8,9 @@ from typing import Any, Literal
 from recenv.config import Config, GameConfig
 from recenv.errors import ConfigError
 from recenv.world import World
-from training.algorithms import APPO, IMPALA, IPPO, MAPPO, AlgorithmSettings, SlateQ
+from training.algorithms import APPO, BC, IDQN, IMPALA, IPPO, MAPPO, SAC, AlgorithmSettings, SlateQ
 from training.network_config import NetworkConfig
+from training.values.config import ValueConfig
 from training.world import resolve
 
 Side = Literal["recommender", "user"]
@@ -38,9 +39,14 @@ class TrainConfig(Config):
         alternate_every: iterations until the other side's turn to learn, if alternating.
         snapshot_every: iterations between the snapshots of a population.
         pool_size: snapshots of each side that a population keeps.
+        limit_ends: learn as if the round limit ended visits, which is what a sum of rewards over a
+            visit counts; by default they are cut off there, and worth what would have followed
+            (Pardo et al., ICML 2018, "Time limits in reinforcement learning").
         behaviour_weight: what a nat of a learning user's divergence from the fitted user costs it,
             per turn, in the algorithm's own units (see ``training.anchor``): 0 sets it free, and
             with a very large one it stays the fitted user.
+        warm_start: folder of a run, whose policies the learning sides' networks begin as; where
+            it has none of a side, that side begins as ever.
         seed: of networks, visits and policies.
         rounds: rounds to train for (a round is one slate and its answer).
         num_env_runners: further processes that sample; 0 samples in this one.
@@ -61,7 +67,7 @@ class TrainConfig(Config):
     """
 
     env: str = "recenv/MovieLens100K-v0"
-    algorithm: Literal["ippo", "mappo", "impala", "appo", "slateq"] = "ippo"
+    algorithm: Literal["ippo", "mappo", "impala", "appo", "bc", "slateq", "idqn", "sac"] = "ippo"
     train: Literal["both", "recommender", "user"] = "both"
     opponent: str = "popularity"
     fixed_user: str = FITTED
@@ -69,7 +75,9 @@ class TrainConfig(Config):
     alternate_every: int = 10
     snapshot_every: int = 10
     pool_size: int = 8
+    limit_ends: bool = False
     behaviour_weight: float = 0.5
+    warm_start: str = ""
     seed: int = 0
     rounds: int = 240_000
     num_env_runners: int = 0
@@ -90,7 +98,10 @@ class TrainConfig(Config):
     mappo: MAPPO = field(default_factory=MAPPO)
     impala: IMPALA = field(default_factory=IMPALA)
     appo: APPO = field(default_factory=APPO)
+    bc: BC = field(default_factory=BC)
     slateq: SlateQ = field(default_factory=SlateQ)
+    idqn: IDQN = field(default_factory=IDQN)
+    sac: SAC = field(default_factory=SAC)
 
     def check(self) -> None:
         """Raise ConfigError where a value is out of range."""
@@ -119,6 +130,12 @@ class TrainConfig(Config):
                 "train",
                 f"something that {self.algorithm} can train: {' or '.join(self.settings.sides)}",
             )
+        if isinstance(self.settings, IMPALA):
+            self.settings.check_batches(self.num_envs_per_env_runner)
+        if isinstance(self.settings, BC):
+            self.settings.check_data()
+        if "recommender" in self.trained:
+            self.network.check_slates(self.algorithm, values=self.settings.values is not None)
         GameConfig().replace(**self.game)  # names and types; the fit to the world comes later
 
     def _check_regime(self) -> None:
@@ -153,6 +170,12 @@ class TrainConfig(Config):
         return getattr(self, self.algorithm)
 
     @property
+    def values(self) -> ValueConfig | None:
+        """How the algorithm's action values become actions, if it has any."""
+        values = self.settings.values
+        return values and values.replace(anchor=self.behaviour_weight)
+
+    @property
     def trained(self) -> tuple[Side, ...]:
         """The sides that learn."""
         return MODULES if self.train == "both" else (self.train,)
@@ -182,6 +205,7 @@ class TrainConfig(Config):
             "opponent": self.opponent,
             "fixed_user": self.fixed_user,
             "population": self.regime == "population",
+            "limit_ends": self.limit_ends,
             "central": self.settings.central,
         }
 

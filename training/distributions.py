@@ -73,6 +73,18 @@ class PlackettLuce(TorchDistribution):
         choices = _Choices(self.logits, self._drawn(), self.logits)
         return _chained(choices.log_sum - choices.mean, choices.log_p)
 
+    def expected(self, values: Tensor, gains: Tensor) -> Tensor:
+        """(...,) expected sum over slots of gain times value; exact for k = 1, else estimated.
+
+        From one drawn slate, as ``entropy``: each slot's exact expectation given those before.
+
+        Args:
+            values: (..., C) of the candidates.
+            gains: (K,) of the slots.
+        """
+        choices = _Choices(self.logits, self._drawn(), values)
+        return _chained(gains * choices.mean, choices.log_p)
+
     def kl(self, other: Any, **kwargs: Any) -> Tensor:
         """(...,) KL(self || other) in nats; exact for k = 1, else estimated as ``entropy``."""
         if not isinstance(other, PlackettLuce):

@@ -23,11 +23,12 @@ from training.config import NetworkConfig, TrainConfig
 from training.critics import CentralCritic, Critic
 from training.distributions import answer_distribution, slate_distribution
 from training.networks import RecommenderNetwork, UserNetwork
-from training.values.modules import CLASSES as VALUE_CLASSES
+from training.tables import HoldsTables
+from training.values.modules import MODULES as VALUE_MODULES
 from training.world import resolve
 
 
-class _SideModule(TorchRLModule, ValueFunctionAPI, InferenceOnlyAPI, TargetNetworkAPI):
+class _SideModule(TorchRLModule, ValueFunctionAPI, InferenceOnlyAPI, TargetNetworkAPI, HoldsTables):
     """An actor and, on learners, its critic, and a late copy of the actor where one is asked for.
 
     ``model_config`` is ``TrainConfig.env_config`` plus ``network``.
@@ -117,12 +118,15 @@ CLASSES: dict[str, type[TorchRLModule]] = {"recommender": RecommenderModule, "us
 def module_specs(config: TrainConfig) -> MultiRLModuleSpec:
     """The modules of the sides that learn."""
     model_config = {**config.env_config, "network": config.network.to_dict()}
-    classes, values = CLASSES, config.settings.values
+    classes, values = CLASSES, config.values
     if values is not None:
-        classes, model_config["values"] = VALUE_CLASSES, values.to_dict()
+        classes = dict.fromkeys(CLASSES, VALUE_MODULES[values.kind])
+        model_config["values"] = values.to_dict()
     return MultiRLModuleSpec(
         rl_module_specs={
-            side: RLModuleSpec(module_class=classes[side], model_config=model_config)
+            side: RLModuleSpec(
+                module_class=classes[side], model_config={**model_config, "side": side}
+            )
             for side in config.trained
         }
     )

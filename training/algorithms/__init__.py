@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from training.algorithms.appo import APPO
 from training.algorithms.base import AlgorithmSettings
+from training.algorithms.bc import BC
+from training.algorithms.idqn import IDQN
 from training.algorithms.impala import IMPALA
 from training.algorithms.ppo import IPPO, MAPPO
+from training.algorithms.sac import SAC
 from training.algorithms.slateq import SlateQ
 
 ALGORITHMS: dict[str, type[AlgorithmSettings]] = {
@@ -13,8 +16,22 @@ ALGORITHMS: dict[str, type[AlgorithmSettings]] = {
     "mappo": MAPPO,
     "impala": IMPALA,
     "appo": APPO,
+    "bc": BC,
     "slateq": SlateQ,
+    "idqn": IDQN,
+    "sac": SAC,
 }
 """By name, which is also the field of ``TrainConfig`` with the algorithm's settings."""
 
-__all__ = ["ALGORITHMS", "APPO", "IMPALA", "IPPO", "MAPPO", "AlgorithmSettings", "SlateQ"]
+__all__ = [
+    "ALGORITHMS",
+    "APPO",
+    "BC",
+    "IDQN",
+    "IMPALA",
+    "IPPO",
+    "MAPPO",
+    "SAC",
+    "AlgorithmSettings",
+    "SlateQ",
+]

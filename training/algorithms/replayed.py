@@ -26,8 +26,6 @@ class ReplaySettings(Config):
         gamma: discount per turn of one side.
         target_rate: share of the way that target networks go after each step.
         gradient_clip: greatest norm of a gradient.
-        epsilon_start, epsilon: shares of uniformly drawn actions, at first and from
-            ``epsilon_rounds`` rounds on; in between on a straight line.
     """
 
     central: ClassVar[bool] = False
@@ -42,9 +40,6 @@ class ReplaySettings(Config):
     gamma: float = 0.9
     target_rate: float = 0.01
     gradient_clip: float = 10.0
-    epsilon_start: float = 0.5
-    epsilon: float = 0.05
-    epsilon_rounds: int = 40_000
 
     def check(self) -> None:
         """Raise ConfigError where a value is out of range."""
@@ -52,20 +47,13 @@ class ReplaySettings(Config):
             self.require(getattr(self, name) >= 1, name, "at least 1")
         for name in ("learning_rate", "gradient_clip"):
             self.require(getattr(self, name) > 0, name, "positive")
-        for name in ("gamma", "epsilon_start", "epsilon"):
-            self.require(0 <= getattr(self, name) <= 1, name, "in [0, 1]")
+        self.require(0 <= self.gamma <= 1, "gamma", "in [0, 1]")
         self.require(0 < self.target_rate <= 1, "target_rate", "in (0, 1]")
-        self.require(self.epsilon_rounds >= 0, "epsilon_rounds", "zero or more")
         self.require(
             self.replay_size >= 2 * self.rounds_per_iteration,
             "replay_size",
             f"at least twice rounds_per_iteration ({self.rounds_per_iteration})",
         )
-
-    def exploration(self, rounds: float) -> float:
-        """Share of uniformly drawn actions after so many rounds."""
-        left = max(0.0, 1 - rounds / self.epsilon_rounds) if self.epsilon_rounds else 0.0
-        return self.epsilon + left * (self.epsilon_start - self.epsilon)
 
     def _build(self, config: TrainConfig, learner: Any) -> AlgorithmConfig:
         """RLlib's config, with this learner."""
@@ -81,3 +69,29 @@ class ReplaySettings(Config):
             grad_clip=self.gradient_clip,
             grad_clip_by="global_norm",
         ).learners(add_default_connectors_to_learner_pipeline=False)
+
+
+@dataclass(frozen=True)
+class EpsilonSettings(ReplaySettings):
+    """Replay with epsilon-greedy exploration.
+
+    Attributes:
+        epsilon_start, epsilon: shares of uniformly drawn actions, at first and from
+            ``epsilon_rounds`` rounds on; in between on a straight line.
+    """
+
+    epsilon_start: float = 0.5
+    epsilon: float = 0.05
+    epsilon_rounds: int = 40_000
+
+    def check(self) -> None:
+        """Raise ConfigError where a value is out of range."""
+        super().check()
+        for name in ("epsilon_start", "epsilon"):
+            self.require(0 <= getattr(self, name) <= 1, name, "in [0, 1]")
+        self.require(self.epsilon_rounds >= 0, "epsilon_rounds", "zero or more")
+
+    def exploration(self, rounds: float) -> float:
+        """Share of uniformly drawn actions after so many rounds."""
+        left = max(0.0, 1 - rounds / self.epsilon_rounds) if self.epsilon_rounds else 0.0
+        return self.epsilon + left * (self.epsilon_start - self.epsilon)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from training.algorithms.replayed import ReplaySettings
+from training.algorithms.replayed import EpsilonSettings
 from training.values.config import Choice, Search, ValueConfig
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class SlateQ(ReplaySettings):
+class SlateQ(EpsilonSettings):
     """SlateQ (Ie et al., IJCAI 2019), for rounds with several clicks.
 
     Attributes:

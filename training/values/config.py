@@ -16,13 +16,16 @@ class ValueConfig(Config):
     """What a network of action values is and how it acts; saved with a policy.
 
     Attributes:
-        kind: of a recommender's: "slateq" (``training.values.networks.SlateQNetwork``) or "slots"
-            (``SlotQNetwork``). A user's is ``AnswerQNetwork``.
+        kind: "slateq" (``training.values.networks.SlateQNetwork``), "slots" (``SlotQNetwork`` for
+            the recommender, ``AnswerQNetwork`` for the user), or "soft": policies, for which the
+            latter are critics.
         choice, search: see ``training.values.slates``; of "slateq" alone.
         exposure: whether showing an item is worth something, clicked or not; of "slateq" alone.
+        anchor: what a nat of a user's divergence from the fitted one costs it, in rewards.
     """
 
-    kind: Literal["slateq", "slots"] = "slots"
+    kind: Literal["slateq", "slots", "soft"] = "slots"
     choice: Choice = "independent"
     search: Search = "greedy"
     exposure: bool = False
+    anchor: float = 0.0

@@ -47,7 +47,7 @@ class ExploredAnswers(TorchDistribution):
         """Not available: answers are discrete."""
         raise NotImplementedError("An answer has no reparameterised sample; use sample().")
 
-    def logp(self, value: Tensor, **kwargs: Any) -> Tensor:
+    def logp(self, value: Any, **kwargs: Any) -> Tensor:
         """(B,) log-probability."""
         value = value.reshape(len(self.logits), -1)
         greedy = (value == self._best()).all(-1).to(self.logits.dtype)

@@ -46,7 +46,10 @@ class ReplayLearner(TorchLearner):
         """What the optimiser moves: no target networks."""
         return [p for p in module.parameters() if p.requires_grad]
 
-    def update(self, *, training_data: Any, timesteps: Any = None, **kwargs: Any) -> Any:
+    # RLlib passes what it has sampled by name, and nothing by position
+    def update(  # type: ignore[override]
+        self, *, training_data: Any, timesteps: Any = None, **kwargs: Any
+    ) -> Any:
         """Keep the ``Fragments`` of ``training_data.episodes``; make the updates.
 
         Returns:
@@ -61,13 +64,14 @@ class ReplayLearner(TorchLearner):
         self._explore(timesteps)
         settings = self.settings
         size = settings.minibatch_size
-        kept = min(len(replay) for replay in self._replays.values())
+        learning = {s: r for s, r in self._replays.items() if self.should_module_be_updated(s)}
+        kept = min((len(replay) for replay in learning.values()), default=0)
         updates = min(settings.updates, math.ceil(_PASSES * kept / size))
         for _ in range(updates):
-            self._update({side: replay.sample(size) for side, replay in self._replays.items()})
-            for side in self._replays:
+            self._update({side: replay.sample(size) for side, replay in learning.items()})
+            for side in learning:
                 self.after_step(self.module[side].unwrapped())
-        self._log(updates * size)
+        self._log(learning, updates * size)
         self.after_gradient_based_update(timesteps=timesteps)
         return self.metrics.reduce()
 
@@ -92,9 +96,9 @@ class ReplayLearner(TorchLearner):
                 module.epsilon.fill_(rate)
                 self.metrics.log_value((side, "epsilon"), rate, window=1)
 
-    def _log(self, steps: int) -> None:
+    def _log(self, learning: dict[str, Replay], steps: int) -> None:
         log = self.metrics.log_value
-        for side, replay in self._replays.items():
+        for side, replay in learning.items():
             log((side, names.WEIGHTS_SEQ_NO), self._weights_seq_no, window=1)
             log((side, "replayed_steps"), len(replay), window=1)
             for key in (side, ALL_MODULES):

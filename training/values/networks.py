@@ -25,7 +25,7 @@ from training.values.config import ValueConfig
 from training.values.slates import click_probabilities, ranked, search_slates
 
 IMPOSSIBLE = -1e9
-"""Logit of an answer that is not the best one."""
+"""Logit of an answer that a greedy user never gives."""
 _PURCHASES = 0.3
 """Share of clicks that are purchases, before anything is learned: the fit's own prior."""
 
@@ -71,7 +71,7 @@ class SlateQNetwork(RecommenderNetwork):
         self.idle = _head(self.context_size, config.hidden, 1)
         self.position = nn.Parameter(torch.zeros(game.slate_size - 1))
         with torch.no_grad():
-            self.clicked[-1].bias[0] = _expected_click(game)
+            list(self.clicked.parameters())[-1][0] = _expected_click(game)
 
     @property
     def examination(self) -> Tensor:
@@ -165,14 +165,14 @@ class SlotQNetwork(RecommenderNetwork):
 
     def forward(self, observation: Observation) -> Scored:
         """Scores that are values; see ``RecommenderNetwork.forward``."""
-        scored, slots = self._slots(observation)
+        scored, slots = self._slot_values(observation)
         return Scored(slots.own + slots.rest, scored.context, scored.features)
 
-    def slots(self, observation: Observation) -> Slots:
+    def slot_values(self, observation: Observation) -> Slots:
         """Values of (B, ...) observations."""
-        return self._slots(observation)[1]
+        return self._slot_values(observation)[1]
 
-    def _slots(self, observation: Observation) -> tuple[Scored, Slots]:
+    def _slot_values(self, observation: Observation) -> tuple[Scored, Slots]:
         scored = super().forward(observation)
         features = torch.cat([scored.features, scored.scores[..., None]], -1).detach()
         own, rest = self.each(features).unbind(-1)
@@ -180,11 +180,21 @@ class SlotQNetwork(RecommenderNetwork):
         return scored, Slots(own, rest, self.idle(scored.context)[:, 0])
 
 
+class Answers(NamedTuple):
+    """Values of answers, which add up over branches: ``idle + sum_branches value``."""
+
+    branches: list[Tensor]  # (B, K, 3) of slots and (B, 1, 2) of leaving; (B, 1, 6) if K = 1
+    fitted: list[Tensor]  # the same of the fitted user's log-probabilities
+    idle: Tensor  # (B,) what belongs to no branch
+
+
 class AnswerQNetwork(UserNetwork):
     """Values of the user's answers: of each slot's, and of staying and leaving, added up.
 
-    For K = 1 the six joint answers have values of their own. What ``behaviour_weight`` pays for
-    an answer is known beforehand and not learned.
+    The branches are those of Tavakoli et al. (AAAI 2018), added up as by ``SlotQNetwork``; for
+    K = 1 the six joint answers have values of their own. With an anchor w > 0 the policy is the
+    best one if a nat of divergence from the fitted user costs w: in each branch
+    ``pi(x) ~ fitted(x) exp(Q(x) / w)`` (Fox, Pakman & Tishby, UAI 2016). With w = 0 it is greedy.
 
     Args:
         world, game, config: see ``UserNetwork``.
@@ -196,35 +206,43 @@ class AnswerQNetwork(UserNetwork):
     ) -> None:
         super().__init__(world, game, config)
         self.values = values
-        reward = game.reward
-        self.paid = (1 - abs(reward.cooperation) / 2) * reward.behaviour_weight
         self.idle = _head(self.context_size, config.hidden, 1)
         self.joint = _head(self.context_size, config.hidden, 6) if self.slots == 1 else None
 
     def forward(self, observation: Observation) -> Answered:
-        """Logits of which only the best answer's are possible; see ``UserNetwork.forward``."""
-        values, context = self.answer_values(observation)
-        best = [torch.full_like(v, IMPOSSIBLE).scatter(-1, v.argmax(-1, True), 0) for v in values]
-        return Answered(torch.cat([b.flatten(1) for b in best], -1), context)
+        """Logits of the policy; see ``UserNetwork.forward``."""
+        answers, context = self._answers(observation)
+        logits = [logits.flatten(1) for logits in self.policy(answers)]
+        return Answered(torch.cat(logits, -1), context)
 
-    def branches(self, observation: Observation) -> tuple[list[Tensor], Tensor]:
-        """Values of each branch's answers, and (B,) what belongs to none.
+    def answers(self, observation: Observation) -> Answers:
+        """Values of (B, ...) observations."""
+        return self._answers(observation)[0]
 
-        Returns:
-            ([(B, K, 3), (B, 2)], or [(B, 6)] for K = 1), and (B,).
-        """
-        values, context = self.answer_values(observation)
-        return values, self.idle(context.detach())[:, 0]
+    def policy(self, answers: Answers) -> list[Tensor]:
+        """Logits of each branch; where the policy is greedy, all but the best are impossible."""
+        weight = self.values.anchor
+        if weight > 0:
+            pairs = zip(answers.branches, answers.fitted, strict=True)
+            return [fitted + value / weight for value, fitted in pairs]
+        return [
+            torch.full_like(value, IMPOSSIBLE).scatter(-1, value.argmax(-1, True), 0)
+            for value in answers.branches
+        ]
 
-    def answer_values(self, observation: Observation) -> tuple[list[Tensor], Tensor]:
-        """As ``branches``, and (B, F) the context."""
+    def _answers(self, observation: Observation) -> tuple[Answers, Tensor]:
         response, leaving = self._fitted(observation)
         answer, leave, context = self._learned(observation, response, leaving)
-        answer, leave = answer + self.paid * response, leave + self.paid * leaving
+        idle = self.idle(context)[:, 0]
         if self.joint is None:
-            return [answer, leave], context
-        joint = answer[:, 0, :, None] + leave[:, None]  # (B, 3, 2)
-        return [joint.flatten(1) + self.joint(context)], context
+            branches = [answer, leave[:, None]]
+            return Answers(branches, [response, leaving[:, None]], idle), context
+        joint = [
+            (r[:, 0, :, None] + v[:, None]).flatten(1)
+            for r, v in ((answer, leave), (response, leaving))
+        ]
+        values = joint[0] + self.joint(context)
+        return Answers([values[:, None]], [joint[1][:, None]], idle), context
 
 
 def make_value_network(
@@ -235,8 +253,14 @@ def make_value_network(
     values: ValueConfig,
     *,
     seeded: bool = True,
-) -> SlateQNetwork | SlotQNetwork | AnswerQNetwork:
-    """A side's network of values; arguments as of ``training.policy.make_network``."""
+) -> RecommenderNetwork | UserNetwork:
+    """The network that acts for a side; arguments as of ``training.policy.make_network``."""
+    if values.kind == "soft":
+        if side == "user":
+            return UserNetwork(world, game, config)
+        return RecommenderNetwork(
+            world, game, config.replace(slates="plackett-luce"), seeded=seeded
+        )
     if side == "user":
         return AnswerQNetwork(world, game, config, values)
     if values.kind == "slateq":

@@ -11,6 +11,7 @@ from ray.rllib.algorithms.appo.torch.appo_torch_learner import APPOTorchLearner
 from ray.rllib.algorithms.impala.torch.impala_torch_learner import IMPALATorchLearner
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.apis import TARGET_NETWORK_ACTION_DIST_INPUTS
+from ray.rllib.utils.metrics import NUM_ENV_STEPS_TRAINED_LIFETIME
 from torch import Tensor
 
 from training.fragments import SLOT_REWARDS
@@ -169,6 +170,16 @@ class AppoLearner(_Loss, _Watched, APPOTorchLearner):  # type: ignore[misc]
     by slot where slots are credited. The paper's weight ``min(pi_sampled / pi_target, 2)`` takes
     the place of ratios to the sampling policy.
     """
+
+    _batches = 0
+
+    def after_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
+        """See ``Learner``. RLlib would count each pass over a batch towards the target's age."""
+        self._batches += 1
+        age = self._batches * self.config.train_batch_size_per_learner
+        super().after_gradient_based_update(
+            timesteps={**timesteps, NUM_ENV_STEPS_TRAINED_LIFETIME: age}
+        )
 
     def _evaluated(self, module: Any, make: Any, now: Any, batch: Any, n: int) -> Any:
         late = module.forward_target(batch)[TARGET_NETWORK_ACTION_DIST_INPUTS]

@@ -3,53 +3,21 @@
 import numpy as np
 import pytest
 import torch
+from random_play import BOTH, played
 from ray.rllib.connectors.learner import AddOneTsToEpisodesAndTruncate, GeneralAdvantageEstimation
 from ray.rllib.core.columns import Columns
 from ray.rllib.evaluation.postprocessing import Postprocessing
 
 from recenv.env.visit import RECOMMENDER_AGENT, USER_AGENT
-from recenv.recommenders import PopularityRecommender
-from recenv.sim.simulator import Simulator
 from training.config import TrainConfig
 from training.connectors import AdvantageConnector
 from training.env import MODULE, TurnEnv
 from training.episodes import chunks, to_episode
 from training.fragments import advantages, fragment, fragments, joined
 from training.modules import module_specs
-from training.rollout import Rollout, Turn
 from training.session import algorithm_config
 
-BOTH = {RECOMMENDER_AGENT, USER_AGENT}
 GAMMA, LAMBDA = 0.9, 0.6
-
-
-def marked_actors(game, seed=0):
-    """Random play whose ``inputs`` mark every turn with a number of its own."""
-    rng = np.random.default_rng(seed)
-
-    def recommend(observation):
-        batch = len(observation["user"])
-        action = rng.permuted(np.tile(np.arange(12), (batch, 1)), axis=1)[:, : game.slate_size]
-        return Turn(observation, action, rng.random(batch), rng.random((batch, 2)))
-
-    def answer(observation):
-        batch = len(observation["slate"])
-        response = rng.integers(3, size=(batch, game.slate_size))
-        leave = rng.random((batch, 1)) < 0.15
-        action = np.concatenate([response, leave], 1).astype(np.int64)
-        return Turn(observation, action, rng.random(batch), rng.random((batch, 2)))
-
-    return {RECOMMENDER_AGENT: recommend, USER_AGENT: answer}
-
-
-def played(world, game, *, trained=BOTH, central=False, times=3, batch=8, rounds=5):
-    opponent = None if RECOMMENDER_AGENT in trained else PopularityRecommender()
-    rollout = Rollout(
-        Simulator(world, game), batch, trained, opponent, central=central, every_final=True
-    )
-    rollout.reset(np.random.SeedSequence(3))
-    actors = marked_actors(game)
-    return [rollout.play(actors, rounds=rounds) for _ in range(times)]
 
 
 @pytest.mark.parametrize("algorithm", ["ippo", "mappo"])
@@ -83,7 +51,7 @@ def test_targets_and_advantages_are_those_of_the_stock_pipeline(world, game, env
     episodes = [to_episode(c, env.observation_spaces, env.action_spaces, 2) for c in chunks(whole)]
     theirs = stock(rl_module=modules, batch={}, episodes=episodes, shared_data={})
     ours = AdvantageConnector(gamma=GAMMA, gae_lambda=LAMBDA)(
-        rl_module=modules, batch={}, episodes=list(fragments(whole, MODULE, 2, parts=2))
+        rl_module=modules, batch={}, episodes=list(fragments(whole, MODULE, parts=2))
     )
     for side, rows in theirs.items():
         steps = rows[Columns.LOSS_MASK]
@@ -148,7 +116,7 @@ def test_parts_join_to_the_whole(world, game):
     whole = played(world, game)[-1]
     for agent in BOTH:
         one = fragment(whole, agent)
-        parts = [f.sides[MODULE[agent]] for f in fragments(whole, MODULE, 2, parts=4)]
+        parts = [f.sides[MODULE[agent]] for f in fragments(whole, MODULE, parts=4)]
         assert all(len(p) < len(one) for p in parts)
         again = joined(parts)
         order, other = np.argsort(one.inputs[:, 0]), np.argsort(again.inputs[:, 0])

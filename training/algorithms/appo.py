@@ -35,11 +35,7 @@ class APPO(IMPALA):
         self.require(self.target_every >= 1, "target_every", "at least 1")
 
     def build(self, config: TrainConfig) -> AlgorithmConfig:
-        """See ``AlgorithmSettings.build``.
-
-        Raises:
-            ConfigError: batches do not fill an iteration, or slates are not drawn.
-        """
+        """See ``AlgorithmSettings.build``."""
         from ray.rllib.algorithms.appo import APPOConfig
 
         from training.asynchronous import AppoLearner

@@ -32,7 +32,6 @@ class BC(Config):
     central: ClassVar[bool] = False
     flat: ClassVar[bool] = True
     sides: ClassVar[tuple[str, ...]] = ("recommender", "user")
-    values: ClassVar[None] = None
 
     data: str = ""
     rounds_per_iteration: int = 4096
@@ -47,12 +46,26 @@ class BC(Config):
             self.require(getattr(self, name) > 0, name, "positive")
         self.require(0 <= self.heldout < 1, "heldout", "in [0, 1)")
 
+    @property
+    def values(self) -> None:
+        """See ``AlgorithmSettings.values``."""
+        return None
+
+    def check_data(self) -> None:
+        """Raise ConfigError unless data is named."""
+        self.require(
+            bool(self.data),
+            "data",
+            f'a file of python -m training.record (--bc.data FILE), or "{LOG}" for the '
+            "world's own log",
+        )
+
     def build(self, config: TrainConfig) -> AlgorithmConfig:
         """See ``AlgorithmSettings.build``.
 
         Raises:
             ArtifactError: there is no recording.
-            ConfigError: no data is named, or it is of another world or game.
+            ConfigError: it is of another world or game, or the log shows no slates.
         """
         from functools import partial
 
@@ -60,13 +73,6 @@ class BC(Config):
 
         from training.cloning import DEMONSTRATIONS, Cloning, CloningLearner
 
-        config.network.require_drawn_slates("BC")
-        self.require(
-            bool(self.data),
-            "data",
-            f'a file of python -m training.record (--bc.data FILE), or "{LOG}" for the '
-            "world's own log",
-        )
         self.demonstrations(config)  # found wanting here rather than inside RLlib
         settings: Any = BCConfig(algo_class=Cloning)
         settings._is_online = True  # RLlib takes the spaces of several agents from a runner alone

@@ -26,7 +26,6 @@ class IMPALA(Config):
     central: ClassVar[bool] = False
     flat: ClassVar[bool] = True
     sides: ClassVar[tuple[str, ...]] = ("recommender", "user")
-    values: ClassVar[None] = None
 
     rounds_per_iteration: int = 4096
     batch_rounds: int = 4
@@ -50,12 +49,23 @@ class IMPALA(Config):
         for name in ("entropy", "value_weight"):
             self.require(getattr(self, name) >= 0, name, "zero or more")
 
-    def build(self, config: TrainConfig) -> AlgorithmConfig:
-        """See ``AlgorithmSettings.build``.
+    @property
+    def values(self) -> None:
+        """See ``AlgorithmSettings.values``."""
+        return None
 
-        Raises:
-            ConfigError: batches do not fill an iteration, or slates are not drawn.
-        """
+    def check_batches(self, visits: int) -> None:
+        """Raise ConfigError unless batches of so many visits fill an iteration."""
+        if self.rounds_per_iteration % (self.batch_rounds * visits):
+            raise ConfigError(
+                f"rounds_per_iteration ({self.rounds_per_iteration}) must be a multiple of a "
+                f"batch's rounds, batch_rounds * num_envs_per_env_runner = "
+                f"{self.batch_rounds * visits}, so that an iteration is as long as it says. "
+                "Change one of them."
+            )
+
+    def build(self, config: TrainConfig) -> AlgorithmConfig:
+        """See ``AlgorithmSettings.build``."""
         from ray.rllib.algorithms.impala import IMPALAConfig
 
         from training.asynchronous import ImpalaLearner
@@ -67,16 +77,7 @@ class IMPALA(Config):
         """What IMPALA and APPO share of RLlib's config."""
         from training.vtrace import FragmentConnector
 
-        name = type(self).__name__
-        config.network.require_drawn_slates(name)
-        batch = self.batch_rounds * config.num_envs_per_env_runner
-        if self.rounds_per_iteration % batch:
-            raise ConfigError(
-                f"rounds_per_iteration ({self.rounds_per_iteration}) must be a multiple of a "
-                f"batch, batch_rounds * num_envs_per_env_runner = {batch}, so that an iteration "
-                "is as long as it says. Change one of them."
-            )
-        steps = len(config.trained)
+        batch, steps = self.batch_rounds * config.num_envs_per_env_runner, len(config.trained)
         return (
             settings.learners(
                 add_default_connectors_to_learner_pipeline=False,

@@ -16,6 +16,7 @@ from recenv.sim.state import State
 from recenv.users.policy import UserPolicy
 from training.config import FITTED, Side
 from training.networks import RECOMMENDER_LEAVES, USER_LEAVES
+from training.noise import quiet
 from training.opponents import make_fixed_user, make_opponent
 from training.world import resolve
 
@@ -73,16 +74,18 @@ class TurnEnv(MultiAgentEnv):
 
     Args:
         config: ``TrainConfig.env_config``; of it ``env``, ``game``, ``trained``, ``opponent``,
-            ``fixed_user`` and ``central``.
+            ``fixed_user``, ``central`` and ``limit_ends``.
 
     Raises:
         ConfigError: the game does not fit the world.
     """
 
     def __init__(self, config: dict[str, Any]) -> None:
+        quiet()  # RLlib makes the environment first of all, in each of its processes
         world, game = resolve(config["env"], config["game"])
         self.visit = Visit(world, game.replace(observation="dict"), None)
         self.central = bool(config.get("central", False))
+        self.limit_ends = bool(config.get("limit_ends", False))
         self.trained = [AGENT[side] for side in config["trained"]]  # a set has no fixed order
         self.opponent: Recommender | None = None
         if RECOMMENDER_AGENT not in self.trained:
@@ -134,6 +137,8 @@ class TurnEnv(MultiAgentEnv):
         }
         rewards = {agent: both[agent] for agent in self._learners}
         terminated, truncated = bool(outcome.terminated[0]), bool(outcome.truncated[0])
+        if truncated and self.limit_ends:
+            terminated, truncated = True, False
         if terminated or truncated:
             # A truncated user's value is taken from its idle screen here: the recommender's
             # next slate is not known. The batched runner shows one.

@@ -38,7 +38,7 @@ class End(NamedTuple):
 
     round: int  # since play began
     rows: npt.NDArray[np.intp]  # (E,) which of the B visits
-    left: npt.NDArray[np.bool_]  # (E,) the user left; otherwise the round limit cut the visit off
+    left: npt.NDArray[np.bool_]  # (E,) nothing follows; else the round limit cut the visit off
     final: Rows  # (E,) row of ``Played.finals``, -1 where it has none
 
 
@@ -107,8 +107,9 @@ class Rollout:
         fixed_user: answers if the user does not learn; by default the fitted user.
         seats: who plays in which visit, if past policies do; both sides learn.
         central: observe what a centralised critic reads, too.
-        every_final: tell what would follow visits that their user left, too, where nothing does:
-            RLlib's episodes have a place for it.
+        limit_ends: nothing follows the round limit either.
+        every_final: tell what would follow visits where nothing does, too: RLlib's episodes have
+            a place for it.
     """
 
     def __init__(
@@ -121,6 +122,7 @@ class Rollout:
         fixed_user: UserPolicy | None = None,
         seats: Seats | None = None,
         central: bool = False,
+        limit_ends: bool = False,
         every_final: bool = False,
     ) -> None:
         self.simulator = simulator
@@ -130,6 +132,7 @@ class Rollout:
         self.fixed_user = fixed_user
         self.seats = seats
         self.central = central
+        self.limit_ends = limit_ends
         self.every_final = every_final
         self.finished = Finished()
 
@@ -177,7 +180,7 @@ class Rollout:
             rows = np.flatnonzero(self.state.ended != LIVE)
             if len(rows) == 0:
                 continue
-            left = self.state.ended[rows] == LEFT
+            left = (self.state.ended[rows] == LEFT) | self.limit_ends
             told = np.flatnonzero(~left | self.every_final)
             final = np.full(len(rows), -1, np.int64)
             final[told] = finals + np.arange(len(told))

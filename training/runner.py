@@ -62,6 +62,7 @@ class BatchedEnvRunner(MultiAgentEnvRunner):
             fixed_user=env.fixed_user,
             seats=Seats(batch) if whole.env_config.get("population") else None,
             central=env.central,
+            limit_ends=env.limit_ends,
             every_final=self.every_final,
         )
 
@@ -113,7 +114,7 @@ class BatchedEnvRunner(MultiAgentEnvRunner):
     def _samples(self, played: Played) -> list[Any]:
         """What the learner gets."""
         whole: Any = self.config
-        return list(fragments(played, MODULE, self._turns, max(1, whole.num_learners)))
+        return list(fragments(played, MODULE, max(1, whole.num_learners)))
 
     def get_metrics(self) -> dict[str, Any]:
         """Metrics since the last call."""

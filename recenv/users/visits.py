@@ -81,7 +81,7 @@ def return_times(log: InteractionLog, goes_on: Continuation | None) -> Durations
     if goes_on is None:
         back, end = np.full(len(owner), np.inf), log.column("time").max()
     else:
-        back, end = goes_on.next_visit[owner], float(goes_on.end)
+        back, end = goes_on.next_visit[owner], goes_on.end.item()
     until = np.floor(np.where(np.isinf(back), end, back) / DAY)
     known = ~np.isnan(back)
     length = np.concatenate([np.diff(day)[same], (until - day[last])[known]])

@@ -19,14 +19,14 @@ class IPPO(Config):
 
     Each side learns by itself; its critic reads what its actor sees. ``minibatch_size`` counts
     turns of one side. ``slot_credit`` tells the recommender which slot earned what (see
-    ``training.learner``). ``TrainConfig.behaviour_weight`` weighs nats against advantages of unit
+    ``training.learner``). The weight of the entropy goes on a straight line to ``entropy_end``, if
+    that is given, which it reaches with the run's last round. ``TrainConfig.behaviour_weight`` weighs nats against advantages of unit
     variance.
     """
 
     central: ClassVar[bool] = False
     flat: ClassVar[bool] = True
     sides: ClassVar[tuple[str, ...]] = ("recommender", "user")
-    values: ClassVar[None] = None
 
     rounds_per_iteration: int = 4096
     learning_rate: float = 0.001
@@ -36,6 +36,7 @@ class IPPO(Config):
     gae_lambda: float = 0.5
     clip: float = 0.2
     entropy: float = 0.002
+    entropy_end: float | None = None
     value_weight: float = 0.5
     value_clip: float = 100.0
     gradient_clip: float = 1.0
@@ -56,6 +57,12 @@ class IPPO(Config):
             self.require(getattr(self, name) > 0, name, "positive")
         for name in ("entropy", "value_weight"):
             self.require(getattr(self, name) >= 0, name, "zero or more")
+        self.require((self.entropy_end or 0) >= 0, "entropy_end", "zero or more, or left out")
+
+    @property
+    def values(self) -> None:
+        """See ``AlgorithmSettings.values``."""
+        return None
 
     def build(self, config: TrainConfig) -> AlgorithmConfig:
         """See ``AlgorithmSettings.build``."""
@@ -85,13 +92,20 @@ class IPPO(Config):
             gamma=self.gamma,
             lambda_=self.gae_lambda,
             clip_param=self.clip,
-            entropy_coeff=self.entropy,
+            entropy_coeff=self._entropy(config),
             vf_loss_coeff=self.value_weight,
             vf_clip_param=self.value_clip,
             grad_clip=self.gradient_clip,
             grad_clip_by="global_norm",
             use_kl_loss=False,
         )
+
+    def _entropy(self, config: TrainConfig) -> float | list[list[float]]:
+        """RLlib's schedule: pairs of environment steps and weight."""
+        if self.entropy_end is None:
+            return self.entropy
+        steps = config.iterations * config.steps_per_iteration
+        return [[0, self.entropy], [steps, self.entropy_end]]
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 import warnings
@@ -21,6 +20,7 @@ from recenv.errors import RecenvError
 from training.config import TrainConfig
 from training.critics import CentralCritic
 from training.env import TurnEnv
+from training.noise import set_verbose
 from training.policy import make_network
 from training.world import share
 
@@ -37,20 +37,21 @@ class ClusterError(RecenvError):
 
 
 @contextmanager
-def ray_session(config: TrainConfig, *, verbose: bool, share_world: bool = True) -> Iterator[None]:
+def ray_session(
+    config: TrainConfig, *, verbose: bool, share_world: bool = True, trials: int = 0
+) -> Iterator[None]:
     """Ray for the length of a run, with the run's world in its object store.
 
     Args:
         config: where, and how many processes are needed.
         verbose: show the notices of Ray and RLlib.
         share_world: False lets every worker read the world by itself, to see what that costs.
+        trials: runs like this one at a time, each in a process of its own; 0 for one in this.
 
     Raises:
         ClusterError: the cluster cannot be reached, or has no room.
     """
-    level = logging.INFO if verbose else logging.ERROR
-    for name in ("ray", "ray.rllib", "ray.tune", "ray._common.deprecation"):
-        logging.getLogger(name).setLevel(level)
+    level = set_verbose(verbose)
     address = ray_address(config)
     # Only at this address do Ray's ports not listen to the network, and Ray takes it only where
     # it believes that clusters are not supported.
@@ -60,10 +61,10 @@ def ray_session(config: TrainConfig, *, verbose: bool, share_world: bool = True)
     with warnings.catch_warnings():
         if not verbose:
             warnings.simplefilter("ignore")
-        _connect(address, 1 + len(bundles(config)), level)
+        _connect(address, (1 + len(bundles(config))) * max(1, trials), level)
         try:
             _make_room(config, address)
-            shared = _share_world(config) if share_world and bundles(config) else None
+            shared = _share_world(config) if share_world and (bundles(config) or trials) else None
             yield
             del shared
         finally:

@@ -27,6 +27,7 @@ from recenv.evaluation import rollout
 from recenv.sim.simulator import Simulator
 from training.cli import config_of, make_parser, merged, parse
 from training.config import MODULES, Side, TrainConfig
+from training.noise import quiet_start
 from training.opponents import make_fixed_user, make_opponent
 from training.policy import NetworkRecommender, NetworkUser, save_policy
 from training.progress import Progress
@@ -90,7 +91,8 @@ class _Loop:
         self.reward = start.reward if start else None
         self.earlier = start.seconds if start else 0.0
         self.evaluator = _Evaluator(self.config)
-        self.session = Session(self.config, start.rllib if start else None, iteration=self.done)
+        with quiet_start():
+            self.session = Session(self.config, start.rllib if start else None, iteration=self.done)
         self.began = time.perf_counter()
         self.per_iteration = self.config.settings.rounds_per_iteration
         self.writer = SummaryWriter(
@@ -307,6 +309,7 @@ def _run(arguments: Any, given: dict[str, Any]) -> int:
         else:
             runs = [RunFolder(target)]
             runs[0].create(config)
+    print(f"Run: {target}", flush=True)
     waiting = [run for run in runs if not run.finished]
     if waiting and not _train_all(waiting, target, arguments):
         return INTERRUPTED
@@ -326,7 +329,7 @@ def _train_all(runs: list[RunFolder], target: Path, arguments: Any) -> bool:
                 if not train(run, progress=arguments.progress):
                     print(advice)
                     return False
-                print(f"Trained: {run.path}")
+                print(f"Trained: {run.path}", flush=True)
     except KeyboardInterrupt:  # before training, or a second one
         print(advice)
         return False

@@ -1,0 +1,147 @@
+"""Trials of a search under Ray Tune: who runs them, when, and which are stopped.
+
+Tune is given the trials' numbers alone; what each stands for was drawn and written down before
+(``training.search``). A trial's state is its run's folder, so whatever Tune remembers of an
+interrupted search, no trial is trained twice.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from training.cluster import bundles  # before Ray: it sets what Ray reads when it is imported
+
+# isort: split
+from ray import tune
+from ray.tune.experiment import Trial as TuneTrial
+from ray.tune.schedulers import ASHAScheduler
+
+from training.config import TrainConfig
+from training.noise import quiet
+from training.runs import Row
+from training.search import SearchFolder
+from training.space import config_with
+from training.train import train
+
+_FAILURES = 2
+"""Times that a trial is begun again where it was after its process was lost."""
+_ROUNDS = "rounds"
+
+
+def fit(folder: SearchFolder) -> None:
+    """Run all trials that have not ended, or until SIGINT. Ray must be running."""
+    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "5")  # seconds between Tune's snapshots
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # runs have their metrics
+    _, base, trials = folder.read()
+    trainable = tune.with_resources(
+        partial(run_trial, search=str(folder.path.resolve())),
+        tune.PlacementGroupFactory([_driver(base), *bundles(base)]),
+    )
+    numbers = {"trial": tune.grid_search(list(range(len(trials))))}
+    path = str(folder.tune.resolve())
+    if tune.Tuner.can_restore(path):
+        tuner = tune.Tuner.restore(
+            path, trainable, param_space=numbers, resume_unfinished=True, restart_errored=True
+        )
+    else:
+        tuner = _tuner(folder, trainable, numbers)
+    tuner.fit()
+
+
+def _driver(config: TrainConfig) -> dict[str, float]:
+    """CPUs and GPUs of a trial's own process, which learns if no other does."""
+    gpus = 0.0 if config.num_learners else config.gpus_per_learner
+    return {"CPU": 1.0, "GPU": gpus} if gpus else {"CPU": 1.0}
+
+
+def _tuner(folder: SearchFolder, trainable: Any, numbers: dict[str, Any]) -> tune.Tuner:
+    settings, base, trials = folder.read()
+    longest = max(config_with(base, values).rounds for values in trials)
+    scheduler = None
+    if settings.asha:
+        scheduler = ASHAScheduler(
+            time_attr=_ROUNDS, max_t=longest, grace_period=min(settings.grace_rounds, longest)
+        )
+    return tune.Tuner(
+        trainable,
+        param_space=numbers,
+        tune_config=tune.TuneConfig(
+            metric=settings.metric,
+            mode="max",
+            scheduler=scheduler,
+            max_concurrent_trials=settings.at_once,
+        ),
+        run_config=tune.RunConfig(
+            name=folder.tune.name,
+            storage_path=str(folder.path.resolve()),
+            failure_config=tune.FailureConfig(max_failures=_FAILURES),
+            callbacks=[_Ends(folder, len(trials))],
+            verbose=0,
+        ),
+    )
+
+
+def run_trial(drawn: dict[str, int], *, search: str) -> None:
+    """Train one trial, from its last checkpoint on, and tell Tune its metric.
+
+    Args:
+        drawn: its number as ``trial``.
+        search: the folder of the search.
+    """
+    quiet()
+    folder, number = SearchFolder(Path(search)), drawn["trial"]
+    settings, base, trials = folder.read()
+    run = folder.run(number)
+    if not run.exists:
+        run.create(config_with(base, trials[number]))
+    folder.mark(number, "unfinished")
+
+    def report(row: Row) -> None:
+        if settings.metric in row and row[_ROUNDS] > 0:
+            tune.report({settings.metric: row[settings.metric], _ROUNDS: row[_ROUNDS]})
+
+    last = run.checkpoint()
+    for row in run.read_metrics():  # Tune may have been interrupted before it heard of them
+        if last is not None and row["iteration"] <= last.iteration:
+            report(row)
+    if not run.finished:
+        train(run, progress=False, on_row=report)
+
+
+class _Ends(tune.Callback):
+    """A line for each trial that ends, and a mark on those that ended before their run did."""
+
+    def __init__(self, folder: SearchFolder, count: int) -> None:
+        self._folder, self._count = folder, count
+
+    def on_trial_complete(
+        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
+    ) -> None:
+        number = int(trial.config["trial"])
+        if not self._folder.run(number).finished:
+            self._folder.mark(number, "stopped")
+        self._tell(number)
+
+    def on_trial_error(
+        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
+    ) -> None:
+        number = int(trial.config["trial"])
+        self._folder.mark(number, "failed")
+        self._tell(number)
+
+    def _tell(self, number: int) -> None:
+        settings, _, trials = self._folder.read()
+        told = self._folder.trial(settings.metric, number, trials[number])
+        values = ", ".join(
+            f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in told.values.items()
+        )
+        score = "no score" if told.score is None else f"{settings.metric} {told.score:.4f}"
+        print(
+            f"Trial {number:05d} {told.state} after {told.rounds} rounds: {score}; {values}",
+            file=sys.stderr,
+            flush=True,
+        )

@@ -87,9 +87,9 @@ def bazaar(cooperation):
 
     | | ignored | clicked | bought |
     |---|---|---|---|
-    | bargain | 0, -.02 | .2, .58 | .7, .73 |
-    | luxury | 0, -.02 | .2, .48 | 2.2, .13 |
-    | bait | 0, -.02 | .2, -.62 | .7, -1.07 |
+    | bargain | 0, -.02 | .2, .58 | .5, .70 |
+    | luxury | 0, -.02 | .2, .48 | 2.6, -.71 |
+    | bait | 0, -.02 | .2, -.62 | .5, -1.1 |
 
     and in the zero-sum game the recommender loses .3 by the user's leaving. So the user buys the
     bargain and clicks the luxury. Selfish: the bargain is shown and bought twice. Shared: the
@@ -103,10 +103,10 @@ def bazaar(cooperation):
     reward = {
         "leave_cost": 0.3 if cooperation < 0 else 0.0,
         "effort": 0.02,
-        "price_sensitivity": 0.3,
+        "price_sensitivity": 0.6,
     }
     return (
-        tiny_world([[0.8, 0.75, 0.2]], [0.5, 2.0, 0.5]),
+        tiny_world([[0.8, 0.75, 0.2]], [0.3, 2.4, 0.3]),
         tiny_game(3, {**REWARD, **reward, "cooperation": cooperation}),
     )
 
@@ -134,8 +134,8 @@ def strangers(cooperation):
 
 
 KNOWN = {
-    (bazaar, 0.0): (2 * 0.7, 2 * 0.73),
-    (bazaar, 1.0): (2 * (2.2 + 0.13) / 2,) * 2,
+    (bazaar, 0.0): (2 * 0.5, 2 * 0.7),
+    (bazaar, 1.0): (2 * (2.6 - 0.71) / 2,) * 2,
     (bazaar, -1.0): ((0.02 - 0.3) / 2, (0.3 - 0.02) / 2),
     (strangers, 0.0): (2 / 3 * 2.4 + 1 / 3 * 1.2, 2 / 3 * 1.4 + 1 / 3 * 0.7),
     (strangers, 1.0): ((2 / 3 * 3.8 + 1 / 3 * 1.9) / 2,) * 2,

@@ -1,11 +1,11 @@
 """How fast a cluster samples and trains, and what memory its workers take.
 
-    CPUS=2 training/launch/two_nodes.sh python -m training.scaling --out docs/reports
+    CPUS=3 training/launch/two_nodes.sh python -m training.scaling --out docs/reports
 
-trains in a planted world on the cluster that RAY_ADDRESS names, with the same number of env
-runners on each node, and looks at the memory of each runner: what of the world lies in the
-object store of its node, and what the process holds for itself. The last line is without the
-store: every runner reads the world from its folder.
+trains in a planted world on the cluster that RAY_ADDRESS names, with one env runner on each node
+and with two, and looks at the memory of each: what of the world lies in the object store of its
+node, and what the process holds for itself. The last line is without the store: every runner
+reads the world from its folder. It comes after the others, so its speed is not compared.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ import numpy as np
 import ray
 
 from recenv import artifacts
+from recenv.benchmark.rates import Rate
 from recenv.benchmark.tables import markdown
 from recenv.errors import ConfigError, RecenvError
 from recenv.sim.synthetic import PlantedConfig, planted_world
-from training.cluster import ray_session
+from training.cluster import ClusterError, ray_session
 from training.config import TrainConfig
 from training.network_config import NetworkConfig
 from training.session import Session
@@ -128,48 +129,70 @@ def summary(runners: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def measure(
-    config: TrainConfig, runners_per_node: list[int], *, iterations: int, share_world: bool = True
+    config: TrainConfig, runners_per_node: list[int], *, repeats: int, share_world: bool = True
 ) -> list[dict[str, Any]]:
     """Figures for each number of runners on each node of the cluster that RAY_ADDRESS names.
 
+    The runners of all numbers are there from the beginning to the end, and take turns, so that
+    whatever else the machines do slows all alike.
+
     Args:
         config: of the run but for the number of env runners.
-        runners_per_node: each is measured in turn.
-        iterations: that are timed, after one that is not.
+        runners_per_node: what to compare.
+        repeats: of each, after one that is not counted.
         share_world: see ``ray_session``.
+
+    Raises:
+        ClusterError: the cluster has too few CPUs for all of them.
     """
-    results: list[dict[str, Any]] = []
-    widest = config.replace(num_env_runners=1)
-    with ray_session(widest, verbose=False, share_world=share_world):
+    with ray_session(config.replace(num_env_runners=1), verbose=False, share_world=share_world):
         nodes = sum(node["Alive"] for node in ray.nodes())
-        for count in runners_per_node:
-            session = Session(config.replace(num_env_runners=count * nodes), None)
-            try:
-                results.append({"runners_per_node": count, **_measured(session, iterations)})
-            finally:
-                session.close()
-            print(_line(results[-1]), file=sys.stderr)
+        wanted, found = nodes * sum(runners_per_node), ray.cluster_resources().get("CPU", 0)
+        if found < wanted:
+            raise ClusterError(
+                f"{runners_per_node} runners on each of {nodes} nodes want {wanted} CPUs, but the "
+                f"cluster has {found:g}. Start its nodes with more (CPUS=3 two_nodes.sh ...)."
+            )
+        sessions = [
+            Session(config.replace(num_env_runners=count * nodes), None)
+            for count in runners_per_node
+        ]
+        rates = [([], []) for _ in sessions]
+        for repeat in range(repeats + 1):
+            for session, (sampled, trained) in zip(sessions, rates, strict=True):
+                figures = _rates(session)
+                if repeat:
+                    sampled.append(figures[0])
+                    trained.append(figures[1])
+        results = []
+        for count, session, (sampled, trained) in zip(
+            runners_per_node, sessions, rates, strict=True
+        ):
+            group = session.algorithm.env_runner_group
+            assert group is not None
+            looks = group.foreach_env_runner(look, local_env_runner=False)
+            results.append(
+                {
+                    "runners_per_node": count,
+                    "shared": share_world,
+                    "sampled": sampled,
+                    "trained": trained,
+                    **summary(looks),
+                }
+            )
+            session.close()
     return results
 
 
-def _measured(session: Session, iterations: int) -> dict[str, Any]:
-    config, group = session.config, session.algorithm.env_runner_group
+def _rates(session: Session) -> tuple[float, float]:
+    """Rounds per second sampled, and sampled and learned from."""
+    group, rounds = session.algorithm.env_runner_group, session.config.settings.rounds_per_iteration
     assert group is not None
-    rounds = iterations * config.settings.rounds_per_iteration
-    session.iterate()
     began = time.perf_counter()
-    rows = [session.iterate() for _ in range(iterations)]
-    trained = rounds / (time.perf_counter() - began)
-    began = time.perf_counter()
-    for _ in range(iterations):
-        group.foreach_env_runner(_sample, local_env_runner=False)
-    sampled = rounds / (time.perf_counter() - began)
-    return {
-        "rounds_per_second_sampled": sampled,
-        "rounds_per_second_trained": trained,
-        "steps_trained": {s: [row[f"{s}_steps_trained"] for row in rows] for s in config.trained},
-        **summary(group.foreach_env_runner(look, local_env_runner=False)),
-    }
+    group.foreach_env_runner(_sample, local_env_runner=False)
+    sampled = time.perf_counter()
+    session.iterate()  # raises TrainingError if it does not train
+    return rounds / (sampled - began), rounds / (time.perf_counter() - sampled)
 
 
 def _sample(runner: Any) -> Any:
@@ -187,16 +210,19 @@ def planted(items: int, dim: int) -> Path:
 
 
 def _line(result: dict[str, Any]) -> list[str]:
-    private = np.array(result["private"]) / _MB
+    private = [f"{value / _MB:.0f}" for value in (min(result["private"]), max(result["private"]))]
     return [
-        f"{result['runners_per_node']}" + ("" if result.get("shared", True) else ", no store"),
-        f"{result['rounds_per_second_sampled']:,.0f}",
-        f"{result['rounds_per_second_trained']:,.0f}",
-        f"{private.min():.0f} to {private.max():.0f}",
+        f"{result['runners_per_node']}" + ("" if result["shared"] else ", without the store"),
+        *(_rate(result[name]) for name in ("sampled", "trained")),
+        " to ".join(private),
         f"{result['world_in_store'] / _MB:.0f}",
         f"{result['world_in_process'] / _MB:.0f}",
         f"{result['copies_on_a_node']}",
     ]
+
+
+def _rate(values: list[float]) -> str:
+    return Rate("", 0, tuple(values)).spread if values else "-"
 
 
 _HEADER = [
@@ -216,7 +242,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--items", type=int, default=200_000, help="of the planted world [200000]")
     parser.add_argument("--dim", type=int, default=64, help="dimensions of its vectors [64]")
     parser.add_argument("--runners-per-node", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--iterations", type=int, default=3, help="timed for each figure [3]")
+    parser.add_argument("--repeats", type=int, default=5, help="of each figure [5]")
     parser.add_argument("--out", type=Path, help="folder for cluster.json and cluster.md")
     arguments = parser.parse_args(argv)
     try:
@@ -227,10 +253,9 @@ def main(argv: list[str] | None = None) -> int:
             evaluation_every=0,
             network=NetworkConfig(table_rate=0),
         )
-        counts, iterations = arguments.runners_per_node, arguments.iterations
-        results = measure(config, counts, iterations=iterations)
-        alone = measure(config, counts[-1:], iterations=iterations, share_world=False)
-        results += [{**result, "shared": False} for result in alone]
+        counts = arguments.runners_per_node
+        results = measure(config, counts, repeats=arguments.repeats)
+        results += measure(config, counts[-1:], repeats=0, share_world=False)
     except RecenvError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

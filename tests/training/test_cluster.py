@@ -1,7 +1,14 @@
 """Ray on this machine and on a cluster of two nodes, and what of the world its workers share."""
 
+import dataclasses
+import json
+import os
 import pickle
+import shutil
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -112,6 +119,13 @@ def test_workers_make_nothing_again(large, monkeypatch):
         assert not array.flags.owndata
 
 
+def test_the_driver_hashes_the_world_for_its_workers(large):
+    fresh = dataclasses.replace(large)  # of which nothing was made yet
+    assert not {"hash", "log_popularity"} & set(vars(fresh))
+    world, _, _ = sent(fresh)
+    assert {"hash", "log_popularity"} <= set(vars(world))
+
+
 def test_other_rules_have_other_tables(large):
     wide = GAME.replace(num_candidates=30)
     assert len(Simulator(large, wide).tables.strata) == 31
@@ -192,3 +206,75 @@ def test_no_cluster_is_told_at_once(address, told):
     config = TrainConfig(ray_address=address.format(port=closed_port()))
     with pytest.raises(ClusterError, match=told), ray_session(config, verbose=False):
         pass
+
+
+ROOT = Path(__file__).parents[2]
+ALONE = ["unshare", "--map-root-user", "--net", "--pid", "--fork", "--mount-proc", "true"]
+
+
+def on_two_nodes(*arguments, cpus):
+    """What ``tests/on_cluster.py`` says on a cluster of two nodes."""
+    if shutil.which("unshare") is None or subprocess.run(ALONE).returncode:
+        pytest.skip("two nodes need a network and a process tree of their own")
+    script = [str(ROOT / "training/launch/two_nodes.sh"), sys.executable]
+    folder = Path(sys.executable).parent
+    done = subprocess.run(
+        [*script, str(ROOT / "tests/on_cluster.py"), *map(str, arguments)],
+        env={**os.environ, "CPUS": str(cpus), "PATH": f"{folder}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1000)
+@pytest.mark.parametrize("per_node", [1, 2])
+def test_two_nodes_train_and_share_the_world(large, tmp_path, per_node):
+    world = large.save(tmp_path / "world")
+    told = on_two_nodes("train", world, 2 * per_node, cpus=per_node)
+    assert sorted(told["on"]) == sorted(per_node * ["127.0.0.2", "127.0.0.3"])
+    assert all(steps > 0 for steps in told["sampled"])
+    for steps in told["steps"].values():
+        assert steps[0] > 0
+        assert (np.diff(steps) > 0).all()
+    assert told["copies_on_a_node"] == 1
+    assert told["world_in_process"] == 0
+    assert told["world_in_store"] > 4 * large.user_model.item_vectors.nbytes
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1000)
+def test_a_cluster_without_room_says_what_it_has():
+    told = on_two_nodes("ask", 2, 1, cpus=1)
+    assert "no room for --num-env-runners 2 (1 CPU" in told["error"]
+    assert "and --num-learners 1 (1 CPU" in told["error"]
+    assert "127.0.0.3 has 1 CPUs and 0 GPUs" in told["error"]
+    assert "Free in all: 2 of 2 CPUs" in told["error"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1000)
+def test_training_goes_on_without_a_node_that_only_samples(tmp_path):
+    told = on_two_nodes("lose", tmp_path, "--num-env-runners", 2, cpus=1)
+    assert told["node_ended"]
+    assert told["code"] == 130, told["output"]  # interrupted by the test, with a checkpoint
+    rows = told["curve"]
+    assert [row["iteration"] for row in rows] == list(range(len(rows)))
+    assert len(rows) >= told["before"] + 4
+    for side in ("recommender", "user"):
+        assert (np.diff([row[f"{side}_steps_trained"] for row in rows[1:]]) > 0).all()
+    assert told["iteration"] == len(rows) - 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1000)
+def test_a_lost_learner_ends_a_run_that_can_be_resumed(tmp_path):
+    told = on_two_nodes("lose", tmp_path, "--num-learners", 2, cpus=1)
+    assert told["node_ended"]
+    assert told["code"] == 2, told["output"]
+    assert "A process that learns was lost" in told["output"]
+    assert "--resume" in told["output"]
+    assert told["iteration"] >= 2

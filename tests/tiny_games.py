@@ -133,6 +133,36 @@ def strangers(cooperation):
     )
 
 
+def bluff():
+    """Two users of different tastes, whom the platform cannot tell apart, in a zero-sum game.
+
+    What a click brings the user and costs the recommender (nobody buys, ignoring brings nothing):
+
+    | | item 0 | item 1 |
+    |---|---|---|
+    | user 0 | .6 | -.4 |
+    | user 1 | -.5 | 1 |
+
+    As in Kuhn's poker (1950), nobody plays for certain. Item 0 is shown first. User 0 clicks; user
+    1 clicks too with probability .6, at a loss, so that a click does not tell them apart. After
+    one, either item follows with probability 1/2; without one, item 0. So .6 is lost to user 0 for
+    sure and again with probability 1/2, and nothing to user 1: the value is -(.6 + .3) / 2. A
+    recommender that plays for certain can be held to -.55.
+    """
+    reward = {
+        "click": 0.2,
+        "purchase": 1.0,
+        "click_utility": 2.5,
+        "purchase_utility": 0.0,
+        "price_sensitivity": 0.0,
+        "leave_cost": 0.0,
+        "effort": 0.0,
+        "cooperation": -1.0,
+    }
+    utility = np.array([[1.4, -0.6], [-0.8, 2.2]]) / 2.5
+    return tiny_world((1 + utility) / 2, [1.0, 1.0], hidden=True), tiny_game(2, reward)
+
+
 KNOWN = {
     (bazaar, 0.0): (2 * 0.5, 2 * 0.7),
     (bazaar, 1.0): (2 * (2.6 - 0.71) / 2,) * 2,
@@ -258,6 +288,29 @@ class Tree:
         value = self.values(recommender, user)
         best = [self.best_recommender(user)[0], self.best_user(recommender)[0]]
         return np.array(best) - value
+
+    def mixed_recommender(self, policies):
+        """The recommender that draws one of several policies for each visit, as one policy."""
+        mixed, reach = [], np.ones((len(policies), len(self.prior)))
+        for t in range(len(self.levels)):
+            shows = np.stack([policy[t] for policy in policies])
+            weighed = reach[..., None] * shows
+            mixed.append(weighed.sum(0) / np.maximum(reach.sum(0), 1e-12)[:, None])
+            if t + 1 < len(self.levels):
+                before = self.levels[t + 1].before // ANSWERS
+                reach = weighed.reshape(len(policies), -1)[:, before]
+        return mixed
+
+    def mixed_user(self, policies):
+        """As ``mixed_recommender``, of users."""
+        mixed, reach = [], np.ones((len(policies), len(self.prior)))
+        for t in range(len(self.levels)):
+            answers = np.stack([policy[t] for policy in policies])
+            weighed = reach[..., None, None] * answers
+            mixed.append(weighed.sum(0) / np.maximum(reach.sum(0), 1e-12)[:, None, None])
+            if t + 1 < len(self.levels):
+                reach = weighed.reshape(len(policies), -1)[:, self.levels[t + 1].before]
+        return mixed
 
     def best_joint(self):
         """The greatest reward that both can get, if they share it: (value, recommender's policy).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -141,8 +142,12 @@ class TrainConfig(Config):
     def _check_regime(self) -> None:
         for name in ("alternate_every", "snapshot_every", "pool_size"):
             self.require(getattr(self, name) >= 1, name, "at least 1")
-        for name in ("behaviour_weight", "evaluation_member"):
-            self.require((getattr(self, name) or 0) >= 0, name, "zero or more")
+        self.require((self.evaluation_member or 0) >= 0, "evaluation_member", "zero or more")
+        self.require(
+            0 <= self.behaviour_weight < math.inf,
+            "behaviour_weight",
+            "zero or more, and finite (a million keeps the user where it is)",
+        )
         together = self.regime == "together"
         self.require(together or self.train == "both", "train", f"both, if {self.regime}")
         self.require(

@@ -20,8 +20,8 @@ class UserTie:
 
     With weight w, ``w * KL(policy || fitted user)`` in nats per turn is added to the loss (Jacob et
     al., ICML 2022, "Modeling strong and human-like gameplay with KL-regularized search"), and the
-    sum divided by 1 + w, so that gradients are of one size whatever the weight. An infinite
-    weight leaves the divergence alone. It is exact, and so adds no variance, as a reward would.
+    sum divided by 1 + w, so that gradients are of one size whatever the weight. The divergence is
+    exact, and so adds no variance, as a reward would.
     """
 
     def tied(

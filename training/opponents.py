@@ -16,7 +16,7 @@ from recenv.recommenders import (
 from recenv.users.policy import UserPolicy
 from recenv.world import World
 from training.config import FITTED, Side
-from training.policy import load, load_user
+from training.policy import NetworkRecommender, NetworkUser, load, load_user
 
 
 def make_opponent(name: str, world: World, game: GameConfig | None = None) -> Recommender:
@@ -36,13 +36,17 @@ def make_opponent(name: str, world: World, game: GameConfig | None = None) -> Re
         "random": RandomRecommender,
         "popularity": PopularityRecommender,
         "content": lambda: ContentRecommender(world),
-        "als": lambda: ALSRecommender(world),
+        "als": lambda: world.derive(("opponent", "als"), lambda: ALSRecommender(world)),
     }
     if name in makers:
         return makers[name]()
-    if not Path(name).is_dir():
-        raise UnknownNameError("opponent (nor is it a run's folder)", name, makers)
-    trained = load(name, world, name=f"recommender of {Path(name).name}")
+
+    def make() -> NetworkRecommender:
+        if not Path(name).is_dir():
+            raise UnknownNameError("opponent (nor is it a run's folder)", name, makers)
+        return load(name, world, name=f"recommender of {Path(name).name}")
+
+    trained = world.derive(("recommender of", name), make)  # so that it reaches every worker
     if game is not None:
         _check_slots("recommender", name, trained.network.slots, game)
     return trained
@@ -63,9 +67,13 @@ def make_fixed_user(name: str, world: World, game: GameConfig) -> UserPolicy | N
     """
     if name == FITTED:
         return None
-    if not Path(name).is_dir():
-        raise UnknownNameError("fixed user (nor is it a run's folder)", name, [FITTED])
-    trained = load_user(name, world, name=f"user of {Path(name).name}")
+
+    def make() -> NetworkUser:
+        if not Path(name).is_dir():
+            raise UnknownNameError("fixed user (nor is it a run's folder)", name, [FITTED])
+        return load_user(name, world, name=f"user of {Path(name).name}")
+
+    trained = world.derive(("user of", name), make)
     _check_slots("user", name, trained.network.slots, game)
     return trained
 

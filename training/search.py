@@ -193,7 +193,7 @@ def _cells(trial: Trial, metric: str) -> dict[str, Any]:
         "state": trial.state,
         "rounds": trial.rounds,
         metric: trial.score,
-        "best of it": trial.best,
+        "highest": trial.best,
         "seconds": round(trial.seconds, 1),
     }
 

@@ -36,6 +36,7 @@ def fit(folder: SearchFolder) -> None:
     """Run all trials that have not ended, or until SIGINT. Ray must be running."""
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "5")  # seconds between Tune's snapshots
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # runs have their metrics
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the other one cannot be silenced
     _, base, trials = folder.read()
     trainable = tune.with_resources(
         partial(run_trial, search=str(folder.path.resolve())),

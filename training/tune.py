@@ -16,10 +16,8 @@ from typing import Any
 
 from recenv.errors import ConfigError, RecenvError
 from training.cli import config_of, make_parser, parse
-from training.cluster import ray_session
 from training.search import Search, SearchFolder
 from training.space import Space
-from training.trials import fit
 
 
 def search(folder: SearchFolder, *, verbose: bool = False) -> bool:
@@ -36,6 +34,9 @@ def search(folder: SearchFolder, *, verbose: bool = False) -> bool:
         ArtifactError: there is no search.
         ClusterError: Ray cannot run where it should.
     """
+    from training.cluster import ray_session
+    from training.trials import fit
+
     settings, base, trials = folder.read()
     if any(trial.state in ("unfinished", "failed") for trial in folder.trials()):
         with ray_session(base, verbose=verbose, trials=min(settings.at_once, len(trials))):

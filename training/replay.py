@@ -36,6 +36,9 @@ class Replay:
         capacity: rows; the oldest give way.
         seed: of the sampling.
         device: where rows are kept.
+
+    Attributes:
+        steps: (len,) rows that are steps.
     """
 
     def __init__(self, capacity: int, seed: int, device: torch.device | str = "cpu") -> None:
@@ -45,12 +48,12 @@ class Replay:
         self._leaves: dict[str, Tensor] = {}
         self._columns: dict[str, Tensor] = {}
         self._following = torch.full((capacity,), -1, dtype=torch.long)  # -1: no step
-        self._steps = torch.zeros(0, dtype=torch.long)  # rows that are steps
+        self.steps = torch.zeros(0, dtype=torch.long)
         self._next = 0
 
     def __len__(self) -> int:
         """Steps that can be drawn."""
-        return len(self._steps)
+        return len(self.steps)
 
     @property
     def bytes_per_row(self) -> int:
@@ -83,14 +86,17 @@ class Replay:
         self._following[at[:steps]] = at[torch.from_numpy(piece.following)]
         self._following[at[steps:]] = -1
         self._next = (self._next + rows) % self.capacity
-        self._steps = torch.nonzero(self._following >= 0)[:, 0]
+        self.steps = torch.nonzero(self._following >= 0)[:, 0]
 
     def sample(self, size: int) -> Batch:
         """``size`` transitions, drawn with repeats."""
-        drawn = torch.randint(len(self._steps), (size,), generator=self._generator)
-        rows = self._steps[drawn]
-        following = self._following[rows]
-        rows, following = rows.to(self._device), following.to(self._device)
+        drawn = torch.randint(len(self.steps), (size,), generator=self._generator)
+        return self.read(self.steps[drawn])
+
+    def read(self, rows: Tensor) -> Batch:
+        """The transitions that begin in these rows, which are some of ``steps``."""
+        following = self._following[rows].to(self._device)
+        rows = rows.to(self._device)
         return Batch(
             obs={name: leaf[rows] for name, leaf in self._leaves.items()},
             next_obs={name: leaf[following] for name, leaf in self._leaves.items()},

@@ -59,16 +59,22 @@ class ReplaySettings(Config):
         """RLlib's config, with this learner."""
         from training.values.algorithm import ReplayConfig
 
-        settings: Any = ReplayConfig().env_runners(rollout_fragment_length="auto")
-        return settings.training(
-            learner_class=learner,
-            learner_config_dict={"settings": self},
-            lr=self.learning_rate,
-            train_batch_size_per_learner=config.steps_per_iteration,
-            gamma=self.gamma,
-            grad_clip=self.gradient_clip,
-            grad_clip_by="global_norm",
-        ).learners(add_default_connectors_to_learner_pipeline=False)
+        settings: Any = ReplayConfig()
+        return (
+            settings.env_runners(rollout_fragment_length="auto")
+            .learners(
+                learner_class=learner,
+                learner_config_dict={"settings": self},
+                add_default_connectors_to_learner_pipeline=False,
+            )
+            .training(
+                lr=self.learning_rate,
+                train_batch_size_per_learner=config.steps_per_iteration,
+                gamma=self.gamma,
+                grad_clip=self.gradient_clip,
+                grad_clip_by="global_norm",
+            )
+        )
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,6 @@ class SlateQ(EpsilonSettings):
         labels: what the choice model learns from: the clicks, as a platform can, or the fitted
             user's probabilities of them ("fitted"), which only a simulator knows.
         search: how slates are searched for, see ``training.values.slates.search_slates``.
-        exposure: value what was shown and not clicked, too, which the paper rules out.
     """
 
     sides: ClassVar[tuple[str, ...]] = ("recommender",)
@@ -31,22 +30,20 @@ class SlateQ(EpsilonSettings):
     choice: Choice = "independent"
     labels: Literal["clicks", "fitted"] = "clicks"
     search: Search = "greedy"
-    exposure: bool = False
 
     def check(self) -> None:
         """Raise ConfigError where a value is out of range."""
         super().check()
-        exact = self.search == "exact"
         self.require(
-            not exact or (self.choice == "single" and not self.exposure),
+            self.search != "exact" or self.choice == "single",
             "search",
-            "topk or greedy, unless choice is single and exposure is off",
+            "topk or greedy if clicks are independent: both are exact then",
         )
 
     @property
     def values(self) -> ValueConfig:
         """How values become slates."""
-        return ValueConfig("slateq", self.choice, self.search, self.exposure)
+        return ValueConfig("slateq", self.choice, self.search)
 
     def build(self, config: TrainConfig) -> AlgorithmConfig:
         """See ``AlgorithmSettings.build``."""

@@ -20,12 +20,10 @@ class ValueConfig(Config):
             the recommender, ``AnswerQNetwork`` for the user), or "soft": policies, for which the
             latter are critics.
         choice, search: see ``training.values.slates``; of "slateq" alone.
-        exposure: whether showing an item is worth something, clicked or not; of "slateq" alone.
         anchor: what a nat of a user's divergence from the fitted one costs it, in rewards.
     """
 
     kind: Literal["slateq", "slots", "soft"] = "slots"
     choice: Choice = "independent"
     search: Search = "greedy"
-    exposure: bool = False
     anchor: float = 0.0

@@ -33,14 +33,18 @@ _PURCHASES = 0.3
 class Worth(NamedTuple):
     """What a click on each candidate is worth, and how likely it is.
 
-    A slate's value is ``idle + sum_k (P(click k) (reward + future) + shown)``.
+    A slate's value is ``idle + sum_k P(click k) (reward + future)``.
     """
 
     appeal: Tensor  # (B, C) log-odds of a click
     reward: Tensor  # (B, C) this round's reward of a click
     future: Tensor  # (B, C) what a click adds to all that follows
-    shown: Tensor  # (B, C) what showing the candidate adds, clicked or not
     idle: Tensor  # (B,) value of a round without clicks
+
+    @property
+    def click(self) -> Tensor:
+        """(B, C) value of a click on each candidate, beyond no click."""
+        return self.reward + self.future
 
 
 class SlateQNetwork(RecommenderNetwork):
@@ -67,11 +71,12 @@ class SlateQNetwork(RecommenderNetwork):
     ) -> None:
         super().__init__(world, game, config.replace(slates="greedy"), seeded=seeded)
         self.values = values
-        self.clicked = _head(self.feature_size + 1, config.hidden, 2 + values.exposure)
+        self.reward = _head(self.feature_size + 1, config.hidden, 1)
+        self.future = _linear(self.feature_size + 1)
         self.idle = _head(self.context_size, config.hidden, 1)
         self.position = nn.Parameter(torch.zeros(game.slate_size - 1))
         with torch.no_grad():
-            list(self.clicked.parameters())[-1][0] = _expected_click(game)
+            list(self.reward.parameters())[-1].fill_(_expected_click(game))
 
     @property
     def examination(self) -> Tensor:
@@ -81,8 +86,7 @@ class SlateQNetwork(RecommenderNetwork):
     def forward(self, observation: Observation) -> Scored:
         """Scores whose K best are the best slate found; see ``RecommenderNetwork.forward``."""
         scored, worth = self._worth(observation)
-        value = worth.reward + worth.future
-        merit = torch.sigmoid(worth.appeal) * value + worth.shown
+        merit = torch.sigmoid(worth.appeal) * worth.click
         return Scored(ranked(self.slates(worth), merit), scored.context, scored.features)
 
     def worth(self, observation: Observation) -> Worth:
@@ -93,8 +97,7 @@ class SlateQNetwork(RecommenderNetwork):
         """(B, K) slates, searched for as ``ValueConfig.search`` says."""
         return search_slates(
             worth.appeal,
-            worth.reward + worth.future,
-            worth.shown,
+            worth.click,
             self.examination,
             self.values.choice,
             self.values.search,
@@ -107,17 +110,14 @@ class SlateQNetwork(RecommenderNetwork):
 
     def value(self, worth: Worth, slates: Tensor) -> Tensor:
         """(B,) value of (B, K) slates."""
-        each = (worth.reward + worth.future).gather(-1, slates)
-        shown = worth.shown.gather(-1, slates)
-        return worth.idle + (self.clicks(worth, slates) * each + shown).sum(-1)
+        return worth.idle + (self.clicks(worth, slates) * worth.click.gather(-1, slates)).sum(-1)
 
     def _worth(self, observation: Observation) -> tuple[Scored, Worth]:
         scored = super().forward(observation)
         appeal = scored.scores
         features = torch.cat([scored.features, appeal[..., None]], -1).detach()
-        reward, future, *more = self.clicked(features).unbind(-1)
-        shown = more[0] if more else torch.zeros_like(reward)
-        return scored, Worth(appeal, reward, future, shown, self.idle(scored.context)[:, 0])
+        reward, future = self.reward(features)[..., 0], self.future(features)[..., 0]
+        return scored, Worth(appeal, reward, future, self.idle(scored.context)[:, 0])
 
 
 class Slots(NamedTuple):
@@ -153,7 +153,8 @@ class SlotQNetwork(RecommenderNetwork):
     ) -> None:
         super().__init__(world, game, config.replace(slates="greedy"), seeded=seeded)
         self.values = values
-        self.each = _head(self.feature_size + 1, config.hidden, 2)
+        self.own = _head(self.feature_size + 1, config.hidden, 1)
+        self.rest = _linear(self.feature_size + 1)
         self.idle = _head(self.context_size, config.hidden, 1)
         self.scale = nn.Parameter(torch.full((1,), 0.25 * _expected_click(game)))
         self.position = nn.Parameter(torch.zeros(game.slate_size - 1))
@@ -175,7 +176,7 @@ class SlotQNetwork(RecommenderNetwork):
     def _slot_values(self, observation: Observation) -> tuple[Scored, Slots]:
         scored = super().forward(observation)
         features = torch.cat([scored.features, scored.scores[..., None]], -1).detach()
-        own, rest = self.each(features).unbind(-1)
+        own, rest = self.own(features)[..., 0], self.rest(features)[..., 0]
         own = own + self.scale * scored.scores
         return scored, Slots(own, rest, self.idle(scored.context)[:, 0])
 
@@ -273,6 +274,15 @@ def _expected_click(game: GameConfig) -> float:
     reward = game.reward
     own = (1 - abs(reward.cooperation) / 2) * (reward.click + _PURCHASES * reward.purchase)
     return own if own > 0 else 1.0
+
+
+def _linear(inputs: int) -> nn.Linear:
+    """Begins at zero. For values that are learned from all that follows, whose noise is large
+    beside what one item changes in it: a network of more freedom follows the noise."""
+    linear = nn.Linear(inputs, 1)
+    nn.init.zeros_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    return linear
 
 
 def _head(inputs: int, hidden: int, outputs: int) -> nn.Sequential:

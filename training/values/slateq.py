@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from training.replay import Batch
@@ -34,12 +33,11 @@ def slateq_losses(
 ) -> dict[str, Tensor]:
     """Losses of the choice model, of the rewards of clicks, and of all that follows; means.
 
-    With several clicks in a round, Q(s, A) = idle + sum_k P(click k | s, A) Qbar(s, i_k) has
-    Qbar = reward + future of a click *beyond* a round without clicks. Clicked slots k teach
-    ``reward`` what their slot earned, and the round teaches
-    ``idle + sum over clicked k of future + sum over all k of shown`` what no slot earned plus the
-    discounted value of what followed. With one click this is the update of Ie et al. for the
-    consumed item, and with none that of the null item.
+    With several clicks in a round, ``Q(s, A) = idle + sum_k P(click k | s, A) Qbar(s, i_k)`` has
+    ``Qbar = reward + future`` of a click *beyond* a round without clicks. Clicked slots teach
+    ``reward`` what they earned, and the round teaches ``idle`` plus the clicked slots' ``future``
+    what no slot earned plus the discounted value of what followed. With one click this is the
+    update of Ie et al. for the consumed item, and with none that of the null item.
 
     If the choice is single, a round with m clicks counts as m rounds with one of them each, of
     weight 1/m, whose reward is the whole slate's.
@@ -55,33 +53,38 @@ def slateq_losses(
     slates = batch["actions"].long().reshape(len(following), -1)
     earned = batch["slot_rewards"]
     clicked = (batch["responses"] > 0).to(earned.dtype)
-    single = network.values.choice == "single"
     p = network.clicks(worth, slates)
     labels = batch["fitted_clicks"] if fitted else clicked
-    if single:
-        count = labels.sum(-1, keepdim=True)
-        labels, none = labels / count.clamp(min=1), (1 - count).clamp(min=0)
-        null = 1 - p.sum(-1, keepdim=True)
-        choice = -(labels * log(p)).sum(-1) - (none * log(null))[:, 0]
-        whole = earned.sum(-1, keepdim=True)
-        weight = clicked / clicked.sum(-1, keepdim=True).clamp(min=1)
-    else:
-        choice = F.binary_cross_entropy(p.clamp(1e-6, 1 - 1e-6), labels, reduction="none").sum(-1)
-        whole, weight = earned, clicked
     reward, future = (w.gather(-1, slates) for w in (worth.reward, worth.future))
-    shown = worth.shown.gather(-1, slates).sum(-1)
     rest = batch["rewards"] - earned.sum(-1) + gamma * following
-    if single:
-        hit = clicked.any(-1)
-        each = (worth.idle[:, None] + shown[:, None] + future - rest[:, None]) ** 2
-        value = torch.where(hit, (weight * each).sum(-1), (worth.idle + shown - rest) ** 2)
+    if network.values.choice == "single":
+        none, labels = single_choice(labels)
+        idle, weight = single_choice(clicked)
+        choice = -(labels * log(p)).sum(-1) - none * log(1 - p.sum(-1))
+        earned = earned.sum(-1, keepdim=True)
+        each = (worth.idle[:, None] + future - rest[:, None]) ** 2
+        value = (weight * each).sum(-1) + idle * (worth.idle - rest) ** 2
     else:
-        value = (worth.idle + (weight * future).sum(-1) + shown - rest) ** 2
+        weight = clicked
+        choice = -(labels * log(p) + (1 - labels) * log(1 - p)).sum(-1)
+        value = (worth.idle + (weight * future).sum(-1) - rest) ** 2
     return {
         "choice_loss": choice.mean(),
-        "reward_loss": (weight * (reward - whole) ** 2).sum(-1).mean(),
+        "reward_loss": (weight * (reward - earned) ** 2).sum(-1).mean(),
         "q_loss": value.mean(),
     }
+
+
+def single_choice(clicks: Tensor) -> tuple[Tensor, Tensor]:
+    """(B,) probability that none is clicked, and (B, K) that a slot is the one to count.
+
+    Of several clicks each is equally likely to count.
+
+    Args:
+        clicks: (B, K) clicks, or independent probabilities of them.
+    """
+    none = (1 - clicks).prod(-1)
+    return none, (1 - none[:, None]) * clicks / clicks.sum(-1, keepdim=True).clamp(min=1e-6)
 
 
 def log(p: Tensor) -> Tensor:

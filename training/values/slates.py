@@ -47,45 +47,41 @@ def click_probabilities(appeal: Tensor, examination: Tensor, choice: Choice) -> 
 
 
 def search_slates(
-    appeal: Tensor, value: Tensor, shown: Tensor, examination: Tensor, choice: Choice, how: Search
+    appeal: Tensor, value: Tensor, examination: Tensor, choice: Choice, how: Search
 ) -> Tensor:
-    """(B, K) slates that are worth most: ``sum_k P(click k) value + shown``, first slot first.
+    """(B, K) slates that are worth most: ``sum_k P(click k) value_k``, first slot first.
 
-    "topk" ranks candidates by ``weight * value + shown``, where the weight is the click's
-    probability, or its odds if the choice is single. "greedy" fills slot after slot with what adds
-    most. Both are those of Ie et al., whose choice is single; there neither is always best. For
-    independent clicks both are best, if ``shown`` is zero and examination falls from slot to slot:
-    the sum is then a scalar product of two sorted sequences. "exact" is best for a single choice
-    without ``shown``, by Dinkelbach (1967): for the ratio r of a slate, rank by
-    ``weight * (value - r)``; repeat with the better slate's ratio until it stays.
+    "topk" ranks candidates by ``weight * value``, where the weight is the click's probability, or
+    its odds if the choice is single. "greedy" fills slot after slot with what adds most. Both are
+    those of Ie et al., whose choice is single; there neither is always best. For independent
+    clicks both are best, if examination falls from slot to slot and values are not negative: the
+    sum is a scalar product of two sorted sequences. "exact" is best for a single choice, by
+    Dinkelbach (1967): for the ratio r of a slate, rank by ``weight * (value - r)``; repeat with
+    the better slate's ratio until it stays.
 
     Args:
         appeal, value: (B, C) of each candidate.
-        shown: (B, C) worth of showing it, clicked or not.
         examination: (K,).
         choice: see ``click_probabilities``.
         how: see above.
     """
     weight = torch.sigmoid(appeal) if choice == "independent" else odds(appeal)
-    slots = len(examination)
     if how == "topk":
-        return (examination.mean() * weight * value + shown).topk(slots, -1).indices
+        return (weight * value).topk(len(examination), -1).indices
     if how == "exact":
         return _dinkelbach(weight, value, examination)
-    return _greedy(weight, value, shown, examination, choice)
+    return _greedy(weight, value, examination, choice)
 
 
-def _greedy(
-    weight: Tensor, value: Tensor, shown: Tensor, examination: Tensor, choice: Choice
-) -> Tensor:
+def _greedy(weight: Tensor, value: Tensor, examination: Tensor, choice: Choice) -> Tensor:
     taken = torch.zeros_like(value)
     gained, chances = torch.zeros_like(value[:, :1]), torch.ones_like(value[:, :1])
     slots = []
     for looked in examination:
         chance = looked * weight
-        worth = chance * value + shown
+        worth = chance * value
         if choice == "single":
-            worth = (gained + chance * value) / (chances + chance) + shown
+            worth = (gained + worth) / (chances + chance)
         best = (worth + taken).argmax(-1, keepdim=True)
         taken = taken.scatter(-1, best, _TAKEN)
         chance = chance.gather(-1, best)

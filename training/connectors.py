@@ -44,7 +44,7 @@ class AdvantageConnector(ConnectorV2):
         for side in episodes[0].sides:
             if side not in rl_module:
                 continue
-            module = rl_module[side]
+            module = rl_module[side].unwrapped()  # several learners wrap it
             device = next(module.parameters()).device
             piece = joined([e.sides[side] for e in episodes])
             n = len(piece)

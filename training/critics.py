@@ -5,7 +5,6 @@ A critic serves training alone; no saved policy holds one.
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -13,6 +12,7 @@ from recenv.config import GameConfig
 from recenv.world import World
 from training.env import TRUE_INTEREST
 from training.networks import Observation, mlp
+from training.tables import category_table, unwritten, world_table
 
 
 class Critic(nn.Module):
@@ -66,10 +66,10 @@ class CentralCritic(Critic):
         model = world.user_model
         extra = model.dim + 8 + 3 * game.slate_size + 3 * game.slate_size + 2
         super().__init__(context + extra, hidden, slots)
-        self._table("vectors", model.item_vectors * model.click_weight)
-        self._table("bias", model.item_click_bias)
-        category = torch.as_tensor(world.catalog.category, dtype=torch.long)
-        self.register_buffer("category", category, persistent=False)
+        vectors = world_table(world, "worth", lambda: model.item_vectors * model.click_weight)
+        self.register_buffer("vectors", vectors, persistent=False)
+        self.register_buffer("bias", unwritten(model.item_click_bias), persistent=False)
+        self.register_buffer("category", category_table(world), persistent=False)
         self.slots = game.slate_size
         self.max_rounds = game.max_rounds
 
@@ -96,8 +96,3 @@ class CentralCritic(Critic):
         shown = (observation["slate"] >= 0).float()
         screen = [shown, observation["utility"], observation["prices"], observation["behaviour"]]
         return torch.cat([context, interest, visit, *screen], -1)
-
-    def _table(self, name: str, values: np.ndarray) -> None:
-        """A fixed table that no checkpoint holds: it comes from the world."""
-        tensor = torch.as_tensor(np.ascontiguousarray(values), dtype=torch.float32)
-        self.register_buffer(name, tensor, persistent=False)

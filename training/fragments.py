@@ -66,15 +66,16 @@ class Fragments:
 
     Args:
         sides: a fragment for each module.
-        env_steps: environment steps in them, which ``len`` tells.
+        rounds: in them, which ``len`` tells: from it RLlib reckons how many minibatches of one
+            side's steps each of several learners takes.
     """
 
-    def __init__(self, sides: dict[str, Fragment], env_steps: int) -> None:
+    def __init__(self, sides: dict[str, Fragment], rounds: int) -> None:
         self.sides = sides
-        self.env_steps = env_steps
+        self.rounds = rounds
 
     def __len__(self) -> int:
-        return self.env_steps
+        return self.rounds
 
 
 def fragment(played: Played, agent: str, columns: slice = slice(None)) -> Fragment:
@@ -149,15 +150,12 @@ def fragment(played: Played, agent: str, columns: slice = slice(None)) -> Fragme
     )
 
 
-def fragments(
-    played: Played, modules: dict[str, str], turns: int, parts: int = 1
-) -> Iterator[Fragments]:
+def fragments(played: Played, modules: dict[str, str], parts: int = 1) -> Iterator[Fragments]:
     """All that was played, cut by visits into parts of equal size.
 
     Args:
         played: T rounds of B visits.
         modules: the learning agents' modules.
-        turns: environment steps of a round.
         parts: how many; must divide B.
     """
     total, batch = played.rewards.shape[:2]
@@ -165,7 +163,7 @@ def fragments(
         columns = slice(batch * part // parts, batch * (part + 1) // parts)
         yield Fragments(
             {modules[agent]: fragment(played, agent, columns) for agent in played.turns},
-            total * batch * turns // parts,
+            total * batch // parts,
         )
 
 

@@ -16,6 +16,7 @@ from recenv.world import World
 from training.history import make_encoder
 from training.network_config import NetworkConfig
 from training.seeds import blank_seeds, make_seeds
+from training.tables import category_table, popularity_table, unwritten
 
 Observation = dict[str, Tensor]
 
@@ -55,6 +56,7 @@ class Scored(NamedTuple):
 
     scores: Tensor  # (B, C) log-odds-like scores, or (B, K * C) by slot if slots are independent
     context: Tensor  # (B, F) what a critic reads
+    features: Tensor  # (B, C, E) of each candidate
 
 
 class RecommenderNetwork(nn.Module):
@@ -89,13 +91,10 @@ class RecommenderNetwork(nn.Module):
         self, world: World, game: GameConfig, config: NetworkConfig, *, seeded: bool = True
     ) -> None:
         super().__init__()
-        popularity = world.log_popularity
-        spread = max(float(popularity.std()), 1e-6)
         self._seed_tables(world, config, seeded)
         u, (n, p) = world.num_users, self.item_seed.shape
-        self._table("popularity", (popularity - popularity.mean()) / spread)
-        category = torch.as_tensor(world.catalog.category, dtype=torch.long)
-        self.register_buffer("category", category, persistent=False)
+        self.register_buffer("popularity", popularity_table(world), persistent=False)
+        self.register_buffer("category", category_table(world), persistent=False)
         self.rate = config.table_rate
         self.user_offset = _zero_table(u, p) if self.rate else None
         self.item_offset = _zero_table(n, p) if self.rate else None
@@ -108,7 +107,7 @@ class RecommenderNetwork(nn.Module):
         self.slots = game.slate_size
         ages = torch.arange(game.history_length) // game.slate_size  # rounds, if slates are full
         self.register_buffer("memory", _BOREDOM_MEMORY ** ages.float(), persistent=False)
-        features = 8
+        self.feature_size = features = 8
         self.mlp = mlp(features, config.hidden // 2, 1)
         self.encoder = make_encoder(config.history, p, config.hidden, game.history_length)
         encoded = self.encoder.width if self.encoder else 0
@@ -176,7 +175,7 @@ class RecommenderNetwork(nn.Module):
         context = torch.cat([*seen, shown, best.mean(-1, keepdim=True), spread], -1)
         if self.independent:
             scores = self._by_slot(scores, known, vectors, at)
-        return Scored(scores, context.detach())
+        return Scored(scores, context.detach(), features)
 
     def best_slates(self, scores: Tensor, slots: int) -> Tensor:
         """(B, slots) candidates of the likeliest slates, from the scores that ``forward`` gives."""
@@ -230,15 +229,19 @@ class RecommenderNetwork(nn.Module):
     def _seed_tables(self, world: World, config: NetworkConfig, seeded: bool) -> None:
         """The seeds; what the world does not hold goes with the weights."""
         own = config.init == "lm"
-        seeds = make_seeds(world, config) if seeded or own else blank_seeds(world, config)
+        if own:  # the same for every network
+            seeds = world.derive(("seeds", config.init), lambda: make_seeds(world, config))
+        else:
+            seeds = make_seeds(world, config) if seeded else blank_seeds(world, config)
         self._table("user_seed", seeds.users, own)
         self._table("item_seed", seeds.items, own)
         self._table("visit_scale", seeds.scale, own)
         self.platform = seeds.platform
 
     def _table(self, name: str, table: np.ndarray, in_world: bool = True) -> None:
-        """A fixed table; one that the world holds is in no checkpoint."""
-        tensor = torch.as_tensor(np.ascontiguousarray(table), dtype=torch.float32)
+        """A fixed table; one that the world holds is in no checkpoint, and shared."""
+        array = np.ascontiguousarray(table, np.float32)
+        tensor = unwritten(array) if in_world else torch.from_numpy(array.copy())
         self.register_buffer(name, tensor, persistent=not in_world)
 
 
@@ -265,8 +268,7 @@ class UserNetwork(nn.Module):
 
     def __init__(self, world: World, game: GameConfig, config: NetworkConfig) -> None:
         super().__init__()
-        category = torch.as_tensor(world.catalog.category, dtype=torch.long)
-        self.register_buffer("category", category, persistent=False)
+        self.register_buffer("category", category_table(world), persistent=False)
         self.slots = game.slate_size
         self.max_rounds = game.max_rounds
         slot_features, visit_features = 8, 7
@@ -276,8 +278,21 @@ class UserNetwork(nn.Module):
 
     def forward(self, observation: Observation) -> Answered:
         """Logits of (B, ...) observations with the leaves ``USER_LEAVES``."""
-        k = self.slots
         response, leaving = self._fitted(observation)
+        answer, leave, context = self._learned(observation, response, leaving)
+        return Answered(self._logits(response + answer, leaving + leave), context)
+
+    def _learned(
+        self, observation: Observation, response: Tensor, leaving: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, K, 3) and (B, 2) what is learned of each answer, and the (B, F) context.
+
+        Args:
+            observation: as for ``forward``.
+            response: (B, K, 3) log-probabilities of the fitted user, which are features too.
+            leaving: (B, 2) the same of staying and leaving.
+        """
+        k = self.slots
         slate = observation["slate"].long()
         shown = (slate >= 0).float()
         boredom = observation["boredom"].gather(1, self.category[slate.clamp(min=0)]) * shown
@@ -288,7 +303,7 @@ class UserNetwork(nn.Module):
                 observation["prices"],
                 boredom,
                 shown,
-                position.expand(len(slate), k),
+                position.expand(slate.shape[0], k),  # len() fixes it in an export
                 *(response.clamp(min=-8) / 4).unbind(-1),
             ],
             -1,
@@ -306,9 +321,8 @@ class UserNetwork(nn.Module):
         )  # (B, 7)
         each = torch.cat([slot, visit[:, None].expand(-1, k, -1)], -1)
         pooled = slot.mean(1)
-        answer = response + self.respond(each)
-        leave = leaving + self.leave(torch.cat([visit, pooled[:, :4]], -1))
-        return Answered(self._logits(answer, leave), torch.cat([visit, pooled], -1))
+        leave = self.leave(torch.cat([visit, pooled[:, :4]], -1))
+        return self.respond(each), leave, torch.cat([visit, pooled], -1)
 
     def fitted_logits(self, observation: Observation) -> Tensor:
         """The fitted user's logits, as ``forward`` gives them before training."""

@@ -197,6 +197,11 @@ def has_policy(path: str | Path, side: Side) -> bool:
     return any(artifacts.exists(p) for p in _places(Path(path), side))
 
 
+def policy_meta(path: str | Path, side: Side, checkpoint: Which | None = None) -> dict[str, Any]:
+    """What ``save_policy`` kept beside a side's weights; arguments and errors as of ``load``."""
+    return _read(Path(path), side, checkpoint)[2]
+
+
 def _places(path: Path, side: Side) -> list[Path]:
     return [path / "policy" / side, path / side, path]
 

@@ -2,44 +2,49 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import shutil
 import time
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-# Without clusters Ray takes the loopback address, so none of its ports is open to the network.
-# It reads this when it is imported.
-_LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
-os.environ.setdefault(_LOOPBACK, "1" if os.environ.get("RAY_ADDRESS") else "0")
-# The stack's own notices; errors are still shown.
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+import numpy as np
+import ray
+import torch
+from ray.exceptions import RayError
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.callbacks.callbacks import RLlibCallback
 
-import ray  # noqa: E402
-import torch  # noqa: E402
-from ray.rllib.algorithms.algorithm import Algorithm  # noqa: E402
-from ray.rllib.algorithms.algorithm_config import AlgorithmConfig  # noqa: E402
-
-from recenv.errors import RecenvError  # noqa: E402
-from training.config import Side, TrainConfig  # noqa: E402
-from training.env import AGENT, TurnEnv, module_of  # noqa: E402
-from training.modules import module_specs  # noqa: E402
-from training.networks import RecommenderNetwork, UserNetwork  # noqa: E402
-from training.policy import make_network  # noqa: E402
-from training.runner import BatchedEnvRunner, EpisodeEnvRunner  # noqa: E402
-from training.runs import Row  # noqa: E402
+from recenv.errors import RecenvError
+from training.algorithms import IMPALA
+from training.anchor import KL_FROM_FITTED, AnchorCallback
+from training.cluster import ray_session as ray_session
+from training.config import Side, TrainConfig
+from training.env import AGENT, TurnEnv, module_of
+from training.modules import module_specs
+from training.networks import RecommenderNetwork, UserNetwork
+from training.policy import make_network
+from training.regimes import Pool, Weights, sides_learning
+from training.runner import BatchedEnvRunner, EpisodeEnvRunner
+from training.runs import Row
+from training.warm_start import start_warm, warm_weights
 
 _LEARNER_METRICS = {
     "policy_loss": "policy_loss",
     "value_loss": "vf_loss_unclipped",
     "value_explained": "vf_explained_var",
     "entropy": "entropy",
-    "kl_from_fitted": "kl_from_fitted",
+    "heldout_log_likelihood": "heldout_log_likelihood",
+    "q_loss": "q_loss",
+    "q_mean": "q_mean",
+    "reward_loss": "reward_loss",
+    "choice_loss": "choice_loss",
+    "epsilon": "epsilon",
+    "replayed_steps": "replayed_steps",
 }
+_NETWORK = "network."
+_POOL = "population"
 _TRAINED = "num_module_steps_trained_lifetime"
 _RESTART = 120.0
 """Seconds that the processes which sample may take to come back."""
@@ -49,39 +54,12 @@ class TrainingError(RecenvError):
     """Training goes on without learning."""
 
 
-@contextmanager
-def ray_session(config: TrainConfig, *, verbose: bool) -> Iterator[None]:
-    """Ray for the length of a run: on this machine, or the cluster that RAY_ADDRESS names.
-
-    Args:
-        config: says how many processes are needed.
-        verbose: show the notices of Ray and RLlib.
-    """
-    level = logging.INFO if verbose else logging.ERROR
-    for name in ("ray", "ray.rllib", "ray.tune", "ray._common.deprecation"):
-        logging.getLogger(name).setLevel(level)
-    processes = 1 + config.num_env_runners + config.num_learners
-    local = not os.environ.get("RAY_ADDRESS")
-    with warnings.catch_warnings():
-        if not verbose:
-            warnings.simplefilter("ignore")
-        ray.init(
-            include_dashboard=False,
-            num_cpus=processes if local else None,
-            logging_level=level,
-            log_to_driver=True,
-        )
-        try:
-            yield
-        finally:
-            ray.shutdown()
-
-
 def algorithm_config(config: TrainConfig) -> AlgorithmConfig:
     """RLlib's config of a run."""
     runner: dict[str, Any] = {}
     if config.batched_runner:
         runner["env_runner_cls"] = BatchedEnvRunner if config.flat else EpisodeEnvRunner
+    callbacks: list[type[RLlibCallback]] = [] if config.batched_runner else [AnchorCallback]
     return (
         config.settings.build(config)
         .environment(TurnEnv, env_config=config.env_config, disable_env_checking=True)
@@ -89,13 +67,13 @@ def algorithm_config(config: TrainConfig) -> AlgorithmConfig:
             num_env_runners=config.num_env_runners,
             num_envs_per_env_runner=config.num_envs_per_env_runner,
             num_gpus_per_env_runner=config.gpus_per_env_runner,
-            rollout_fragment_length="auto",
             **runner,
         )
+        .callbacks(callbacks)
         .fault_tolerance(restart_failed_env_runners=True)
         .learners(num_learners=config.num_learners, num_gpus_per_learner=config.gpus_per_learner)
         .multi_agent(
-            policies=set(config.trained),
+            policies=list(config.trained),  # their order is that of drawing weights
             policy_mapping_fn=module_of,
             policies_to_train=list(config.trained),
         )
@@ -109,15 +87,25 @@ class Session:
 
     Args:
         config: the run's.
-        checkpoint: RLlib's state to go on from.
+        checkpoint: what ``save`` wrote, to go on from.
+        iteration: iterations that were done before.
     """
 
-    def __init__(self, config: TrainConfig, checkpoint: Path | None) -> None:
+    def __init__(self, config: TrainConfig, checkpoint: Path | None, *, iteration: int = 0) -> None:
         torch.set_num_threads(config.torch_threads)
         self.config = config
+        begin = config.warm_start and checkpoint is None
+        weights = warm_weights(config) if begin else {}
         self.algorithm: Algorithm = algorithm_config(config).build_algo()
+        if weights:
+            start_warm(self.algorithm, weights)
         if checkpoint is not None:
             self.algorithm.restore_from_path(str(checkpoint.resolve()))
+        self.iteration = iteration
+        self.pool = Pool(config.pool_size)
+        if checkpoint is not None and config.regime == "population":
+            self.pool = Pool.load(checkpoint / _POOL, config.pool_size)
+        self._pool_version, self._pool_reference = 0, None
         self._steps: dict[Side, float] = {}
 
     def iterate(self) -> Row:
@@ -126,7 +114,10 @@ class Session:
         Raises:
             TrainingError: a side that should learn was not updated.
         """
-        result = self._train()
+        learning = sides_learning(self.config, self.iteration)
+        self._prepare(learning)
+        result = self._train(learning)
+        self.iteration += 1
         learners = result.get("learners", {})
         row: Row = {}
         sampled = result.get("env_runners", {})
@@ -137,7 +128,9 @@ class Session:
         if "episode_len_mean" in sampled:
             turns = 1 if self.config.batched_runner else len(self.config.trained)
             row["visit_rounds"] = float(sampled["episode_len_mean"]) / turns
-        for side in self.config.trained:
+        if KL_FROM_FITTED in sampled:
+            row[f"user_{KL_FROM_FITTED}"] = float(sampled[KL_FROM_FITTED])
+        for side in learning:
             metrics = learners.get(side, {})
             steps = float(metrics.get(_TRAINED, 0))
             if steps <= self._steps.get(side, 0):
@@ -157,52 +150,109 @@ class Session:
                 row[name.replace("_timer", "_seconds")] = float(result["timers"][name])
         return row
 
-    def _train(self) -> Any:
-        """RLlib's result of an iteration; once more if nothing was sampled for want of runners.
+    def _prepare(self, learning: tuple[Side, ...]) -> None:
+        """Have these sides learn, and the past ones play."""
+        learners, runners = self.algorithm.learner_group, self.algorithm.env_runner_group
+        assert learners is not None
+        assert runners is not None
+        if self.config.regime == "alternating":
+            learners.foreach_learner(partial(_let_learn, sides=list(learning)))
+        if self.config.regime != "population":
+            return
+        due = self.iteration % self.config.snapshot_every == 0
+        if due and self.iteration not in self.pool.members:
+            self.pool.add(self.iteration, self._weights())
+            self._pool_reference = None
+        if self._pool_reference is None:
+            self._pool_version += 1
+            here = runners.num_remote_env_runners() == 0
+            members = dict(self.pool.members)
+            self._pool_reference = members if here else ray.put(members)
+        # every time: a runner that was started again has none
+        runners.foreach_env_runner(
+            partial(_hand_over, version=self._pool_version, reference=self._pool_reference)
+        )
+
+    def _train(self, learning: tuple[Side, ...]) -> Any:
+        """RLlib's result of an iteration; once more where nothing can have been learned yet.
 
         A runner whose process died is started again; until then RLlib goes on with the others,
-        and without any it returns at once with nothing learned.
+        and without any it returns at once with nothing learned. IMPALA's learners in processes of
+        their own tell what they learned one or more calls later.
         """
         deadline = time.monotonic() + _RESTART
+        late = isinstance(self.config.settings, IMPALA) and self.config.num_learners > 0
         while True:
-            result = self.algorithm.train()
+            try:
+                result = self.algorithm.train()
+            except RayError as error:
+                raise TrainingError(
+                    f"A process that learns was lost: {str(error).splitlines()[0]} What was "
+                    "learned since the last checkpoint went with it. Go on from there with "
+                    "--resume and the run's folder, once its machine is back."
+                ) from error
             learners, group = result.get("learners", {}), self.algorithm.env_runner_group
             learned = all(
                 learners.get(side, {}).get(_TRAINED, 0) > self._steps.get(side, 0)
-                for side in self.config.trained
+                for side in learning
             )
             dead = (
                 group is not None
                 and group.num_remote_env_runners() > 0
                 and group.num_healthy_remote_workers() < group.num_remote_env_runners()
             )
-            if learned or not dead or time.monotonic() > deadline:
+            if learned or not (dead or late) or time.monotonic() > deadline:
                 return result
-            time.sleep(1)
+            time.sleep(1 if dead else 0)
 
     def save(self, folder: Path) -> None:
-        """Write RLlib's state."""
+        """Write RLlib's state and, in a folder inside, the pool of a population."""
         self.algorithm.save_to_path(str(folder.resolve()))
+        if self.config.regime == "population":
+            self.pool.save(folder / _POOL)
 
     def networks(self) -> dict[Side, RecommenderNetwork | UserNetwork]:
         """The learning sides' networks with the learner's weights, as copies."""
+        world, game = self.config.resolve()
+        out: dict[Side, RecommenderNetwork | UserNetwork] = {}
+        for side, weights in self._weights().items():
+            network = make_network(
+                side,
+                world,
+                game,
+                self.config.network,
+                seeded=False,
+                values=self.config.values,
+            )
+            network.load_state_dict({k: torch.as_tensor(v) for k, v in weights.items()})
+            out[side] = network
+        return out
+
+    def _weights(self) -> dict[Side, Weights]:
+        """The learner's weights of the learning sides' networks."""
         group = self.algorithm.learner_group
         assert group is not None
         state = group.get_state(components="learner/rl_module")["learner"]["rl_module"]
-        world, game = self.config.resolve()
-        out: dict[Side, RecommenderNetwork | UserNetwork] = {}
-        for side in self.config.trained:
-            network = make_network(side, world, game, self.config.network, seeded=False)
-            weights = {
-                k.removeprefix("network."): torch.as_tensor(v)
-                for k, v in state[side].items()
-                if k.startswith("network.")
+        return {
+            side: {
+                name.removeprefix(_NETWORK): np.array(value)
+                for name, value in state[side].items()
+                if name.startswith(_NETWORK)
             }
-            network.load_state_dict(weights)
-            out[side] = network
-        return out
+            for side in self.config.trained
+        }
 
     def close(self) -> None:
         """Stop the workers."""
         self.algorithm.stop()
         shutil.rmtree(str(self.algorithm.logdir), ignore_errors=True)  # made by RLlib, empty
+
+
+def _let_learn(learner: Any, sides: Any) -> None:
+    """Update only these sides' modules from now on."""
+    learner.config.multi_agent(policies_to_train=sides)
+
+
+def _hand_over(runner: Any, version: int, reference: Any) -> None:
+    """Give a runner the past policies."""
+    runner.set_pool(version, reference)

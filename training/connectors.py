@@ -12,7 +12,7 @@ from ray.rllib.evaluation.postprocessing import Postprocessing
 from torch import Tensor
 
 from recenv.sim.observation import Observation
-from training.fragments import SLOT_REWARDS, Fragments, advantages, joined
+from training.fragments import SLOT_REWARDS, advantages, joined
 
 
 class AdvantageConnector(ConnectorV2):

@@ -20,8 +20,8 @@ class IPPO(Config):
     Each side learns by itself; its critic reads what its actor sees. ``minibatch_size`` counts
     turns of one side. ``slot_credit`` tells the recommender which slot earned what (see
     ``training.learner``). The weight of the entropy goes on a straight line to ``entropy_end``, if
-    that is given, which it reaches with the run's last round. ``TrainConfig.behaviour_weight`` weighs nats against advantages of unit
-    variance.
+    that is given, which it reaches with the run's last round. ``TrainConfig.behaviour_weight``
+    weighs nats against advantages of unit variance.
     """
 
     central: ClassVar[bool] = False

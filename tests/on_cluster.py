@@ -2,12 +2,13 @@
 
 on_cluster.py train FOLDER RUNNERS      a few iterations in the world of the folder
 on_cluster.py ask RUNNERS LEARNERS      for more than the cluster has
-on_cluster.py lose FOLDER FLAGS...      kill the second node while a run goes on
+on_cluster.py lose FOLDER FLAGS...      kill the second node of a run, then start a third
 """
 
 import json
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -50,6 +51,24 @@ def ask(runners, learners):
         return {"error": str(error)}
 
 
+def third_node(log):
+    script = Path(__file__).parents[1] / "training/launch/ray_node.sh"
+    temp = Path(os.environ["TOKEN_FILE"]).parent / "third"
+    settings = {"NODE_IP": "127.0.0.4", "FIRST_PORT": "7000", "TEMP": str(temp)}
+    command = [str(script), "worker", os.environ["RAY_ADDRESS"]]
+    with log.open("w") as output:
+        started = subprocess.Popen(
+            command, env={**os.environ, **settings}, stdout=output, stderr=subprocess.STDOUT
+        )
+    return psutil.Process(started.pid)
+
+
+def samples_on(node):
+    """Whether a runner was made and called there: Ray names processes by what they do."""
+    names = [p.cmdline()[0] for p in node.children(recursive=True) if p.cmdline()]
+    return any("BatchedEnvRunner" in name and "__init__" not in name for name in names)
+
+
 def lose(at, *flags):
     at = Path(at)
     run = folder(at)
@@ -60,14 +79,20 @@ def lose(at, *flags):
     before = len(run.read_metrics())
     raylet.send_signal(signal.SIGKILL)
     ended = psutil.wait_procs([node], timeout=60)[1] == []
+    replaced = False
     try:
         wait_until(lambda: len(run.read_metrics()) >= before + 4, process)
+        third = third_node(at / "third.txt")
+        wait_until(lambda: samples_on(third), process)
+        replaced, then = True, len(run.read_metrics())
+        wait_until(lambda: len(run.read_metrics()) >= then + 4, process)
         process.send_signal(signal.SIGINT)
     except AssertionError:  # the run ended meanwhile
         pass
     code = process.wait(timeout=120)
     return {
         "node_ended": ended,
+        "replaced": replaced,
         "before": before,
         "code": code,
         "iteration": run.checkpoint().iteration,

@@ -263,7 +263,8 @@ def test_training_goes_on_without_a_node_that_only_samples(tmp_path):
     assert told["code"] == 130, told["output"]  # interrupted by the test, with a checkpoint
     rows = told["curve"]
     assert [row["iteration"] for row in rows] == list(range(len(rows)))
-    assert len(rows) >= told["before"] + 4
+    assert told["replaced"]  # the runner came back on another machine that joined
+    assert len(rows) >= told["before"] + 8
     for side in ("recommender", "user"):
         assert (np.diff([row[f"{side}_steps_trained"] for row in rows[1:]]) > 0).all()
     assert told["iteration"] == len(rows) - 1

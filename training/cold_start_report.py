@@ -235,7 +235,7 @@ def plot(figures: Mapping[str, Any], path: Path) -> Path:
             annotation_clip=False,
         )
     axes.set_xlim(0, end)
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:g}k")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:g}k" if value else "0")
     axes.set_xlabel("rounds of training", fontsize=9.5)
     axes.set_ylabel("reward a visit, held-out users", fontsize=9.5)
     axes.tick_params(labelsize=9)

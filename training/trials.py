@@ -101,8 +101,15 @@ def run_trial(drawn: dict[str, int], *, search: str) -> None:
         run.create(config_with(base, trials[number]))
     folder.mark(number, "unfinished")
 
+    iterations = run.config().iterations
+    held: list[Row] = []  # Tune may stop a trial when it hears of a row: not before the run ended
+
     def report(row: Row) -> None:
-        if settings.metric in row and row[_ROUNDS] > 0:
+        if settings.metric not in row or row[_ROUNDS] == 0:
+            return
+        if row["iteration"] >= iterations and not run.finished:
+            held.append(row)
+        else:
             tune.report({settings.metric: row[settings.metric], _ROUNDS: row[_ROUNDS]})
 
     last = run.checkpoint()
@@ -111,6 +118,8 @@ def run_trial(drawn: dict[str, int], *, search: str) -> None:
             report(row)
     if not run.finished:
         train(run, progress=False, on_row=report)
+    for row in held:
+        report(row)
 
 
 class _Ends(tune.Callback):

@@ -164,7 +164,7 @@ def test_the_policy_follows_its_critics_and_the_temperature_its_target(world, ga
         "actions": torch.zeros(30, 3, dtype=torch.long),
     }
     learner = object.__new__(SACLearner)
-    settings = SimpleNamespace(gamma=0.9, slot_credit=True, entropy_target=0.4)
+    settings = SimpleNamespace(gamma=0.9, slot_credit=True, entropy_target=0.8)
     learner.config = SimpleNamespace(learner_config_dict={"settings": settings})
     learner._module = {"recommender": SimpleNamespace(unwrapped=lambda: module)}
     logged = {}
@@ -182,7 +182,7 @@ def test_the_policy_follows_its_critics_and_the_temperature_its_target(world, ga
         return float(((share - least) / (most - least)).mean())
 
     before, pushes = worth(), []
-    for _ in range(60):
+    for _ in range(80):
         loss = learner.compute_loss_for_module(
             module_id="recommender", config=None, batch=batch, fwd_out=None
         )
@@ -190,7 +190,7 @@ def test_the_policy_follows_its_critics_and_the_temperature_its_target(world, ga
         module.log_temperature.grad = None
         loss.backward()
         optimiser.step()
-        short = float(logged["entropy"].detach()) < 0.4 * module.most_entropy
+        short = float(logged["entropy"].detach()) < 0.8 * module.most_entropy
         pushes.append((short, float(module.log_temperature.grad) < 0))  # less loss: warmer
     assert worth() > max(0.85, before + 0.1)
     assert {short for short, _ in pushes} == {False, True}

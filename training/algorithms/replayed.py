@@ -56,9 +56,23 @@ class ReplaySettings(Config):
         )
 
     def _build(self, config: TrainConfig, learner: Any) -> AlgorithmConfig:
-        """RLlib's config, with this learner."""
+        """RLlib's config, with this learner.
+
+        Raises:
+            ConfigError: several learners, or samples that are not flat.
+        """
         from training.values.algorithm import ReplayConfig
 
+        config.require(
+            config.num_learners <= 1,
+            "num_learners",
+            f"0 or 1: {config.algorithm} learns from one replay, which its learner keeps",
+        )
+        config.require(
+            config.batched_runner,
+            "batched_runner",
+            f"on: {config.algorithm} replays flat samples, and RLlib's own runner gives episodes",
+        )
         settings: Any = ReplayConfig()
         return (
             settings.env_runners(rollout_fragment_length="auto")

@@ -51,8 +51,9 @@ class SlateQNetwork(RecommenderNetwork):
     """Values of single items, and a model of the user's choice among them.
 
     The choice model is the ``RecommenderNetwork``, whose scores are log-odds of clicks; it begins
-    as its seeds rank. Values are networks of each candidate's features that begin as constants,
-    so the first slates are those likeliest to be clicked.
+    as its seeds rank. A click's reward is a network of each candidate's features plus ``<u T, v>``
+    with a learned map T of the tables' rows; what follows a click is linear in the features. They
+    begin as constants, so the first slates are those likeliest to be clicked.
 
     Args:
         world, game, config: see ``RecommenderNetwork``.
@@ -73,6 +74,8 @@ class SlateQNetwork(RecommenderNetwork):
         self.values = values
         self.reward = _head(self.feature_size + 1, config.hidden, 1)
         self.future = _linear(self.feature_size + 1)
+        vector = self.item_seed.shape[1]
+        self.taste = nn.Parameter(torch.zeros(vector, vector))
         self.idle = _head(self.context_size, config.hidden, 1)
         self.position = nn.Parameter(torch.zeros(game.slate_size - 1))
         with torch.no_grad():
@@ -116,8 +119,13 @@ class SlateQNetwork(RecommenderNetwork):
         scored = super().forward(observation)
         appeal = scored.scores
         features = torch.cat([scored.features, appeal[..., None]], -1).detach()
-        reward, future = self.reward(features)[..., 0], self.future(features)[..., 0]
-        return scored, Worth(appeal, reward, future, self.idle(scored.context)[:, 0])
+        interest = scored.context[:, : len(self.taste)]  # the context begins with it
+        vectors = self._vectors(observation["candidates"].long()).detach()
+        reward = self.reward(features)[..., 0] + torch.einsum(
+            "bp,bcp->bc", interest @ self.taste, vectors
+        )
+        future, idle = self.future(features)[..., 0], self.idle(scored.context)[:, 0]
+        return scored, Worth(appeal, reward, future, idle)
 
 
 class Slots(NamedTuple):

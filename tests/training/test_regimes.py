@@ -365,7 +365,7 @@ def test_an_untrained_user_in_the_fitted_ones_place_gives_the_same_visits(
     assert going
 
 
-def test_a_fixed_user_that_leaves_at_once_is_the_one_who_answers(world, game):
+def test_a_fixed_user_that_leaves_at_once_is_the_one_who_answers(world, game, env_config):
     class Leaver:
         name = "leaver"
 
@@ -379,6 +379,12 @@ def test_a_fixed_user_that_leaves_at_once_is_the_one_who_answers(world, game):
     played = rollout.play({RECOMMENDER_AGENT: marked(game, 0)[RECOMMENDER_AGENT]}, rounds=5)
     assert rollout.finished.visits == 40
     assert all(end.left.all() for end in played.ends)
+
+    env = TurnEnv({**env_config, "trained": ["recommender"]})
+    env.fixed_user = Leaver()
+    for seed in range(5):
+        env.reset(seed=seed)
+        assert env.step({RECOMMENDER_AGENT: np.arange(3)})[2]["__all__"]
 
 
 # --- the round limit

@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from recenv.errors import ConfigError
@@ -58,7 +57,7 @@ def _weights(side: Side, path: Path, config: TrainConfig) -> Weights:
             f"{config.algorithm} learns {kinds[config.values is not None]}. Start from a run of "
             "an algorithm of the same kind."
         )
-    return {name: np.array(value) for name, value in network.state_dict().items()}
+    return {n: value.detach().numpy().copy() for n, value in network.state_dict().items()}
 
 
 def start_warm(algorithm: Algorithm, weights: dict[Side, Weights]) -> None:

@@ -35,7 +35,7 @@ class BC(Config):
 
     data: str = ""
     rounds_per_iteration: int = 4096
-    learning_rate: float = 0.003
+    learning_rate: float = 0.01
     minibatch_size: int = 256
     gradient_clip: float = 10.0
     heldout: float = 0.1

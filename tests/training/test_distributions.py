@@ -167,6 +167,15 @@ def test_entropy_is_unbiased_in_value_and_gradient(slots):
     assert_unbiased(each, gradient(lambda s: exact_entropy(s, slots), SCORES))
 
 
+def test_the_gradient_of_entropy_is_not_lost_in_noise():
+    """With 50 candidates what the draw depends on is small; without a baseline its noise is not."""
+    torch.manual_seed(0)
+    leaf = torch.randn(50).expand(4000, -1).clone().requires_grad_()
+    each = torch.autograd.grad(PlackettLuce(leaf, 5).entropy().sum(), leaf)[0]
+    noise = (each - each.mean(0)).square().sum(-1).mean().sqrt()
+    assert noise < each.mean(0).norm()
+
+
 @pytest.mark.parametrize("slots", [2, 3])
 def test_kl_is_unbiased_in_value_and_gradients(slots):
     torch.manual_seed(slots)

@@ -13,6 +13,7 @@ from recenv.errors import ConfigError, MissingDependencyError
 from recenv.schema import CLICK
 from recenv.sim.simulator import Simulator
 from recenv.sim.synthetic import PlantedConfig, planted_world
+from training.algorithms import BC
 from training.config import NetworkConfig, TrainConfig
 from training.modules import module_specs
 from training.networks import RECOMMENDER_LEAVES
@@ -173,9 +174,10 @@ def test_wrong_settings_are_told():
 
 def test_algorithms_that_cannot_learn_with_these_slates_say_so():
     for algorithm in ("ippo", "mappo", "impala", "appo", "bc"):
-        TrainConfig(algorithm=algorithm, network=NetworkConfig(slates="independent"))
+        ours = TrainConfig(algorithm=algorithm, bc=BC(data="log"))
+        ours.replace(network={"slates": "independent"})
         with pytest.raises(ConfigError, match=f"independent with {algorithm}, which learns from"):
-            TrainConfig(algorithm=algorithm, network=NetworkConfig(slates="greedy"))
+            ours.replace(network={"slates": "greedy"})
     TrainConfig(train="user", network=NetworkConfig(slates="greedy"))  # no slate is learned
     for algorithm in ("slateq", "idqn"):
         ours = TrainConfig(algorithm=algorithm, train="recommender")

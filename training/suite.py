@@ -221,7 +221,11 @@ def main(argv: list[str] | None = None) -> int:
     parser = make_parser(__doc__ or "")
     parser.add_argument("--config", type=Path, help="TOML file with settings; flags go on top")
     parser.add_argument(
-        "--algorithms", nargs="+", choices=list(ALGORITHMS), default=list(ALGORITHMS)
+        "--algorithms",
+        nargs="+",
+        choices=list(ALGORITHMS),
+        default=[name for name in ALGORITHMS if name != "bc"],
+        help="[all that learn by playing; bc wants --bc.data]",
     )
     parser.add_argument("--seeds", type=int, default=3, help="of each algorithm [3]")
     parser.add_argument("--runs", type=Path, default=Path("runs/suite"), help="[runs/suite]")

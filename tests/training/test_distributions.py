@@ -173,7 +173,7 @@ def test_the_gradient_of_entropy_is_not_lost_in_noise():
     leaf = torch.randn(50).expand(4000, -1).clone().requires_grad_()
     each = torch.autograd.grad(PlackettLuce(leaf, 5).entropy().sum(), leaf)[0]
     noise = (each - each.mean(0)).square().sum(-1).mean().sqrt()
-    assert noise < each.mean(0).norm()
+    assert noise < 3 * each.mean(0).norm()  # without the baseline more than ten times
 
 
 @pytest.mark.parametrize("slots", [2, 3])

@@ -11,7 +11,18 @@ import pytest
 
 from recenv.errors import ConfigError, MissingDependencyError
 from recenv.evaluation import METRICS, Estimate, Row
-from recenv.plots import Curve, comparison_plot, learning_curve_plot
+from recenv.plots import (
+    Curve,
+    Panel,
+    RankingPoint,
+    Shrinkage,
+    comparison_plot,
+    learning_curve_plot,
+    panels_plot,
+    ranking_plot,
+    scale_plot,
+    shrinkage_plot,
+)
 
 
 def row(name: str, kind: str, mean: float) -> Row:
@@ -49,7 +60,7 @@ def test_learning_curves_have_a_panel_per_agent_and_count_seeds(tmp_path: Path) 
 
 
 def test_mean_curve_is_where_all_seeds_are() -> None:
-    from recenv.plots import _mean_curve
+    from recenv.plots.policies import _mean_curve
 
     x, y = _mean_curve(
         [
@@ -85,3 +96,36 @@ def test_pyplot_and_its_global_state_stay_out(tmp_path: Path) -> None:
         "assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def on_logarithmic_axes(folder: Path) -> list[Path]:
+    sizes = [1e3, 1e4, 1e5]
+    points = [RankingPoint("", n, (0.5, 0.4, 0.6), (0.2, 0.1, 0.3), [(0.5, 0.2)]) for n in sizes]
+    lines = [("ours", [4, 7, 9], [0.02, 3e-4, 5e6], "o-")]
+    return [
+        ranking_plot(points, folder / "ranking.svg", xlabel="events"),
+        panels_plot([Panel("a", "x", "y", lines, log=True)], folder / "panels.svg"),
+        scale_plot([("ours", 3e6), ("theirs", 4e3)], folder / "scale.svg", xlabel="rate"),
+        shrinkage_plot({"a": [Shrinkage("a", sizes, [1, 0.3, 0.1])]}, folder / "shrinkage.svg"),
+    ]
+
+
+def test_logarithmic_axes_have_plain_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mathematical type makes matplotlib look, and complain, for fonts that are not there."""
+
+    def parse(*_: object, **__: object) -> None:
+        raise AssertionError("mathematical type")
+
+    monkeypatch.setattr("matplotlib.mathtext.MathTextParser.parse", parse)
+    ranking, panels, scale, shrinkage = (p.read_text() for p in on_logarithmic_axes(tmp_path))
+    wanted = {
+        ranking: ("1k", "10k", "100k"),
+        panels: ("4", "6", "0.01", "1", "100", "1M"),  # within a decade, and over many
+        scale: ("10k", "100k", "1M", "10M", "3M", "4k"),
+        shrinkage: ("1k", "10k", "100k", "0.1", "1"),
+    }
+    for text, numbers in wanted.items():
+        for number in numbers:
+            assert f"<!-- {number} -->" in text

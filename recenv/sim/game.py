@@ -221,18 +221,16 @@ def show(b, slates, tables, rules, state):
     state.turn[b] = np.float32(USER)
     done = state.need[b] <= 0
     slots = state.slate.shape[1]
-    shown, bored, seen = 0, _ZERO, uint64(0)
-    for k in range(slots):
+    shown, bored = 0, _ZERO
+    for k in range(slots):  # a candidate that is on the slate is away for as long as this takes
         item, index = EMPTY, slates[b, k]
         if index >= 0:
             item = state.candidates[b, index]
-            bit = uint64(1) << uint64(item & 63)
-            if seen & bit != 0:  # this item, or one that shares its bit, is on the slate
-                for earlier in range(k):
-                    if state.slate[b, earlier] == item:
-                        item = EMPTY
-            seen |= bit
+            state.candidates[b, index] = EMPTY
         state.slate[b, k] = item
+    for k in range(slots):
+        if state.slate[b, k] != EMPTY:
+            state.candidates[b, slates[b, k]] = state.slate[b, k]
     # affinities to click in the first K places, to buy in the next: then log-odds, probabilities
     odds = state.behaviour
     laws.slate_affinities(
@@ -251,6 +249,7 @@ def show(b, slates, tables, rules, state):
         if item == EMPTY:
             continue
         scale = tables.items[uint32(item)].scale
+        state.prices[b, k] = tables.items[uint32(item)].price
         click_bias, buy_bias, boredom = _biases(b, item, has_past, tables, rules, state)
         odds[b, k] = laws.click_log_odds(
             scale * odds[b, k], click_bias, rules.boredom_weight * boredom
@@ -267,21 +266,19 @@ def show(b, slates, tables, rules, state):
         for k in range(2 * slots):
             odds[b, k] = laws.sigmoid(odds[b, k])
     looks = _ZERO if done else _ONE
-    # first to places of their own, since the behaviour is written over them
     for k in range(slots):
         filled = _ZERO if state.slate[b, k] == EMPTY else _ONE
-        state.prices[b, k] = filled * looks * tables.examination[k] * odds[b, k]
+        odds[b, k] = filled * looks * tables.examination[k] * odds[b, k]
     for k in range(slots):
         state.utility[b, k] = odds[b, uint64(slots + k)]
-    for k in range(slots):
-        click, buy, first = state.prices[b, k], state.utility[b, k], uint64(3 * k)
+    for k in range(slots - 1, -1, -1):  # from the end: none is written over before it is read
+        click, buy, first = odds[b, k], state.utility[b, k], uint64(3 * k)
         odds[b, first] = _ONE - click
         odds[b, first + uint64(1)] = click * (_ONE - buy)
         odds[b, first + uint64(2)] = click * buy
     for k in range(slots):
         filled = _ZERO if state.slate[b, k] == EMPTY else _ONE
         state.utility[b, k] = filled * laws.utility(state.utility[b, k])
-        state.prices[b, k] = filled * tables.items[uint32(max(state.slate[b, k], 0))].price
     for k in range(state.slate_vectors.shape[1]):
         item = state.slate[b, k]
         if item != EMPTY:
@@ -328,16 +325,20 @@ def _remember(b, state):
     stop = history
     while shown > 0 and stop > shown:  # from the end, in blocks that do not overlap
         start = max(stop - shown, shown)
-        for h in range(start, stop):
-            state.history_items[b, h] = state.history_items[b, h - shown]
-        for h in range(start, stop):
-            state.history_responses[b, h] = state.history_responses[b, h - shown]
+        to, of = uint64(start), uint64(start - shown)
+        for n in range(stop - start):
+            at = uint64(n)
+            state.history_items[b, to + at] = state.history_items[b, of + at]
+        for n in range(stop - start):
+            at = uint64(n)
+            state.history_responses[b, to + at] = state.history_responses[b, of + at]
         stop = start
     if shown == slots and slots <= history:
+        last = uint64(slots - 1)
         for k in range(slots):
-            state.history_items[b, k] = state.last_slate[b, slots - 1 - k]
+            state.history_items[b, k] = state.last_slate[b, last - uint64(k)]
         for k in range(slots):
-            state.history_responses[b, k] = state.last_answer[b, slots - 1 - k]
+            state.history_responses[b, k] = state.last_answer[b, last - uint64(k)]
         return
     h = 0
     for k in range(slots - 1, -1, -1):

@@ -2,16 +2,18 @@
 # ruff: noqa: ANN001, ANN201, ANN202
 """Loops of the game over rows [low, high) of a batch, compiled by numba for the CPU.
 
-Threads run the same machine code on ranges of their own (``recenv.sim.threads``): there is no
-second, parallel version that could round otherwise.
+``BEGIN`` to ``STEP`` are what a simulator calls: each loop for one thread, and for several
+(``recenv.sim.threads``), who run the same loop on ranges of rows that are dealt out to them.
 """
 
 from __future__ import annotations
 
 from recenv.compiled import inlined, kernel
 from recenv.sim import game
+from recenv.sim.native import job
 from recenv.sim.prefetch import prefetch
 from recenv.sim.state import LIVE
+from recenv.sim.threads import Loop, share
 
 _LARGE = 8192  # rows that do not fit a core's own caches (measured: from here asking ahead pays)
 _AHEAD, _PAIR = 4, 2  # rows
@@ -21,7 +23,7 @@ _TILE = 64  # rows that go through a round together
 @inlined
 def _ask_ahead(b, low, high, state):
     """At every other row of a large batch, ask for the rows that are stepped soon."""
-    if high - low < _LARGE or (b - low) % _PAIR != 0:
+    if len(state.user) < _LARGE or (b - low) % _PAIR != 0:
         return
     start = min(b + _AHEAD, high)
     stop = min(start + _PAIR, high)
@@ -124,3 +126,47 @@ def first_outside(actions, low, high, high_of_last):
         if flat[i] < low or flat[i] >= most:
             return i
     return -1
+
+
+@kernel
+def _begin_together(board, count, rows, seeds, sessions, users, tables, rules, state):
+    function, arguments = job(begin, (rows, seeds, sessions, users, tables, rules, state))
+    share(board, count, function, arguments)
+
+
+@kernel
+def _next_visits_together(board, count, rows, tables, rules, state):
+    function, arguments = job(next_visits, (rows, tables, rules, state))
+    share(board, count, function, arguments)
+
+
+@kernel
+def _show_together(board, count, slates, tables, rules, state):
+    function, arguments = job(show, (slates, tables, rules, state))
+    share(board, count, function, arguments)
+
+
+@kernel
+def _draw_answers_together(board, count, state, answers):
+    function, arguments = job(draw_answers, (state, answers))
+    share(board, count, function, arguments)
+
+
+@kernel
+def _respond_together(board, count, answers, tables, rules, state):
+    function, arguments = job(respond, (answers, tables, rules, state))
+    share(board, count, function, arguments)
+
+
+@kernel
+def _step_together(board, count, slates, autoreset, tables, rules, state):
+    function, arguments = job(step, (slates, autoreset, tables, rules, state))
+    share(board, count, function, arguments)
+
+
+BEGIN = Loop(begin, _begin_together)
+NEXT_VISITS = Loop(next_visits, _next_visits_together)
+SHOW = Loop(show, _show_together)
+DRAW_ANSWERS = Loop(draw_answers, _draw_answers_together)
+RESPOND = Loop(respond, _respond_together)
+STEP = Loop(step, _step_together)

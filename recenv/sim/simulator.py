@@ -147,7 +147,7 @@ class Simulator:
     ) -> None:
         """Begin new visits in some rows of a state; see ``reset``."""
         told = self.named_visits(rows, seeds, users, sessions)
-        self._run(kernels.begin, len(told[0]), *told, self.tables, self.rules, state)
+        self._run(kernels.BEGIN, len(told[0]), *told, self.tables, self.rules, state)
 
     def named_visits(
         self,
@@ -173,7 +173,7 @@ class Simulator:
     def next_visits(self, state: State, rows: IntArray) -> None:
         """Begin the visits that follow in some rows: the same seed, the next session number."""
         rows = np.ascontiguousarray(rows, np.int64)
-        self._run(kernels.next_visits, len(rows), rows, self.tables, self.rules, state)
+        self._run(kernels.NEXT_VISITS, len(rows), rows, self.tables, self.rules, state)
 
     def _users(self, users: npt.ArrayLike | None, count: int) -> npt.NDArray[np.int64]:
         if users is None:
@@ -202,7 +202,7 @@ class Simulator:
         """
         if check:
             slates = self.check_slates(state, slates)
-        self._run(kernels.show, len(slates), slates, self.tables, self.rules, state)
+        self._run(kernels.SHOW, len(slates), slates, self.tables, self.rules, state)
 
     def respond(self, state: State, answers: IntArray) -> Outcome:
         """Take the users' answers to the slates on screen.
@@ -220,12 +220,12 @@ class Simulator:
 
     def take(self, state: State, answers: npt.NDArray[np.int64]) -> None:
         """``respond`` to (B, K + 1) answers that were checked; what came of it is in the state."""
-        self._run(kernels.respond, len(answers), answers, self.tables, self.rules, state)
+        self._run(kernels.RESPOND, len(answers), answers, self.tables, self.rules, state)
 
     def respond_fitted(self, state: State) -> Outcome:
         """Let the fitted users answer the slates on screen, on the visits' own draws."""
         answers = np.empty((len(state.key), self.game.slate_size + 1), np.int64)
-        self._run(kernels.draw_answers, len(answers), state, answers)
+        self._run(kernels.DRAW_ANSWERS, len(answers), state, answers)
         self.take(state, answers)
         return self.outcome(state)
 
@@ -245,7 +245,7 @@ class Simulator:
         """
         if check:
             slates = self.check_slates(state, slates)
-        self._run(kernels.step, len(slates), slates, autoreset, self.tables, self.rules, state)
+        self._run(kernels.STEP, len(slates), slates, autoreset, self.tables, self.rules, state)
 
     @staticmethod
     def outcome(state: State) -> Outcome:
@@ -297,8 +297,8 @@ class Simulator:
                 "This simulator does not keep what the users see. Make it with user_sees=True."
             )
 
-    def _run(self, kernel: threads.Kernel, rows: int, *args: object) -> None:
-        threads.run(kernel, rows, self.threads, *args)
+    def _run(self, loop: threads.Loop, rows: int, *args: object) -> None:
+        threads.run(loop, rows, self.threads, *args)
 
     def check_slates(self, state: State, slates: IntArray) -> npt.NDArray[np.int64]:
         """The slates as ``show`` wants them.

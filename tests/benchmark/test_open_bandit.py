@@ -12,6 +12,7 @@ import pytest
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 
+from recenv.benchmark import click_rates
 from recenv.benchmark import open_bandit as bench
 from recenv.data.open_bandit import POLICIES
 from recenv.errors import ConfigError
@@ -41,7 +42,7 @@ def _log(policy: np.ndarray, click: np.ndarray, n: int, rng: np.random.Generator
 def planted() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Click probabilities (N, 3), a uniform policy, and one that prefers what is clicked."""
     rng = np.random.default_rng(0)
-    effects = rng.normal(0, bench.ITEM_SPREAD, N)[:, None] + np.array([0.4, 0.0, -0.4])
+    effects = rng.normal(0, click_rates.ITEM_SPREAD, N)[:, None] + np.array([0.4, 0.0, -0.4])
     click = expit(logit(0.05) + effects)
     greedy = np.exp(2 * effects)
     return click, np.full((N, 3), 1 / N), greedy / greedy.sum(0)
@@ -55,12 +56,12 @@ def test_the_fit_is_the_posterior_mode() -> None:
 
     def loss(beta: np.ndarray) -> float:
         eta = beta[0] + beta[1 : 1 + N, None] + beta[-3:]
-        penalty = (beta[1 : 1 + N] ** 2).sum() / bench.ITEM_SPREAD**2
-        penalty += (beta[-3:] ** 2).sum() / bench.SLOT_SPREAD**2
+        penalty = (beta[1 : 1 + N] ** 2).sum() / click_rates.ITEM_SPREAD**2
+        penalty += (beta[-3:] ** 2).sum() / click_rates.SLOT_SPREAD**2
         return float((shown * np.logaddexp(0, eta) - clicks * eta).sum() + penalty / 2)
 
     found = minimize(loss, np.zeros(1 + N + 3), method="BFGS", options={"gtol": 1e-6})
-    model = bench.fit_click_model(shown, clicks)
+    model = click_rates.fit_click_model(shown, clicks)
     assert model.coefficients == pytest.approx(found.x, abs=1e-4)
     # at the mode an unpenalised level makes fitted and logged clicks agree
     assert (shown * model.probabilities()).sum() == pytest.approx(clicks.sum())
@@ -71,12 +72,12 @@ def test_predictions_of_planted_logs() -> None:
     rng = np.random.default_rng(2)
     z, gaps = [], []
     for _ in range(200):
-        items = rng.normal(0, bench.ITEM_SPREAD, N)[:, None]
-        click = expit(logit(0.05) + items + rng.normal(0, bench.SLOT_SPREAD, 3))
+        items = rng.normal(0, click_rates.ITEM_SPREAD, N)[:, None]
+        click = expit(logit(0.05) + items + rng.normal(0, click_rates.SLOT_SPREAD, 3))
         uniform, other = np.full((N, 3), 1 / N), rng.dirichlet(np.full(N, 0.3), 3).T
         train, target = (_log(p, click, 3000, rng) for p in (uniform, other))
-        made = bench.predict_ctr(train, target, N)
-        shown, _ = bench.cells(target, N)
+        made = click_rates.predict_ctr(train, target, N)
+        shown, _ = click_rates.cells(target, N)
         truth = (shown * click).sum() / shown.sum()
         z.append((made.value - truth) / made.standard_error)
         gaps.append((click.mean() - truth) / made.standard_error)
@@ -88,7 +89,7 @@ def test_predictions_of_planted_logs() -> None:
 
 def test_off_policy_on_planted_logs(planted: tuple[np.ndarray, ...]) -> None:
     click, uniform, greedy = planted
-    made = bench.off_policy(_log(uniform, click, 60_000, np.random.default_rng(3)), greedy)
+    made = click_rates.off_policy(_log(uniform, click, 60_000, np.random.default_rng(3)), greedy)
     value = float((greedy * click).sum() / 3)
     for name in ("IPS", "SNIPS", "DR"):
         assert abs(made[name].value - value) < 3.5 * made[name].standard_error, name
@@ -99,7 +100,7 @@ def test_off_policy_on_planted_logs(planted: tuple[np.ndarray, ...]) -> None:
 
 def test_logs_that_tell_nothing() -> None:
     with pytest.raises(ConfigError, match="with and without a click, but 0 of 36"):
-        bench.fit_click_model(np.ones((N, 3)), np.zeros((N, 3)))
+        click_rates.fit_click_model(np.ones((N, 3)), np.zeros((N, 3)))
 
 
 @pytest.mark.skipif(importlib.util.find_spec("obp") is None, reason="obp is not there")

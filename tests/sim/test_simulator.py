@@ -7,6 +7,7 @@ from oracle import OracleVisit
 from recenv.config import GameConfig
 from recenv.errors import ActionError, ConfigError
 from recenv.sim import EMPTY, Simulator
+from recenv.sim.synthetic import PlantedConfig, planted_world
 from recenv.users.policy import FittedUser
 
 GAME = GameConfig(slate_size=4, num_candidates=12, max_rounds=6)
@@ -124,6 +125,24 @@ def test_candidates_do_not_repeat_and_are_uniform(toy):
     share = np.bincount(state.candidates.ravel(), minlength=200) / n
     expected = GAME.num_candidates / 200
     assert (np.abs(share - expected) < 5 * np.sqrt(expected / n)).all()
+
+
+@pytest.mark.parametrize(("slots", "candidates"), [(4, 5), (10, 50), (40, 70), (40, 200)])
+def test_a_repeated_candidate_leaves_its_slot_empty(slots, candidates):
+    """The first of equals stays, whatever the sizes; what candidates there are is as before."""
+    world = planted_world(PlantedConfig(num_users=20, num_items=200, dim=4))
+    simulator = Simulator(world, GameConfig(slate_size=slots, num_candidates=candidates))
+    state = simulator.reset(np.arange(300))
+    offered = state.candidates.copy()
+    slates = np.random.default_rng(0).integers(-1, candidates, size=(300, slots))
+    slates[0] = 3  # one candidate alone
+    slates[1] = np.arange(slots)  # none twice
+    simulator.show(state, slates)
+    for b, slate in enumerate(slates.tolist()):
+        first = [k for k, i in enumerate(slate) if i >= 0 and i not in slate[:k]]
+        wanted = [offered[b, slate[k]] if k in first else EMPTY for k in range(slots)]
+        assert state.slate[b].tolist() == wanted
+    assert (state.candidates == offered).all()
 
 
 def test_an_ended_visit_brings_nothing_more(toy):

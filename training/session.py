@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -82,6 +84,19 @@ def algorithm_config(config: TrainConfig) -> AlgorithmConfig:
     )
 
 
+@contextmanager
+def _told_if_lost() -> Iterator[None]:
+    """Say in a run's own terms that a learner's process died; a runner's is started again."""
+    try:
+        yield
+    except RayError as error:
+        raise TrainingError(
+            f"A process that learns was lost: {str(error).splitlines()[0]} What was learned since "
+            "the last checkpoint went with it. Go on from there with --resume and the run's "
+            "folder, once its machine is back."
+        ) from error
+
+
 class Session:
     """The algorithm of a run.
 
@@ -108,6 +123,7 @@ class Session:
         self._pool_version, self._pool_reference = 0, None
         self._steps: dict[Side, float] = {}
 
+    @_told_if_lost()
     def iterate(self) -> Row:
         """Sample and learn once; the metrics by name.
 
@@ -183,14 +199,7 @@ class Session:
         deadline = time.monotonic() + _RESTART
         late = isinstance(self.config.settings, IMPALA) and self.config.num_learners > 0
         while True:
-            try:
-                result = self.algorithm.train()
-            except RayError as error:
-                raise TrainingError(
-                    f"A process that learns was lost: {str(error).splitlines()[0]} What was "
-                    "learned since the last checkpoint went with it. Go on from there with "
-                    "--resume and the run's folder, once its machine is back."
-                ) from error
+            result = self.algorithm.train()
             learners, group = result.get("learners", {}), self.algorithm.env_runner_group
             learned = all(
                 learners.get(side, {}).get(_TRAINED, 0) > self._steps.get(side, 0)
@@ -205,12 +214,14 @@ class Session:
                 return result
             time.sleep(1 if dead else 0)
 
+    @_told_if_lost()
     def save(self, folder: Path) -> None:
         """Write RLlib's state and, in a folder inside, the pool of a population."""
         self.algorithm.save_to_path(str(folder.resolve()))
         if self.config.regime == "population":
             self.pool.save(folder / _POOL)
 
+    @_told_if_lost()
     def networks(self) -> dict[Side, RecommenderNetwork | UserNetwork]:
         """The learning sides' networks with the learner's weights, as copies."""
         world, game = self.config.resolve()

@@ -88,6 +88,27 @@ def test_training_goes_on_when_runners_are_killed(tmp_path, runners, victims):
 
 
 @pytest.mark.slow
+def test_a_run_whose_learner_is_killed_ends_and_can_be_resumed(tmp_path):
+    run = folder(tmp_path)
+    process = start(tmp_path, *ENDLESS, "--num-learners", "1", "--checkpoint-every", "2")
+    wait_until(lambda: len(run.read_metrics()) > 5, process)
+    (learner,) = children(process, "_WrappedExecutable")
+    learner.send_signal(signal.SIGKILL)
+    assert "--resume" in finish(process, tmp_path, code=2)
+    check_readable(run)
+    at = run.checkpoint().iteration
+    before = curve(run, at)
+    rounds = str(ROUNDS * (at + 2))
+    finish(
+        start(tmp_path, "--resume", str(run.path), "--rounds", rounds, "--no-report",
+              "--no-progress", new=False),
+        tmp_path,
+    )  # fmt: skip
+    assert curve(run, at) == before
+    assert len(check_whole(run)) == at + 3
+
+
+@pytest.mark.slow
 def test_an_interrupt_of_the_whole_process_group_ends_with_a_checkpoint(tmp_path):
     """As Ctrl-C in a terminal does: Ray's processes get the signal, too."""
     run = folder(tmp_path)

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from launched import ROUNDS, check_whole, curve, finish, folder, kill, start, wait_for_iteration
+from ray.exceptions import RayError
 
 from recenv import artifacts
 from recenv.env.registration import load_world
@@ -141,8 +142,37 @@ def test_training_that_does_not_train_is_an_error(tmp_path):
 
     session = object.__new__(Session)
     session.config = TrainConfig(train="recommender")
-    session.algorithm = _Silent()
-    session._steps = {}
+    session.algorithm, session._steps, session.iteration = _Silent(), {}, 0
+    session._prepare = lambda learning: None
     session.iterate()
     with pytest.raises(TrainingError, match="recommender module was not trained"):
         session.iterate()
+
+
+class _Lost:
+    """An algorithm whose learner's process died: whatever asks it gets Ray's error."""
+
+    env_runner_group = None
+
+    def _ask(self, *args, **kwargs):
+        raise RayError("gone")
+
+    train = save_to_path = get_state = _ask
+
+    @property
+    def learner_group(self):
+        return self
+
+
+@pytest.mark.parametrize(
+    "ask", [lambda s, path: s.iterate(), lambda s, path: s.save(path), lambda s, path: s.networks()]
+)
+def test_a_lost_learner_is_told_with_a_way_on_whoever_meets_it(tmp_path, ask):
+    from training.config import TrainConfig
+
+    session = object.__new__(Session)
+    session.config = TrainConfig(env="recenv/Toy-v0", train="recommender")
+    session.algorithm, session._steps, session.iteration = _Lost(), {}, 0
+    session._prepare = lambda learning: None
+    with pytest.raises(TrainingError, match="learns was lost.*--resume"):
+        ask(session, tmp_path)

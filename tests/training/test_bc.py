@@ -76,7 +76,8 @@ def test_recorded_visits_play_back_bit_for_bit(world, game, tmp_path, saved):
         visits, meta = load_recording(path)
         assert meta["who"] == "test"
     np.testing.assert_array_equal(visits.rewards, rewards)
-    chosen = np.array([7, 2, 11, 0])
+    chosen = np.array([7, 1, 8, 0])
+    assert len(set(visits.lengths[chosen])) == 3  # they end in different rounds
     steps = Demonstrations(world, game, visits).steps(chosen)
     for side, agent in (("recommender", RECOMMENDER_AGENT), ("user", USER_AGENT)):
         rows = [r for r in watched.rows[agent] if r[0] in chosen]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from launched import check_whole, finish, folder, start
-from random_play import BOTH, played
+from marked_play import BOTH, played
 from ray.rllib.algorithms.impala.torch.vtrace_torch_v2 import vtrace_torch
 from ray.rllib.core.columns import Columns
 
@@ -181,7 +181,37 @@ class Learner(_Loss):
         }
 
 
-def off_policy(learner_class, *, slot_credit, n=60_000, apart=0.7, **settings):
+def loss_of(learner, inputs, behaviour, slates, earned, *, slot_credit):
+    """The loss of n visits of one round each, after which the user left.
+
+    ``inputs`` are the scores now, ``behaviour`` those that the slates were drawn from.
+    """
+    n = len(slates)
+    return learner.compute_loss_for_module(
+        module_id="recommender",
+        config=SimpleNamespace(
+            gamma=GAMMA,
+            vtrace_clip_rho_threshold=1e6,
+            vf_loss_coeff=0.0,
+            learner_config_dict={"slot_credit": slot_credit, "lam": 1.0, "behaviour_weight": 0.0},
+        ),
+        batch={
+            Columns.LOSS_MASK: torch.ones(n, dtype=torch.bool),
+            Columns.OBS: {},
+            Columns.ACTIONS: slates,
+            Columns.ACTION_LOGP: PlackettLuce(behaviour, 2).logp(slates),
+            Columns.ACTION_DIST_INPUTS: behaviour,
+            Columns.REWARDS: earned.sum(1),
+            Columns.TERMINATEDS: torch.ones(n, dtype=torch.bool),
+            FOLLOWING: torch.zeros(n, dtype=torch.long),
+            TURN: torch.zeros(n, dtype=torch.long),
+            SLOT_REWARDS: earned,
+        },
+        fwd_out={Columns.ACTION_DIST_INPUTS: inputs, Columns.EMBEDDINGS: torch.zeros(n, 1)},
+    )
+
+
+def off_policy(*, slot_credit, n=60_000, apart=0.7):
     """(gradient of the loss, of the expected reward) with respect to scores of five candidates.
 
     Slates of two are drawn from another policy; what they earn is noisy.
@@ -199,40 +229,35 @@ def off_policy(learner_class, *, slot_credit, n=60_000, apart=0.7, **settings):
     (p * worth[every].sum(1)).sum().backward()
     network = _Policy(scores)
     mean = worth[drawn].mean(0)
-    learner = learner_class(network, mean.sum().expand(n), mean.expand(n, -1))
+    learner = Learner(network, mean.sum().expand(n), mean.expand(n, -1))
     inputs = network.scores.expand(n, -1)
-    loss = learner.compute_loss_for_module(
-        module_id="recommender",
-        config=SimpleNamespace(
-            gamma=GAMMA,
-            vtrace_clip_rho_threshold=1e6,
-            vf_loss_coeff=0.0,
-            learner_config_dict={"slot_credit": slot_credit, "lam": 1.0, "behaviour_weight": 0.0},
-            **settings,
-        ),
-        batch={
-            Columns.LOSS_MASK: torch.ones(n, dtype=torch.bool),
-            Columns.OBS: {},
-            Columns.ACTIONS: drawn,
-            Columns.ACTION_LOGP: PlackettLuce(behaviour.expand(n, -1), 2).logp(drawn),
-            Columns.ACTION_DIST_INPUTS: behaviour.expand(n, -1),
-            Columns.REWARDS: earned.sum(1),
-            Columns.TERMINATEDS: torch.ones(n, dtype=torch.bool),
-            FOLLOWING: torch.zeros(n, dtype=torch.long),
-            TURN: torch.zeros(n, dtype=torch.long),
-            SLOT_REWARDS: earned,
-        },
-        fwd_out={Columns.ACTION_DIST_INPUTS: inputs, Columns.EMBEDDINGS: torch.zeros(n, 1)},
-    )
+    loss = loss_of(learner, inputs, behaviour.expand(n, -1), drawn, earned, slot_credit=slot_credit)
     loss.backward()
     return network.scores.grad, leaf.grad
 
 
 @pytest.mark.parametrize("slot_credit", [False, True])
 def test_from_another_policys_slates_it_climbs_the_own_policys_reward(slot_credit):
-    gradient, true = off_policy(Learner, slot_credit=slot_credit)
+    gradient, true = off_policy(slot_credit=slot_credit)
     cosine = torch.nn.functional.cosine_similarity(-gradient, true, dim=0)
     assert cosine > 0.97
+
+
+def test_a_slots_surprise_moves_that_slot_alone():
+    """Two slates of which the first slot earned one more, and one less, than was expected.
+
+    The gradient of log P(first = 0) - log P(first = 2) is +1 and -1 at candidates 0 and 2 alone.
+    """
+    network = _Policy(torch.tensor([0.3, -0.2, 0.1, 0.0, 0.4]))
+    slates, mean = torch.tensor([[0, 1], [2, 3]]), torch.tensor([0.6, 0.2])
+    earned = mean + torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
+    learner = Learner(network, mean.sum().expand(2), mean.expand(2, -1))
+    inputs = network.scores.expand(2, -1)
+    loss_of(learner, inputs, inputs.detach(), slates, earned, slot_credit=True).backward()
+    gradient = -network.scores.grad
+    assert gradient[0] > 0.1
+    assert gradient[2] == pytest.approx(-gradient[0])
+    torch.testing.assert_close(gradient[[1, 3, 4]], torch.zeros(3))
 
 
 class _Thread:

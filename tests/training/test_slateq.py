@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from random_play import played
+from marked_play import played
 
 from recenv.env.visit import RECOMMENDER_AGENT
 from recenv.sim.simulator import Simulator

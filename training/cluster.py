@@ -13,6 +13,7 @@ from typing import Any
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray
+import torch
 from ray._private import ray_constants
 from ray.util.placement_group import placement_group, remove_placement_group
 
@@ -28,7 +29,7 @@ HERE = "local"
 """The address of a Ray that is started for the run, on this machine alone."""
 
 _REACH = 5.0  # seconds until a cluster must answer
-_PLACE = 30.0  # seconds until it must have room
+_PLACE, _PLACE_HERE = 30.0, 5.0  # seconds until there must be room
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -111,8 +112,16 @@ def _connect(address: str, processes: int, level: int) -> None:
         ) from error
 
 
+_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
+_SETTINGS = 4
+"""The first bytes of an HTTP/2 client, and the kind of a server's first frame (RFC 9113, 3.4)."""
+
+
 def _reach(address: str) -> None:
-    """Raise ClusterError unless something listens: Ray would wait for minutes."""
+    """Raise ClusterError unless a server of Ray's kind listens.
+
+    Ray itself would try for minutes and then end the process without an error to catch.
+    """
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
         raise ClusterError(
@@ -120,12 +129,19 @@ def _reach(address: str) -> None:
             "--head` prints the address of the cluster that it starts."
         )
     try:
-        socket.create_connection((host.strip("[]"), int(port)), _REACH).close()
+        with socket.create_connection((host.strip("[]"), int(port)), _REACH) as server:
+            server.sendall(_HELLO)
+            first = server.recv(9)
     except OSError as error:
         raise ClusterError(
             f"No cluster answers at {address} ({error}). Start one with `ray start --head`, or "
             "give the address that it printed; the port must be open between the machines."
         ) from error
+    if len(first) < 4 or first[3] != _SETTINGS:
+        raise ClusterError(
+            f"What answers at {address} is no Ray cluster (it began with {first!r}). Give the "
+            "address that `ray start --head` printed, not that of a dashboard."
+        )
 
 
 def _make_room(config: TrainConfig, address: str) -> None:
@@ -133,17 +149,24 @@ def _make_room(config: TrainConfig, address: str) -> None:
 
     RLlib would wait for one without an end and without a word.
     """
-    if address == HERE and not (config.gpus_per_env_runner or config.gpus_per_learner):
-        return
-    wanted = bundles(config)
-    if not wanted:
-        return
+    here, wanted = address == HERE, bundles(config)
+    for what in ("learner", "env_runner"):
+        gpus, others = getattr(config, f"gpus_per_{what}"), getattr(config, f"num_{what}s")
+        if gpus and not others and not torch.cuda.is_available():
+            name = what.replace("_", "-")
+            raise ClusterError(
+                f"--gpus-per-{name} {gpus:g} with --num-{name}s 0 is for a GPU of this machine, "
+                "but PyTorch finds none. Leave it out, install a PyTorch for your GPU, or ask for "
+                f"processes on machines that have one with --num-{name}s."
+            )
+    if not wanted or (here and not any("GPU" in bundle for bundle in wanted)):
+        return  # Ray was started here with as many CPUs as there are processes
     group = placement_group(wanted)
     try:
-        if not group.wait(_PLACE):
+        if not group.wait(_PLACE_HERE if here else _PLACE):
             raise ClusterError(
-                f"The cluster at {address!r} has no room for {_wanted(config)}, in {_PLACE:.0f} "
-                f"seconds of waiting. {_free()} Ask for less, add machines, or wait until other "
+                f"{'This machine' if here else f'The cluster at {address}'} has no room for "
+                f"{_wanted(config)}. {_free()} Ask for less, add machines, or wait until others' "
                 "jobs end."
             )
     finally:

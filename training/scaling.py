@@ -16,11 +16,15 @@ import os
 import re
 import sys
 import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import ray
+from ray.util.placement_group import placement_group, remove_placement_group
 
 from recenv import artifacts
 from recenv.benchmark.rates import Rate
@@ -143,7 +147,7 @@ def measure(
         share_world: see ``ray_session``.
 
     Raises:
-        ClusterError: the cluster has too few CPUs for all of them.
+        ClusterError: the cluster has too few CPUs for all of them, or places them unevenly.
     """
     with ray_session(config.replace(num_env_runners=1), verbose=False, share_world=share_world):
         nodes = sum(node["Alive"] for node in ray.nodes())
@@ -153,10 +157,11 @@ def measure(
                 f"{runners_per_node} runners on each of {nodes} nodes want {wanted} CPUs, but the "
                 f"cluster has {found:g}. Start its nodes with more (CPUS=3 two_nodes.sh ...)."
             )
-        sessions = [
-            Session(config.replace(num_env_runners=count * nodes), None)
-            for count in runners_per_node
-        ]
+        sessions = []
+        for number, count in enumerate(runners_per_node):
+            spare = sum(runners_per_node[number + 1 :]) + found // nodes - wanted // nodes
+            with _kept_free(nodes, int(spare)):
+                sessions.append(Session(config.replace(num_env_runners=count * nodes), None))
         rates = [([], []) for _ in sessions]
         for repeat in range(repeats + 1):
             for session, (sampled, trained) in zip(sessions, rates, strict=True):
@@ -171,6 +176,12 @@ def measure(
             group = session.algorithm.env_runner_group
             assert group is not None
             looks = group.foreach_env_runner(look, local_env_runner=False)
+            placed = Counter(seen["node"] for seen in looks)
+            if sorted(placed.values()) != [count] * nodes:
+                raise ClusterError(
+                    f"{count} runners were wanted on each of {nodes} nodes, but Ray placed "
+                    f"{dict(placed)}. Give all nodes the same number of CPUs, and nothing to do."
+                )
             results.append(
                 {
                     "runners_per_node": count,
@@ -182,6 +193,20 @@ def measure(
             )
             session.close()
     return results
+
+
+@contextmanager
+def _kept_free(nodes: int, cpus: int) -> Iterator[None]:
+    """So many CPUs of each node are taken meanwhile: what is left fills evenly."""
+    if not cpus:
+        yield
+        return
+    group = placement_group([{"CPU": cpus}] * nodes, strategy="STRICT_SPREAD")
+    try:
+        ray.get(group.ready())
+        yield
+    finally:
+        remove_placement_group(group)
 
 
 def _rates(session: Session) -> tuple[float, float]:
@@ -243,7 +268,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--dim", type=int, default=64, help="dimensions of its vectors [64]")
     parser.add_argument("--runners-per-node", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--repeats", type=int, default=5, help="of each figure [5]")
-    parser.add_argument("--out", type=Path, help="folder for cluster.json and cluster.md")
+    parser.add_argument("--out", type=Path, help="folder for training-cluster.json and .md")
     arguments = parser.parse_args(argv)
     try:
         if not os.environ.get("RAY_ADDRESS"):
@@ -264,8 +289,10 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.out:
         arguments.out.mkdir(parents=True, exist_ok=True)
         told = {"items": arguments.items, "dim": arguments.dim, "results": results}
-        artifacts.write_atomically(arguments.out / "cluster.json", json.dumps(told, indent=1))
-        artifacts.write_atomically(arguments.out / "cluster.md", table + "\n")
+        artifacts.write_atomically(
+            arguments.out / "training-cluster.json", json.dumps(told, indent=1)
+        )
+        artifacts.write_atomically(arguments.out / "training-cluster.md", table + "\n")
     return 0
 
 

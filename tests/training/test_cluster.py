@@ -1,6 +1,7 @@
 """Ray on this machine and on a cluster of two nodes, and what of the world its workers share."""
 
 import dataclasses
+import http.server
 import json
 import os
 import pickle
@@ -8,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,7 @@ from recenv.config import GameConfig
 from recenv.recommenders import ALSRecommender
 from recenv.sim.simulator import Simulator
 from recenv.sim.synthetic import PlantedConfig, planted_world
-from training.cluster import ClusterError, bundles, ray_address, ray_session
+from training.cluster import ClusterError, _make_room, bundles, ray_address, ray_session
 from training.config import TrainConfig
 from training.network_config import NetworkConfig
 from training.networks import RecommenderNetwork
@@ -227,6 +229,30 @@ def on_two_nodes(*arguments, cpus):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(done.stdout.splitlines()[-1])
+
+
+class _Page(http.server.BaseHTTPRequestHandler):
+    def log_message(self, *arguments):
+        pass
+
+
+def test_another_server_is_told_from_a_cluster():
+    with http.server.HTTPServer(("127.0.0.1", 0), _Page) as server:
+        threading.Thread(target=server.handle_request).start()
+        config = TrainConfig(ray_address=f"127.0.0.1:{server.server_port}")
+        with (
+            pytest.raises(ClusterError, match="is no Ray cluster"),
+            ray_session(config, verbose=False),
+        ):
+            pass
+
+
+@pytest.mark.parametrize("what", ["learner", "env-runner"])
+def test_a_gpu_that_is_not_there_is_told(monkeypatch, what):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    config = TrainConfig(**{f"gpus_per_{what.replace('-', '_')}": 0.5})
+    with pytest.raises(ClusterError, match=f"--gpus-per-{what} 0.5 with --num-{what}s 0"):
+        _make_room(config, "local")
 
 
 @pytest.mark.slow

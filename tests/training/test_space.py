@@ -29,6 +29,8 @@ def test_a_space_is_read_in_the_shape_of_a_config():
         "game.reward.cooperation": Domain("uniform", (-1, 1)),
     }
     assert space.fixed == {"rounds": 8192}
+    assert space.domains["ippo.epochs"].ends == (2, 4)  # 5 is not drawn
+    assert space.domains["game.reward.cooperation"].ends == (-1.0, 1.0)
     space.check(TrainConfig())
 
 

@@ -29,7 +29,8 @@ class Progress:
     ) -> None:
         self._file: TextIO = sys.stderr if file is None else file
         self._total = total
-        self._lines = shown and not (self._file.isatty() or "ipykernel" in sys.modules)
+        notebook = type(self._file).__module__.startswith("ipykernel")
+        self._lines = shown and not (self._file.isatty() or notebook)
         self._last = time.monotonic()
         self._bar = tqdm(
             total=total,

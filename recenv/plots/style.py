@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 # Okabe & Ito's palette (2008), which colour-blind readers can tell apart
 BLACK, BLUE, ORANGE, GREEN, RED = "#000000", "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, GREY = "#CC79A7", "#56B4E9", "#777777"
-CYCLE = (BLUE, RED, GREEN, PURPLE, ORANGE, SKY)
+CYCLE = (BLUE, RED, GREEN, PURPLE, ORANGE, SKY, GREY, BLACK)
 TEXT, FAINT = "#222222", "#DDDDDD"
 
 

@@ -309,9 +309,7 @@ def _run(arguments: Any, given: dict[str, Any]) -> int:
         else:
             runs = [RunFolder(target)]
             runs[0].create(config)
-    print(f"Run: {target}", flush=True)
-    waiting = [run for run in runs if not run.finished]
-    if waiting and not _train_all(waiting, target, arguments):
+    if not _train_all(runs, target, arguments):
         return INTERRUPTED
     if arguments.report:
         from training.evaluate import evaluate
@@ -321,11 +319,15 @@ def _run(arguments: Any, given: dict[str, Any]) -> int:
 
 
 def _train_all(runs: list[RunFolder], target: Path, arguments: Any) -> bool:
-    """Train runs in turn; False if that was interrupted."""
+    """Train in turn what is not finished; False if that was interrupted."""
     advice = f"Interrupted. Go on with: python -m training.train --resume {target}"
     try:
-        with ray_session(runs[0].config(), verbose=arguments.verbose):
-            for run in runs:
+        print(f"Run: {target}", flush=True)
+        waiting = [run for run in runs if not run.finished]
+        if not waiting:
+            return True
+        with ray_session(waiting[0].config(), verbose=arguments.verbose):
+            for run in waiting:
                 if not train(run, progress=arguments.progress):
                     print(advice)
                     return False

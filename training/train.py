@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,7 @@ def train(
     *,
     progress: bool = True,
     on_row: Callable[[Row], object] = lambda row: None,
+    stop: Sequence[int] | None = None,
 ) -> bool:
     """Train a run that was created, from its last checkpoint on; Ray must be running.
 
@@ -64,6 +65,7 @@ def train(
         folder: of the run, with its config.
         progress: show how far it is.
         on_row: called with every new row of the metrics once it is written.
+        stop: ends the run after an iteration once it is not empty; by default, signals do.
 
     Returns:
         Whether it came to the end; False if it was interrupted (a checkpoint is written).
@@ -73,8 +75,11 @@ def train(
         ConfigError: another process trains it.
         TrainingError: a side that should learn was not updated.
     """
-    with folder.lock():
-        return _Loop(folder).run(progress, on_row)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(folder.lock())
+        if stop is None:
+            stop = stack.enter_context(_stop_on_signals())
+        return _Loop(folder).run(progress, on_row, stop)
 
 
 class _Loop:
@@ -99,20 +104,17 @@ class _Loop:
             str(folder.tensorboard), purge_step=(self.done + 1) * self.per_iteration
         )
 
-    def run(self, progress: bool, on_row: Callable[[Row], object]) -> bool:
+    def run(self, progress: bool, on_row: Callable[[Row], object], stop: Sequence[int]) -> bool:
         """See ``train``."""
         config, total = self.config, self.config.iterations
         try:
-            with (
-                _stop_on_signals() as stop,
-                Progress(
-                    f"training {config.train}",
-                    total * self.per_iteration,
-                    self.done * self.per_iteration,
-                    shown=progress,
-                ) as bar,
-            ):
-                if config.evaluation_every and not self.rows:
+            with Progress(
+                f"training {config.train}",
+                total * self.per_iteration,
+                self.done * self.per_iteration,
+                shown=progress,
+            ) as bar:
+                if config.evaluation_every and not self.rows and not stop:
                     self._add({"iteration": 0, "rounds": 0, **self.evaluator(self.session)})
                     on_row(self.rows[-1])
                 while self.done < total and not stop:
@@ -233,7 +235,7 @@ def _stop_on_signals() -> Iterator[list[int]]:
         if seen:
             raise KeyboardInterrupt
         seen.append(number)
-        print("\nFinishing this iteration and writing a checkpoint ...", file=sys.stderr)
+        print("\nStopping with a checkpoint; once more stops at once ...", file=sys.stderr)
 
     old = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -326,9 +328,13 @@ def _train_all(runs: list[RunFolder], target: Path, arguments: Any) -> bool:
         waiting = [run for run in runs if not run.finished]
         if not waiting:
             return True
-        with ray_session(waiting[0].config(), verbose=arguments.verbose):
+        # from here on, so that no interrupt is raised inside Ray, which may crash or hang
+        with (
+            _stop_on_signals() as stop,
+            ray_session(waiting[0].config(), verbose=arguments.verbose),
+        ):
             for run in waiting:
-                if not train(run, progress=arguments.progress):
+                if stop or not train(run, progress=arguments.progress, stop=stop):
                     print(advice)
                     return False
                 print(f"Trained: {run.path}", flush=True)

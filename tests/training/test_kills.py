@@ -123,11 +123,21 @@ def test_an_interrupt_of_the_whole_process_group_ends_with_a_checkpoint(tmp_path
 
 
 @pytest.mark.slow
-def test_an_interrupt_before_training_is_told_in_one_line(tmp_path):
+@pytest.mark.parametrize("seconds", [0, 2, 5])
+def test_an_interrupt_before_training_is_told_and_the_run_can_begin_after_it(tmp_path, seconds):
     run = folder(tmp_path)
     process = start(tmp_path, *ENDLESS)
     wait_until(lambda: run.exists, process)
+    time.sleep(seconds)
     os.killpg(process.pid, signal.SIGINT)
     output = finish(process, tmp_path, code=130)
     assert f"--resume {run.path}" in output
     assert "Traceback" not in output
+    done = run.checkpoint().iteration if run.checkpoint() else 0
+    rounds = str(ROUNDS * (done + 2))
+    finish(
+        start(tmp_path, "--resume", str(run.path), "--rounds", rounds, "--no-report",
+              "--no-progress", new=False),
+        tmp_path,
+    )  # fmt: skip
+    assert len(check_whole(run)) == done + 3

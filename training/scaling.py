@@ -261,6 +261,29 @@ _HEADER = [
 ]
 
 
+def table(results: list[dict[str, Any]]) -> str:
+    """A line for each of ``measure``'s results."""
+    return markdown(_HEADER, [_line(result) for result in results])
+
+
+def page(told: dict[str, Any]) -> str:
+    """The report, of what is kept in its JSON."""
+    nodes = len(told["results"][0]["nodes"])
+    return "\n\n".join(
+        [
+            "# Training on a cluster",
+            "`CPUS=3 training/launch/two_nodes.sh python -m training.scaling`",
+            f"{nodes} nodes of Ray, on this machine's {told['cores']} cores; ippo, both sides, in a "
+            f"planted world of {told['items']} items with {told['dim']} dimensions, whose tables "
+            f"are frozen. Medians of {told['repeats']} (least - most); sampled: rounds that all "
+            "runners return together; trained: sampled and learned from. Memory of a runner's own "
+            "is what no other process shares; a copy is a place in memory.",
+            table(told["results"]),
+            "How it works and what it means: [training on a cluster](../training/cluster.md).\n",
+        ]
+    )
+
+
 def main(argv: list[str] | None = None) -> int:
     """The command; see ``--help``. Returns the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
@@ -284,15 +307,20 @@ def main(argv: list[str] | None = None) -> int:
     except RecenvError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    table = markdown(_HEADER, [_line(result) for result in results])
-    print(table)
+    print(table(results))
     if arguments.out:
         arguments.out.mkdir(parents=True, exist_ok=True)
-        told = {"items": arguments.items, "dim": arguments.dim, "results": results}
+        told = {
+            "items": arguments.items,
+            "dim": arguments.dim,
+            "repeats": arguments.repeats,
+            "cores": os.cpu_count(),
+            "results": results,
+        }
         artifacts.write_atomically(
             arguments.out / "training-cluster.json", json.dumps(told, indent=1)
         )
-        artifacts.write_atomically(arguments.out / "training-cluster.md", table + "\n")
+        artifacts.write_atomically(arguments.out / "training-cluster.md", page(told))
     return 0
 
 

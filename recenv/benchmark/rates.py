@@ -1,4 +1,4 @@
-"""Rates of the simulator and its environments, and what the machine's memory would allow."""
+"""Rates of the simulator and its environments, and what the machine would allow."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ import numpy as np
 from numba import njit, prange
 from tqdm.auto import tqdm
 
+from recenv import rng
 from recenv.config import GameConfig
 from recenv.env.registration import parallel_env, single_env, vector_env
 from recenv.sim.simulator import Simulator
 from recenv.sim.state import Field
 from recenv.sim.synthetic import PlantedConfig, planted_world
+from recenv.users import laws
 from recenv.world import World
 
 GAME = GameConfig(slate_size=10, num_candidates=50, vectors=False)
@@ -186,48 +188,107 @@ def _look_up(table, rows, out):  # noqa: ANN001, ANN202
             out[b, c] = table[rows[b, c]]
 
 
+@njit(cache=True, parallel=True)
+def _draw(keys, out):  # noqa: ANN001, ANN202
+    for b in prange(len(keys)):
+        for c in range(out.shape[1]):
+            out[b, c] = rng.integer(keys[b], 0, rng.CANDIDATES, c, out.shape[1])
+
+
+@njit(cache=True, parallel=True, error_model="numpy")
+def _sigmoids(odds, out):  # noqa: ANN001, ANN202
+    for b in prange(len(odds)):
+        for k in range(odds.shape[1]):
+            out[b, k] = laws.sigmoid(odds[b, k])
+
+
+@njit(cache=True, parallel=True, fastmath=True)
+def _products(table, rows, weights, out):  # noqa: ANN001, ANN202
+    for b in prange(len(rows)):
+        for k in range(rows.shape[1]):
+            click, buy = np.float32(0), np.float32(0)
+            for d in range(table.shape[1]):
+                both = table[b % len(table), d] * table[rows[b, k], d]
+                click += weights[0, d] * both
+                buy += weights[1, d] * both
+            out[b, k] = click
+            out[b, rows.shape[1] + k] = buy
+
+
 def touched_bytes(fields: dict[str, Field]) -> int:
     """Bytes of the state that a step reads and writes, of one visit (each counted once)."""
     idle = ("seed", "session", "encoded", "taken", "taken_count", "need", "fulfilled")
     return sum(field.bytes for name, field in fields.items() if name not in idle)
 
 
-def bound(world: World, game: GameConfig, batch: int, threads: int) -> dict[str, float]:
-    """User-steps per second that this machine's memory allows.
+_IN_CACHE = 2048
+"""Rows, for each thread, of the arrays that arithmetic is measured on: a core's own caches hold
+them."""
+_NEAR = 32
+"""Item vectors that inner products are measured on."""
 
-    The slate's item vectors must be gathered, two numbers of every candidate looked up (its code
-    in the shuffled catalogue and its popularity), and the state copied once: at the measured rates
-    of plain loops over arrays of the same sizes.
+
+def bound(world: World, game: GameConfig, batch: int, threads: int) -> dict[str, float]:
+    """User-steps per second that this machine allows: by its memory, and with the arithmetic too.
+
+    Memory: the slate's item vectors must be gathered, two numbers of every candidate looked up (its
+    code in the shuffled catalogue and its popularity), and the state copied once, at the measured
+    rates of plain loops over arrays of the same sizes.
+
+    Arithmetic: C candidates, K answers and two more numbers are drawn, 2K + 1 logistic functions
+    evaluated, and two weighted inner products taken for each slot, at the rates of plain loops over
+    ``_IN_CACHE`` rows for each thread (the inner products with additions in any order, over vectors
+    that the first cache holds).
 
     Returns:
         gather_gb_s, lookups_g_s (10^9 numbers a second) and copy_gb_s (a byte read and written
-        counts once), steps_per_second.
+        counts once), steps_per_second (memory alone); draws_g_s, sigmoids_g_s, products_g_s
+        (10^9 dimensions a second, for both inner products), steps_with_arithmetic.
     """
     numba.set_num_threads(threads)
     simulator = Simulator(world, game)
+    touched = touched_bytes(simulator.fields)
     vectors = world.user_model.item_vectors
-    rng = np.random.default_rng(0)
-    rows = rng.integers(len(vectors), size=(batch, game.slate_size)).astype(np.int32)
-    out = np.empty((batch, vectors.shape[1]), np.float32)
-    codes = rng.integers(len(vectors), size=(batch, game.num_candidates)).astype(np.int32)
+    slots, candidates, dim = game.slate_size, game.num_candidates, vectors.shape[1]
+    generator = np.random.default_rng(0)
+    rows = generator.integers(len(vectors), size=(batch, slots)).astype(np.int32)
+    out = np.empty((batch, dim), np.float32)
+    codes = generator.integers(len(vectors), size=(batch, candidates)).astype(np.int32)
     found = np.empty(codes.shape, np.float32)
     popularity = np.ones(len(vectors), np.float32)
-    size = max(touched_bytes(simulator.fields) * batch // 4, 1)
+    size = max(touched * batch // 4, 1)
     source, target = np.ones(size, np.float32), np.zeros(size, np.float32)
     clock = Clock(0.3, 5)
-    gathered = clock.rate(
-        "gather", rows.size * vectors.shape[1] * 4, lambda: _gather(vectors, rows, out)
-    )
+    gathered = clock.rate("gather", rows.size * dim * 4, lambda: _gather(vectors, rows, out))
     looked_up = clock.rate("look up", codes.size, lambda: _look_up(popularity, codes, found))
     copied = clock.rate("copy", source.nbytes, lambda: _copy(source, target))
-    per_step = game.slate_size * vectors.shape[1] * 4 / gathered.median
-    per_step += 2 * game.num_candidates / looked_up.median
-    per_step += touched_bytes(simulator.fields) / copied.median
+    memory = slots * dim * 4 / gathered.median + 2 * candidates / looked_up.median
+    memory += touched / copied.median
+
+    few = _IN_CACHE * threads
+    keys = np.arange(few, dtype=np.uint64)
+    drawn = np.empty((few, candidates), np.int32)
+    odds = generator.normal(size=(few, 2 * slots)).astype(np.float32)
+    answers = np.empty_like(odds)
+    weights = np.ones((2, dim), np.float32)
+
+    draws = clock.rate("draw", drawn.size, lambda: _draw(keys, drawn)).median
+    sigmoids = clock.rate("sigmoid", odds.size, lambda: _sigmoids(odds, answers)).median
+    near = generator.integers(_NEAR, size=(few, slots)).astype(np.int32)
+    products = clock.rate(
+        "product", near.size * dim, lambda: _products(vectors[:_NEAR], near, weights, answers)
+    ).median
+    arithmetic = (candidates + slots + 2) / draws + (2 * slots + 1) / sigmoids
+    arithmetic += slots * dim / products
     return {
         "gather_gb_s": gathered.median / 1e9,
         "lookups_g_s": looked_up.median / 1e9,
         "copy_gb_s": copied.median / 1e9,
-        "steps_per_second": 1 / per_step,
+        "steps_per_second": 1 / memory,
+        "draws_g_s": draws / 1e9,
+        "sigmoids_g_s": sigmoids / 1e9,
+        "products_g_s": products / 1e9,
+        "steps_with_arithmetic": 1 / (memory + arithmetic),
     }
 
 

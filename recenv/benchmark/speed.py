@@ -5,7 +5,7 @@
 
 prints user-steps per second (one user answering one slate, everything that both agents observe
 kept up to date) as medians over repeats with their spread, ratios between what was measured in
-the same run, the memory bound of the machine and the fraction reached, and how the time of a step
+the same run, the bounds of the machine and the fractions reached, and how the time of a step
 grows with each size. All users of the planted world have every law: examination, click,
 purchase, leaving, boredom, drift, satisfaction, history.
 """
@@ -211,6 +211,7 @@ def measure(clock: Clock, *, with_peers: bool, folder: Path, progress: bool) -> 
                         "threads": threads,
                         **told,
                         "reached": reached / told["steps_per_second"],
+                        "reached_with_arithmetic": reached / told["steps_with_arithmetic"],
                     }
                 )
                 bar()

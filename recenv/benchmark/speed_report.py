@@ -31,10 +31,13 @@ def text(study: Study) -> str:
         "`vectors observed` also writes the vectors of all candidates and of the slate.",
         _grid(study),
         _targets(study),
-        "## Against the machine's memory",
-        "The bound: gathering the slate's item vectors, looking up two numbers of every candidate "
-        "and copying what a step touches of the state, at the rates of plain loops over arrays "
-        "of the same sizes, at the largest B.",
+        "## Against the machine",
+        "Two bounds at the largest B, each a sum of what a step cannot do without, at the rates of "
+        "plain loops. Of memory: gathering the slate's item vectors, looking up two numbers of "
+        "every candidate and copying what a step touches of the state, over arrays of the same "
+        "sizes. With arithmetic: besides, the draws of C candidates, K answers and two more "
+        "numbers, 2K + 1 logistic functions and two weighted inner products a slot, over arrays "
+        "that a core's caches hold, with additions in any order (the step keeps their order).",
         _bounds(study.bounds),
         "## Environments",
         "Actions were sampled before. The first catalogue and the game above; `toy` is "
@@ -179,7 +182,9 @@ def _first(study: Study) -> dict[str, Any]:
 
 def _bounds(bounds: Sequence[dict[str, Any]]) -> str:
     rates = ["gather, GB/s", "lookups, 10^9/s", "copy, GB/s"]
-    header = ["N, D", "threads", *rates, "bound, steps/s", "reached"]
+    header = ["N, D", "threads", *rates, "memory allows, steps/s", "reached"]
+    header += ["draws, 10^9/s", "logistics, 10^9/s", "products, 10^9/s"]
+    header += ["with arithmetic, steps/s", "reached"]
     lines = [
         [
             f"{b['items']}, {b['dim']}",
@@ -189,6 +194,11 @@ def _bounds(bounds: Sequence[dict[str, Any]]) -> str:
             f"{b['copy_gb_s']:.1f}",
             short(b["steps_per_second"]),
             f"{b['reached']:.0%}",
+            f"{b['draws_g_s']:.2f}",
+            f"{b['sigmoids_g_s']:.2f}",
+            f"{b['products_g_s']:.2f}",
+            short(b["steps_with_arithmetic"]),
+            f"{b['reached_with_arithmetic']:.0%}",
         ]
         for b in bounds
     ]

@@ -73,6 +73,9 @@ def test_the_bound_is_made_of_all_rates():
     seconds = 10 * 8 * 4 / told["gather_gb_s"] / 1e9 + touched / told["copy_gb_s"] / 1e9
     seconds += 2 * 20 / told["lookups_g_s"] / 1e9
     assert told["steps_per_second"] == pytest.approx(1 / seconds)
+    seconds += (20 + 10 + 2) / told["draws_g_s"] / 1e9 + 21 / told["sigmoids_g_s"] / 1e9
+    seconds += 10 * 8 / told["products_g_s"] / 1e9
+    assert told["steps_with_arithmetic"] == pytest.approx(1 / seconds)
 
 
 def test_parallel_visits_never_end_while_they_are_timed(toy):

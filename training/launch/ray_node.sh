@@ -25,6 +25,10 @@ GPUS=${GPUS:-}                          # default: all that Ray finds
 STORE_MB=${STORE_MB:-}                  # object store; default: 30 % of the memory
 TEMP=${TEMP:-${TMPDIR:-/tmp}/ray}       # sockets and logs; keep the path short
 RAY=${RAY:-ray}
+command -v "$RAY" > /dev/null || {
+  echo "There is no command $RAY: activate the environment that recenv is installed in." >&2
+  exit 2
+}
 
 # Whoever reaches Ray's ports runs code here. With a token, only who has it.
 # `openssl rand -hex 32 > FILE; chmod 600 FILE` makes one; copy it to every machine.

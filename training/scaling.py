@@ -273,11 +273,11 @@ def page(told: dict[str, Any]) -> str:
         [
             "# Training on a cluster",
             "`CPUS=3 training/launch/two_nodes.sh python -m training.scaling`",
-            f"{nodes} nodes of Ray, on this machine's {told['cores']} cores; ippo, both sides, in a "
+            f"{nodes} nodes of Ray on this machine's {told['cores']} cores; ippo, both sides, in a "
             f"planted world of {told['items']} items with {told['dim']} dimensions, whose tables "
             f"are frozen. Medians of {told['repeats']} (least - most); sampled: rounds that all "
-            "runners return together; trained: sampled and learned from. Memory of a runner's own "
-            "is what no other process shares; a copy is a place in memory.",
+            "runners return together; trained: sampled and learned from. A runner's own memory is "
+            "what no other process shares; a copy is a place in memory.",
             table(told["results"]),
             "How it works and what it means: [training on a cluster](../training/cluster.md).\n",
         ]

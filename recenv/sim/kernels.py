@@ -11,12 +11,15 @@ from __future__ import annotations
 from recenv.compiled import inlined, kernel
 from recenv.sim import game
 from recenv.sim.native import job
-from recenv.sim.prefetch import prefetch
+from recenv.sim.prefetch import prefetch, prefetch_row
 from recenv.sim.state import LIVE
 from recenv.sim.threads import Loop, share
 
 _LARGE = 8192  # rows that do not fit a core's own caches (measured: from here asking ahead pays)
 _AHEAD, _PAIR = 4, 2  # rows
+_ITEMS_AHEAD = 2  # rows
+_LARGE_TABLE = 1 << 22  # numbers of all items' vectors (measured: smaller ones are found soon)
+_LONG_ROW = 128  # numbers of one (measured: the processor itself follows longer ones)
 _TILE = 64  # rows that go through a round together
 
 
@@ -42,6 +45,22 @@ def _ask_ahead(b, low, high, state):
     prefetch(state.visit_interest, start, stop)
 
 
+@inlined
+def _ask_for_items(b, high, slates, tables, state):
+    """Ask for the items of a slate that is shown soon, if the catalogue is large."""
+    vectors = tables.item_vectors
+    if vectors.size < _LARGE_TABLE or vectors.shape[1] > _LONG_ROW:
+        return
+    soon = b + _ITEMS_AHEAD
+    if soon < high:
+        for k in range(slates.shape[1]):
+            index = slates[soon, k]
+            if index >= 0:
+                item = state.candidates[soon, index]
+                prefetch_row(vectors, item)
+                prefetch_row(tables.items, item)
+
+
 @kernel
 def begin(low, high, rows, seeds, sessions, users, tables, rules, state):
     """Begin visits in ``rows[low:high]``; users below 0 are drawn from the pool."""
@@ -63,6 +82,7 @@ def show(low, high, slates, tables, rules, state):
     """Show (B, K) slates of candidate indices."""
     for b in range(low, high):
         _ask_ahead(b, low, high, state)
+        _ask_for_items(b, high, slates, tables, state)
         game.show(b, slates, tables, rules[0], state)
 
 
@@ -95,6 +115,7 @@ def step(low, high, slates, autoreset, tables, rules, state):
             if autoreset and state.ended[b] != LIVE:
                 game.next_visit(b, tables, rules[0], state)
             else:
+                _ask_for_items(b, stop, slates, tables, state)
                 game.show(b, slates, tables, rules[0], state)
         for b in range(first, stop):
             game.draw_answer(b, state, state.answers)

@@ -18,11 +18,17 @@ _LINE = 64  # bytes of a line of cache
 
 
 def prefetch(array: Any, start: int, stop: int) -> None:
-    """Ask for the lines that hold ``array[start:stop]``. Changes nothing but the time of a step."""
+    """Ask for the lines that hold ``array[start:stop]``, to be written.
+
+    Changes nothing but the time of a step.
+    """
 
 
-@intrinsic
-def _lines(typingctx, array, start, stop):  # noqa: ANN001, ANN202
+def prefetch_row(array: Any, row: int) -> None:
+    """Ask for the lines that hold ``array[row]``, to be read: other threads may keep theirs."""
+
+
+def _asking(array: Any, write: int) -> tuple[Any, Any]:
     signature = types.void(array, types.intp, types.intp)
 
     def codegen(context, builder, signature, args):  # noqa: ANN001, ANN202
@@ -33,7 +39,7 @@ def _lines(typingctx, array, start, stop):  # noqa: ANN001, ANN202
         kind = ir.FunctionType(ir.VoidType(), [byte.as_pointer(), i32, i32, i32])
         ask = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
         to_write, to_all_caches, data = (
-            ir.Constant(i32, 1),
+            ir.Constant(i32, write),
             ir.Constant(i32, 3),
             ir.Constant(i32, 1),
         )
@@ -45,6 +51,16 @@ def _lines(typingctx, array, start, stop):  # noqa: ANN001, ANN202
         return context.get_dummy_value()
 
     return signature, codegen
+
+
+@intrinsic
+def _lines(typingctx, array, start, stop):  # noqa: ANN001, ANN202
+    return _asking(array, 1)
+
+
+@intrinsic
+def _lines_to_read(typingctx, array, start, stop):  # noqa: ANN001, ANN202
+    return _asking(array, 0)
 
 
 @overload(prefetch, target="cpu", jit_options=INLINED, strict=False)
@@ -61,3 +77,19 @@ def _prefetch_cpu(array, start, stop):  # noqa: ANN001, ANN202
 @overload(prefetch, target="cuda", strict=False)
 def _prefetch_cuda(array, start, stop):  # noqa: ANN001, ANN202
     return prefetch
+
+
+@overload(prefetch_row, target="cpu", jit_options=INLINED, strict=False)
+def _prefetch_row_cpu(array, row):  # noqa: ANN001, ANN202
+    if array.layout != "C":
+        return prefetch_row
+
+    def ask(array, row):  # noqa: ANN001, ANN202
+        _lines_to_read(array, row, row + 1)
+
+    return ask
+
+
+@overload(prefetch_row, target="cuda", strict=False)
+def _prefetch_row_cuda(array, row):  # noqa: ANN001, ANN202
+    return prefetch_row

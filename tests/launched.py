@@ -1,10 +1,12 @@
 """Training runs in processes of their own, as a shell starts them: Ray leaves much behind."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -119,3 +121,18 @@ def check_whole(run):
         assert np.isfinite(rows[0][f"evaluation_{side}_reward"])
     assert (np.diff([row["seconds"] for row in rows]) > 0).all()
     return rows
+
+
+def train_each(folder, jobs, seconds):
+    """Train the jobs of ``train_configs``, in a process of their own that has so long."""
+    (folder / "jobs.json").write_text(json.dumps(jobs))
+    script = Path(__file__).with_name("train_configs.py")
+    process = subprocess.run(
+        [sys.executable, str(script), str(folder / "jobs.json"), str(folder)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONWARNINGS": "ignore"},
+        check=False,
+        timeout=seconds,
+    )
+    assert process.returncode == 0, process.stdout + process.stderr

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from marked_play import marked_actors
 from ray.rllib.env.multi_agent_episode import MultiAgentEpisode
 
 from recenv.config import GameConfig
@@ -12,7 +13,7 @@ from recenv.sim.simulator import Simulator
 from training.env import LEAVES, TRUE_INTEREST, TurnEnv, observe
 from training.episodes import chunks
 from training.networks import RECOMMENDER_LEAVES, USER_LEAVES
-from training.rollout import Rollout, Turn
+from training.rollout import Rollout
 
 BOTH = ("recommender", "user")
 
@@ -100,25 +101,6 @@ def test_the_opponent_fills_the_slates(env_config, world, game):
     )
 
 
-def random_actors(game, seed=0):
-    """Actors that draw any legal action, and a record of every turn."""
-    rng = np.random.default_rng(seed)
-
-    def recommend(observation):
-        batch = len(observation["user"])
-        action = rng.permuted(np.tile(np.arange(12), (batch, 1)), axis=1)[:, : game.slate_size]
-        return Turn(observation, action, rng.random(batch), rng.random((batch, 2)))
-
-    def answer(observation):
-        batch = len(observation["slate"])
-        response = rng.integers(3, size=(batch, game.slate_size))
-        leave = rng.random((batch, 1)) < 0.2
-        action = np.concatenate([response, leave], 1).astype(np.int64)
-        return Turn(observation, action, rng.random(batch), rng.random((batch, 2)))
-
-    return {RECOMMENDER_AGENT: recommend, USER_AGENT: answer}
-
-
 def visits_of(pieces):
     """Chunks joined to whole visits: lists of chunks in order, finished ones only."""
     going, done = {}, []
@@ -142,7 +124,7 @@ def test_batched_visits_are_the_adapters_visits(env_config, world, game):
     trained = {RECOMMENDER_AGENT, USER_AGENT}
     rollout = Rollout(Simulator(world, game), 8, trained, None, every_final=True)
     rollout.reset(np.random.SeedSequence(7))
-    actors, pieces = random_actors(game), []
+    actors, pieces = marked_actors(game), []
     for _ in range(6):
         pieces += chunks(rollout.play(actors, rounds=4))
         assert rollout.finished.rounds_played == 32
@@ -200,7 +182,7 @@ def test_one_side_alone_gets_all_its_steps(world, game, trained):
     (agent,) = trained
     counts = []
     for _ in range(5):
-        pieces = list(chunks(rollout.play(random_actors(game), rounds=6)))
+        pieces = list(chunks(rollout.play(marked_actors(game), rounds=6)))
         counts.append(sum(len(c.steps[agent].rewards) for c in pieces))
         for chunk in pieces:
             steps = chunk.steps[agent]
@@ -212,7 +194,7 @@ def test_one_side_alone_gets_all_its_steps(world, game, trained):
 def test_visits_can_be_asked_for(world, game):
     rollout = Rollout(Simulator(world, game), 4, {RECOMMENDER_AGENT}, None)
     rollout.reset(np.random.SeedSequence(1))
-    rollout.play(random_actors(game), visits=10)
+    rollout.play(marked_actors(game), visits=10)
     assert 10 <= rollout.finished.visits < 14
     assert 1 <= rollout.finished.length <= 6
 

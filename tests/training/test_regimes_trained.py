@@ -1,14 +1,11 @@
 """What a few iterations of training do to both sides, in each regime and with each anchor."""
 
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
-import train_configs
+from launched import train_each
 
 from recenv.config import GameConfig
 from recenv.env.registration import load_world
@@ -47,16 +44,7 @@ def job(iterations, algorithm="ippo", *, each=False, resume=None, **settings):
 
 
 def train(folder, jobs):
-    (folder / "jobs.json").write_text(json.dumps(jobs))
-    process = subprocess.run(
-        [sys.executable, train_configs.__file__, str(folder / "jobs.json"), str(folder)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONWARNINGS": "ignore"},
-        check=False,
-        timeout=500,
-    )
-    assert process.returncode == 0, process.stdout + process.stderr
+    train_each(folder, jobs, 500)
     return folder
 
 

@@ -1,14 +1,9 @@
 """Games of two rounds with known answers: by hand, by solvers, and by training."""
 
-import json
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
-import train_configs
+from launched import train_each
 from tiny_games import ANSWERS, KNOWN, Tree, bazaar, bluff, strangers
 
 from recenv.config import GameConfig
@@ -222,16 +217,7 @@ def train(folder, names, algorithm, **settings):
                 **settings,
             }
         }
-    (folder / "jobs.json").write_text(json.dumps(jobs))
-    process = subprocess.run(
-        [sys.executable, train_configs.__file__, str(folder / "jobs.json"), str(folder)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONWARNINGS": "ignore"},
-        check=False,
-        timeout=550,
-    )
-    assert process.returncode == 0, process.stdout + process.stderr
+    train_each(folder, jobs, 550)
     values = ALGORITHMS[algorithm]().values is not None
     return {
         name: (

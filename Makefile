@@ -1,11 +1,12 @@
 # make demo      train on MovieLens-100K and report      make test   all checks and fast tests
-# make reports   fidelity of every id, and all studies, into docs/reports (two hours)
+# make reports   fidelity of every id, and all studies but training's, into docs/reports (two hours)
+# make reports-training   what the algorithms reach, speed, cold start, cluster (an hour and a half)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo reports test check test-slow clean
+.PHONY: setup demo reports reports-training test check test-slow clean
 .DEFAULT_GOAL := setup
 
 setup: $(READY)
@@ -29,6 +30,19 @@ reports: $(READY)
 		$(BIN)/recenv fidelity recenv/$$id-v0 --out docs/reports/fidelity/$$id; done
 	set -e; for study in next_item baskets open_bandit reading recovery ranking speed; do \
 		$(BIN)/python -m recenv.benchmark.$$study --out docs/reports; done
+
+SUITE := $(BIN)/python -m training.suite
+TOY := ippo mappo slateq idqn impala appo sac
+
+reports-training: $(READY)
+	$(SUITE) --env recenv/Toy-v0 --algorithms $(TOY) --seeds 3 --rounds 81920 \
+		--runs runs/suite-toy --out docs/reports/training/toy
+	$(SUITE) --env recenv/MovieLens100K-v0 --algorithms ippo mappo slateq --seeds 3 \
+		--evaluation-every 10 --runs runs/suite-movielens --out docs/reports/training/movielens
+	$(BIN)/python -m training.speed --out docs/reports
+	$(BIN)/python -m training.cold_start --out docs/reports
+	PATH="$(CURDIR)/$(BIN):$$PATH" CPUS=3 training/launch/two_nodes.sh \
+		python -m training.scaling --out docs/reports
 
 check: $(READY)
 	$(BIN)/ruff check .

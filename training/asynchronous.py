@@ -15,7 +15,7 @@ from ray.rllib.utils.metrics import NUM_ENV_STEPS_TRAINED_LIFETIME
 from torch import Tensor
 
 from training.fragments import SLOT_REWARDS
-from training.learner import UserTie
+from training.learner import UserTie, reaching
 from training.networks import RecommenderNetwork
 from training.vtrace import FOLLOWING, TURN, vtrace
 
@@ -85,6 +85,8 @@ class _Loss(UserTie):
         if by_slot:
             slot_error = (expected[:n] - batch[SLOT_REWARDS][:n]) ** 2
             loss = loss + config.vf_loss_coeff * slot_error.sum(-1).mean()
+        elif is_recommender:
+            loss = reaching(loss, [expected])
         entropy = now.entropy().mean()
         scheduler: Any = self.entropy_coeff_schedulers_per_module[module_id]
         loss = loss - scheduler.get_current_value() * entropy

@@ -18,8 +18,12 @@ from training.config import TrainConfig
 _GAME = "--game."
 
 
-def make_parser(description: str) -> argparse.ArgumentParser:
+def make_parser(description: str, **defaults: Any) -> argparse.ArgumentParser:
     """A parser with one flag for every setting of ``TrainConfig``.
+
+    Args:
+        description: the command's text, of which the first paragraph is shown.
+        defaults: those that differ from ``TrainConfig``'s, for the help; see ``config_of``.
 
     A nested setting is written with a dot (``--ippo.learning-rate``). ``--game.<setting> value``
     overrides any setting of ``recenv.config.GameConfig`` (``--game.reward.cooperation 1``).
@@ -35,7 +39,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
         options: dict[str, Any] = {
             "dest": name,
             "default": argparse.SUPPRESS,
-            "help": f"[{default}]",
+            "help": f"[{defaults.get(name, default)}]",
         }
         if hint is bool:
             settings.add_argument(flag, action=argparse.BooleanOptionalAction, **options)
@@ -81,18 +85,25 @@ def merged(base: TrainConfig, given: dict[str, Any]) -> TrainConfig:
     return base.replace(**changes)
 
 
-def config_of(path: Path | None, given: dict[str, Any]) -> TrainConfig:
+def config_of(path: Path | None, given: dict[str, Any], **defaults: Any) -> TrainConfig:
     """The config of a file (or the defaults) with flags on top.
+
+    Args:
+        path: of a TOML file.
+        given: settings given as flags.
+        defaults: a command's own, where neither says anything.
 
     Raises:
         ConfigError: a value is wrong, or there is no such file.
         UnknownNameError: an unknown key.
     """
     if path is None:
-        return merged(TrainConfig(), given)
+        return merged(TrainConfig(), {**defaults, **given})
     if not path.is_file():
         raise ConfigError(f"There is no config file {path}. --config wants a TOML file.")
-    return merged(TrainConfig.from_toml(path), given)
+    config = TrainConfig.from_toml(path)
+    stated = tomllib.loads(path.read_text())
+    return merged(config, {**{k: v for k, v in defaults.items() if k not in stated}, **given})
 
 
 def _leaves(config: Config, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:

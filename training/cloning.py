@@ -11,9 +11,11 @@ from ray.rllib.algorithms.marwil.torch.marwil_torch_learner import MARWILTorchLe
 from ray.rllib.core.columns import Columns
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from ray.rllib.utils.metrics import LEARNER_RESULTS, LEARNER_UPDATE_TIMER, TIMERS
+from torch import Tensor
 
 from training.connectors import tensors
 from training.demonstrations import Demonstrations, Steps
+from training.learner import reaching
 
 DEMONSTRATIONS = "demonstrations"
 """Key of ``learner_config_dict``: a function without arguments that makes them."""
@@ -21,8 +23,23 @@ HELDOUT_ROUNDS = 2048
 """The most rounds of held-out visits that are asked for their log-likelihood."""
 
 
+def held_out(visits: int, share: float) -> int:
+    """How many of at least two visits are not learned from: one, if any; but never all."""
+    return min(max(1, round(share * visits)), visits - 1) if share else 0
+
+
 class CloningLearner(MARWILTorchLearner):
     """RLlib's behaviour cloning; its loss is minus the mean log-likelihood of the actions."""
+
+    def compute_loss_for_module(
+        self, *, module_id: str, config: Any = None, batch: Any, fwd_out: Any
+    ) -> Tensor:
+        """See ``TorchLearner.compute_loss_for_module``; nothing is asked of the critic."""
+        loss: Any = super().compute_loss_for_module(
+            module_id=module_id, config=config, batch=batch, fwd_out=fwd_out
+        )
+        module: Any = self.module[module_id].unwrapped()
+        return reaching(loss, module.critic.parameters())
 
     def log_likelihood(self, steps: dict[str, Any]) -> dict[str, float]:
         """Mean log-likelihood in nats of each module's steps, without learning from them."""
@@ -53,7 +70,7 @@ class Cloning(BC):
         self._demonstrations: Demonstrations = settings[DEMONSTRATIONS]()
         visits = self._demonstrations.visits
         order = np.random.default_rng(0).permutation(len(visits))
-        held = max(1, round(settings["heldout"] * len(visits))) if settings["heldout"] else 0
+        held = held_out(len(visits), settings["heldout"])
         self._learned, self._rounds = order[held:], settings["rounds"]
         asked = order[:held]
         asked = asked[np.cumsum(visits.lengths[asked]) <= HELDOUT_ROUNDS]

@@ -39,6 +39,7 @@ from training.train import INTERRUPTED
 ROUNDS = 102_400
 """Rounds of each run, unless ``--rounds`` says otherwise."""
 
+_DEFAULTS = {"train": "recommender", "rounds": ROUNDS}
 Run = dict[str, Any]
 
 
@@ -74,8 +75,8 @@ class ColdStart:
         ):
             if value < least:
                 raise ConfigError(f"{name} must be at least {least}, but is {value}.")
-        # of evaluations, the study's own are enough
-        base = base.replace(train="recommender", evaluation_every=0)
+        base.require(base.train == "recommender", "train", "recommender in this study")
+        base = base.replace(evaluation_every=0)  # of evaluations, the study's own are enough
         self.configs = {
             init: [
                 base.replace(seed=seed, network={"init": init})
@@ -169,7 +170,7 @@ def train_all(study: ColdStart, *, verbose: bool = False, progress: bool = True)
 
 def main(argv: list[str] | None = None) -> int:
     """The command; see ``--help``. Returns the exit code."""
-    parser = make_parser(__doc__ or "")
+    parser = make_parser(__doc__ or "", **_DEFAULTS)
     inits = get_args(Init)
     parser.add_argument(
         "--inits", nargs="+", choices=inits, default=["random", "lm", "cf", "hybrid"]
@@ -190,7 +191,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         arguments, given = parse(parser, argv)
         study = ColdStart(
-            config_of(None, {"train": "recommender", "rounds": ROUNDS, **given}),
+            config_of(None, given, **_DEFAULTS),
             arguments.inits,
             arguments.seeds,
             arguments.runs,

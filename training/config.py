@@ -136,7 +136,7 @@ class TrainConfig(Config):
         if isinstance(self.settings, BC):
             self.settings.check_data()
         if "recommender" in self.trained:
-            self.network.check_slates(self.algorithm, values=self.settings.values is not None)
+            self.network.check_slates(self.algorithm, self.settings.slates)
         GameConfig().replace(**self.game)  # names and types; the fit to the world comes later
 
     def _check_regime(self) -> None:
@@ -149,6 +149,9 @@ class TrainConfig(Config):
             "zero or more, and finite (a million keeps the user where it is)",
         )
         together = self.regime == "together"
+        self.require(
+            together or self.algorithm != "bc", "regime", "together with bc, where nobody meets"
+        )
         self.require(together or self.train == "both", "train", f"both, if {self.regime}")
         self.require(
             self.batched_runner or self.regime != "population",
@@ -194,11 +197,6 @@ class TrainConfig(Config):
     def steps_per_iteration(self) -> int:
         """RLlib's environment steps of an iteration: a turn of a side that learns is one."""
         return self.settings.rounds_per_iteration * len(self.trained)
-
-    @property
-    def flat(self) -> bool:
-        """Whether learners get ``Fragments``; otherwise, RLlib's episodes."""
-        return self.batched_runner and self.settings.flat
 
     @property
     def env_config(self) -> dict[str, Any]:

@@ -89,7 +89,7 @@ class CentralCritic(Critic):
                 boredom.mean(-1),
                 observation["satisfaction"][:, 0] / k,
                 observation["spent"][:, 0] / k,
-                observation["round"][:, 0].float() / self.max_rounds,
+                observation["round"][:, 0].float().clamp(max=self.max_rounds - 1) / self.max_rounds,
             ],
             -1,
         )

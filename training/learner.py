@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 from ray.rllib.core.columns import Columns
 from ray.rllib.evaluation.postprocessing import Postprocessing
+from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 from torch import Tensor
 
 from training.distributions import PlackettLuce
 from training.fragments import SLOT_REWARDS
 from training.networks import RecommenderNetwork
+
+
+def reaching(loss: Tensor, unused: Iterable[Tensor]) -> Tensor:
+    """The loss, with gradients of zero for what it does not depend on.
+
+    Several learners add up their gradients parameter by parameter, and wait for each.
+    """
+    return loss + 0 * sum(parameter.sum() for parameter in unused)
 
 
 class UserTie:
@@ -62,6 +72,18 @@ class TwoSidedLearner(UserTie, PPOTorchLearner):
     ``slot_credit`` and ``behaviour_weight`` are read from the config's ``learner_config_dict``.
     """
 
+    def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
+        """See ``Learner.before_gradient_based_update``.
+
+        RLlib sets an entropy's weight after each update, and does not save it: the first one after
+        a restart had the weight of the very first. It is set here, too, to the same.
+        """
+        super().before_gradient_based_update(timesteps=timesteps)
+        sampled = timesteps.get(NUM_ENV_STEPS_SAMPLED_LIFETIME, 0)
+        begun = max(0, sampled - self.config.total_train_batch_size)
+        for module_id in list(self.module.keys()):
+            self.entropy_coeff_schedulers_per_module[module_id].update(timestep=begun)
+
     def compute_loss_for_module(
         self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: dict[str, Any]
     ) -> Any:
@@ -75,7 +97,7 @@ class TwoSidedLearner(UserTie, PPOTorchLearner):
             module_id=module_id, config=config, batch=batch, fwd_out=fwd_out
         )
         if recommends:
-            return loss
+            return reaching(loss, module.critic.each.parameters())
         return self.tied(loss, settings["behaviour_weight"], module, batch, fwd_out)
 
     def _recommender_loss(

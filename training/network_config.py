@@ -13,6 +13,14 @@ History = Literal["mean", "gru", "transformer"]
 Slates = Literal["plackett-luce", "independent", "greedy"]
 
 
+_REFUSED = {
+    "independent": "which ranks candidates, and so shows none twice",
+    "greedy": "which learns from probabilities of slates: a greedy policy has none to learn from "
+    "(slateq and idqn play greedily)",
+}
+"""Why an algorithm cannot learn with these slates."""
+
+
 @dataclass(frozen=True)
 class NetworkConfig(Config):
     """Both agents' networks.
@@ -47,24 +55,15 @@ class NetworkConfig(Config):
         self.require(self.factors >= 1, "factors", "at least 1")
         self.require(self.table_rate >= 0, "table_rate", "zero or more")
 
-    def check_slates(self, algorithm: str, *, values: bool) -> None:
+    def check_slates(self, algorithm: str, slates: tuple[str, ...]) -> None:
         """Raise ConfigError where an algorithm cannot learn with these slates.
 
         Args:
             algorithm: its name, for the message.
-            values: it learns what candidates are worth, not probabilities of slates.
+            slates: kinds that it can learn with.
         """
-        if values:
-            self.require(
-                self.slates != "independent",
-                "slates",
-                f"plackett-luce or greedy with {algorithm}, which ranks candidates by their "
-                "values and chooses by itself how it explores",
-            )
-            return
         self.require(
-            self.slates != "greedy",
+            self.slates in slates,
             "slates",
-            f"plackett-luce or independent with {algorithm}, which learns from probabilities of "
-            "slates: a greedy policy has none to learn from (slateq and idqn play greedily)",
+            f"{' or '.join(slates)} with {algorithm}, {_REFUSED.get(self.slates)}",
         )

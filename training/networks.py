@@ -5,7 +5,7 @@ B visits, C candidates, K slots, H history, P dimensions of the platform's vecto
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -40,6 +40,11 @@ USER_LEAVES = (
     "round",
 )
 """Entries of the user's observation that the network reads."""
+
+# RLlib has torch use deterministic algorithms where a seed is given. Torch then also fills what it
+# allocates, to show up who reads memory that was never written: nothing here does; it takes time.
+_deterministic: Any = torch.utils.deterministic
+_deterministic.fill_uninitialized_memory = False
 
 _LEAN = 2.0  # standard deviations of a score: how far a slot of its own leans to its place
 _LEAST_PROBABILITY = 1e-8  # the simulator's own floor inside logarithms
@@ -131,8 +136,15 @@ class RecommenderNetwork(nn.Module):
         vectors = self._vectors(items)
         past = self._vectors(history.clamp(min=0)) if self._reads_past else None
         visit = self._visit(observation["visit_interest"], past, clicked)
-        interest_product = torch.einsum("bp,bcp->bc", interest, vectors)
-        visit_product = torch.einsum("bp,bcp->bc", visit, vectors)
+        known = torch.cat([interest, visit], -1)
+        query, seen = self.bilinear(known), [known]
+        if self.encoder is not None and self.encoded_map is not None:
+            encoded = self.encoder(past, history, responses)
+            query = query + self.encoded_map(encoded)
+            seen.append(encoded)
+        # all products with the vectors at once: their gradients, too, are one matrix product
+        queries = torch.stack([interest, visit, query], -1)
+        interest_product, visit_product, query_product = torch.bmm(vectors, queries).unbind(-1)
         popularity = self.popularity[items]
 
         same = history[:, None, :] == items[:, :, None]  # (B, C, H)
@@ -154,17 +166,10 @@ class RecommenderNetwork(nn.Module):
             ],
             -1,
         )  # (B, C, 8)
-        known = torch.cat([interest, visit], -1)
-        query = self.bilinear(known)
-        seen = [known]
-        if self.encoder is not None and self.encoded_map is not None:
-            encoded = self.encoder(past, history, responses)
-            query = query + self.encoded_map(encoded)
-            seen.append(encoded)
         scores = (
             self.weights[0] * interest_product
             + self.weights[1] * popularity
-            + torch.einsum("bp,bcp->bc", query, vectors)
+            + query_product
             + self.mlp(features)[..., 0]
         )
         if self.item_bias is not None:
@@ -191,6 +196,10 @@ class RecommenderNetwork(nn.Module):
         """(..., P) rows of the item table."""
         if self.item_offset is None:
             return self.item_seed[items]
+        exporting = torch.compiler.is_exporting()  # what is exported takes any batch
+        if not exporting and len(self.item_seed) < items.numel():  # fewer to add up, the same bits
+            table = self.item_seed + self.rate * self.item_offset.weight
+            return nn.functional.embedding(items, table)
         return self.item_seed[items] + self.rate * self.item_offset(items)
 
     def _visit(self, observed: Tensor, past: Tensor | None, clicked: Tensor) -> Tensor:

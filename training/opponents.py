@@ -31,6 +31,7 @@ def make_opponent(name: str, world: World, game: GameConfig | None = None) -> Re
     Raises:
         UnknownNameError: no such recommender, and no such folder.
         ArtifactError: the folder holds no recommender, or one of another world.
+        ConfigError: it was trained in slates of another size, or with a history of another length.
     """
     makers = {
         "random": RandomRecommender,
@@ -49,6 +50,7 @@ def make_opponent(name: str, world: World, game: GameConfig | None = None) -> Re
     trained = world.derive(("recommender of", name), make)  # so that it reaches every worker
     if game is not None:
         _check_slots("recommender", name, trained.network.slots, game)
+        _check_history(name, len(trained.network.memory), game)
     return trained
 
 
@@ -83,4 +85,13 @@ def _check_slots(side: Side, name: str, slots: int, game: GameConfig) -> None:
         raise ConfigError(
             f"The {side} of {name} was trained with slates of {slots}, but this game's have "
             f"{game.slate_size}. Play with --game.slate_size {slots}, or take another {side}."
+        )
+
+
+def _check_history(name: str, history: int, game: GameConfig) -> None:
+    if history != game.history_length:
+        raise ConfigError(
+            f"The recommender of {name} looks back on {history} items, but this game shows "
+            f"{game.history_length}. Play with --game.history_length {history}, or take another "
+            "recommender."
         )

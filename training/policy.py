@@ -76,7 +76,7 @@ class NetworkUser:
         if slots == 1:  # joint over response and leaving
             joint = torch.softmax(logits, -1).reshape(batch, 3, 2).numpy()
             response = joint.sum(2)[:, None]
-            leaving = joint[:, :, 1] / joint.sum(2)  # (B, 3) given the response
+            leaving = joint[:, :, 1] / np.maximum(joint.sum(2), 1e-30)  # (B, 3) given the response
         else:
             response = torch.softmax(logits[:, :-2].reshape(batch, slots, 3), -1).numpy()
             leaving = torch.softmax(logits[:, -2:], -1)[:, 1:].expand(-1, 3).numpy()

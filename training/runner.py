@@ -22,7 +22,6 @@ from ray.rllib.utils.framework import get_device
 from recenv.env.visit import RECOMMENDER_AGENT, USER_AGENT
 from training.anchor import KL_FROM_FITTED, kl_from_fitted
 from training.env import MODULE, TurnEnv
-from training.episodes import chunks, to_episode
 from training.fragments import fragments
 from training.regimes import past
 from training.rollout import Actor, Played, Rollout, Turn
@@ -36,7 +35,6 @@ class BatchedEnvRunner(MultiAgentEnvRunner):
     environment and the modules are not run. Samples are ``Fragments``, one for each learner.
     """
 
-    every_final = False
     _pool: Mapping[int, Any] = {}
     _pool_version = 0
 
@@ -63,7 +61,6 @@ class BatchedEnvRunner(MultiAgentEnvRunner):
             seats=Seats(batch) if whole.env_config.get("population") else None,
             central=env.central,
             limit_ends=env.limit_ends,
-            every_final=self.every_final,
         )
 
     def make_module(self) -> None:
@@ -106,15 +103,11 @@ class BatchedEnvRunner(MultiAgentEnvRunner):
         else:
             assert num_timesteps is not None
             played = rollout.play(actors, rounds=-(-num_timesteps // (rollout.batch * self._turns)))
-        samples = self._samples(played)
+        whole: Any = self.config
+        samples = list(fragments(played, MODULE, max(1, whole.num_learners)))
         self._log_divergence(played, random_actions)
         self._log(rollout, time.perf_counter() - began)
         return samples
-
-    def _samples(self, played: Played) -> list[Any]:
-        """What the learner gets."""
-        whole: Any = self.config
-        return list(fragments(played, MODULE, max(1, whole.num_learners)))
 
     def get_metrics(self) -> dict[str, Any]:
         """Metrics since the last call."""
@@ -241,12 +234,3 @@ class BatchedEnvRunner(MultiAgentEnvRunner):
                 },
                 window=1,
             )
-
-
-class EpisodeEnvRunner(BatchedEnvRunner):
-    """As ``BatchedEnvRunner``, for algorithms whose learners want RLlib's episodes."""
-
-    every_final = True
-
-    def _samples(self, played: Played) -> list[Any]:
-        return [to_episode(c, *self._spaces, self._turns) for c in chunks(played)]

@@ -28,7 +28,7 @@ from training.modules import module_specs
 from training.networks import RecommenderNetwork, UserNetwork
 from training.policy import make_network
 from training.regimes import Pool, Weights, sides_learning
-from training.runner import BatchedEnvRunner, EpisodeEnvRunner
+from training.runner import BatchedEnvRunner
 from training.runs import Row
 from training.warm_start import start_warm, warm_weights
 
@@ -43,6 +43,8 @@ _LEARNER_METRICS = {
     "reward_loss": "reward_loss",
     "choice_loss": "choice_loss",
     "epsilon": "epsilon",
+    "temperature": "temperature",
+    "importance_weight": "importance_weight",
     "replayed_steps": "replayed_steps",
 }
 _NETWORK = "network."
@@ -60,7 +62,7 @@ def algorithm_config(config: TrainConfig) -> AlgorithmConfig:
     """RLlib's config of a run."""
     runner: dict[str, Any] = {}
     if config.batched_runner:
-        runner["env_runner_cls"] = BatchedEnvRunner if config.flat else EpisodeEnvRunner
+        runner["env_runner_cls"] = BatchedEnvRunner
     callbacks: list[type[RLlibCallback]] = [] if config.batched_runner else [AnchorCallback]
     return (
         config.settings.build(config)

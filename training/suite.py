@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from recenv.artifacts import write_atomically
 from recenv.benchmark import Comparison, Contender, compare
 from recenv.benchmark.tables import interval, markdown
 from recenv.errors import ConfigError, RecenvError
@@ -31,8 +32,9 @@ from training.config import TrainConfig
 from training.policy import load
 from training.runs import RunFolder
 from training.session import ray_session
-from training.train import INTERRUPTED, train
+from training.train import INTERRUPTED, check, train
 
+_DEFAULTS = {"train": "recommender"}
 AGAINST = ("random", "popularity", "ALS")
 
 
@@ -63,6 +65,10 @@ def entries(
     out = []
     for algorithm in algorithms:
         config = merged(base, {**settings, "algorithm": algorithm})
+        config.require(
+            "recommender" in config.trained, "train", "recommender or both: those are compared"
+        )
+        check(config)
         folders = []
         for seed in range(config.seed, config.seed + seeds):
             wanted, folder = config.replace(seed=seed), RunFolder(runs / algorithm / f"seed-{seed}")
@@ -218,7 +224,7 @@ def curves(suite: Sequence[Entry]) -> list[Curve]:
 
 def main(argv: list[str] | None = None) -> int:
     """The command; see ``--help``. Returns the exit code."""
-    parser = make_parser(__doc__ or "")
+    parser = make_parser(__doc__ or "", **_DEFAULTS)
     parser.add_argument("--config", type=Path, help="TOML file with settings; flags go on top")
     parser.add_argument(
         "--algorithms",
@@ -239,8 +245,7 @@ def main(argv: list[str] | None = None) -> int:
         arguments, given = parse(parser, argv)
         if arguments.seeds < 1:
             raise ConfigError(f"--seeds must be at least 1, but is {arguments.seeds}.")
-        given.setdefault("train", "recommender")
-        base = config_of(arguments.config, {})
+        base = config_of(arguments.config, {}, **_DEFAULTS)
         base.resolve()
         suite = entries(arguments.algorithms, given, base, arguments.seeds, arguments.runs)
         if not train_all(suite, verbose=arguments.verbose, progress=arguments.progress):
@@ -257,7 +262,8 @@ def main(argv: list[str] | None = None) -> int:
     print(text)
     if arguments.out:
         arguments.out.mkdir(parents=True, exist_ok=True)
-        (arguments.out / "algorithms.json").write_text(json.dumps(figures, indent=1) + "\n")
+        written = json.dumps(figures, indent=1) + "\n"
+        write_atomically(arguments.out / "algorithms.json", written)
         drawn = curves(suite)
         if drawn:
             learning_curve_plot(drawn, arguments.out / "algorithms.png")
@@ -265,7 +271,7 @@ def main(argv: list[str] | None = None) -> int:
         for algorithm in dict.fromkeys(curve.label for curve in drawn):
             one = [curve for curve in drawn if curve.label == algorithm]
             learning_curve_plot(one, arguments.out / f"{algorithm}.png")
-        (arguments.out / "algorithms.md").write_text(text + "\n")
+        write_atomically(arguments.out / "algorithms.md", text + "\n")
     return 0
 
 

@@ -25,6 +25,7 @@ from recenv import artifacts
 from recenv.errors import ConfigError, RecenvError
 from recenv.evaluation import rollout
 from recenv.sim.simulator import Simulator
+from training.algorithms import BC
 from training.cli import config_of, make_parser, merged, parse
 from training.config import MODULES, Side, TrainConfig
 from training.noise import quiet_start
@@ -33,6 +34,7 @@ from training.policy import NetworkRecommender, NetworkUser, save_policy
 from training.progress import Progress
 from training.runs import Checkpoint, Row, RunFolder, create_seeds, seed_runs
 from training.session import Session, ray_session
+from training.warm_start import warm_weights
 
 INTERRUPTED = 130
 """Exit code of a run that SIGINT or SIGTERM ended; it can be resumed."""
@@ -303,7 +305,7 @@ def _run(arguments: Any, given: dict[str, Any]) -> int:
         runs = _resumed(target, arguments, given)
     else:
         config = config_of(arguments.config, given)
-        config.resolve()  # the world is built, and the game checked, before any worker starts
+        check(config)
         target = arguments.runs / (arguments.name or _default_name(config))
         seeds = range(config.seed, config.seed + arguments.seeds)
         if arguments.seeds > 1:
@@ -318,6 +320,18 @@ def _run(arguments: Any, given: dict[str, Any]) -> int:
 
         evaluate(target, progress=arguments.progress)
     return 0
+
+
+def check(config: TrainConfig) -> None:
+    """Raise what a run of this config would, before there is a folder or a worker of it.
+
+    Builds the world, the game, who else plays, and reads what the run begins with.
+    """
+    _Evaluator(config)
+    if config.warm_start:
+        warm_weights(config)
+    if isinstance(config.settings, BC):
+        config.settings.demonstrations(config)
 
 
 def _train_all(runs: list[RunFolder], target: Path, arguments: Any) -> bool:
@@ -354,8 +368,9 @@ def _resumed(target: Path, arguments: Any, given: dict[str, Any]) -> list[RunFol
             f"{', '.join(sorted(RESUMABLE))} can. Begin a new run for that."
         )
     runs = seed_runs(target)
-    for run in runs:
-        run.write_config(merged(run.config(), given))
+    for run in runs if given else []:
+        with run.lock():  # not while somebody trains it
+            run.write_config(merged(run.config(), given))
     return runs
 
 

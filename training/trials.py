@@ -37,6 +37,7 @@ def fit(folder: SearchFolder) -> None:
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "5")  # seconds between Tune's snapshots
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # runs have their metrics
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the other one cannot be silenced
+    os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")  # paths in settings are from here
     _, base, trials = folder.read()
     trainable = tune.with_resources(
         partial(run_trial, search=str(folder.path.resolve())),

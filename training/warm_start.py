@@ -20,6 +20,14 @@ _BEGINNINGS = {"interest_weight", "popularity_weight", "slates"}
 """Settings of ``NetworkConfig`` that say where training begins, or how slates are drawn."""
 
 
+_KINDS = {
+    "soft": "a policy",
+    "slots": "action values that add up over slots",
+    "slateq": "action values of items",
+}
+"""What a network is, by ``ValueConfig.kind``; sac's actors are policies as all others are."""
+
+
 def warm_weights(config: TrainConfig) -> dict[Side, Weights]:
     """Weights of ``config.warm_start``'s policies, for those learning sides that it has.
 
@@ -50,12 +58,13 @@ def _weights(side: Side, path: Path, config: TrainConfig) -> Weights:
         raise ConfigError(
             f"The {side} of {path} is a network with {told}. Train the same network: {flags}."
         )
-    kinds = {True: "action values", False: "a policy"}
-    if ("values" in meta) != (config.values is not None):
+    kind, wanted = meta.get("values", {}).get("kind", "soft"), "soft"
+    if config.values is not None:
+        wanted = config.values.kind
+    if kind != wanted:
         raise ConfigError(
-            f"The {side} of {path} is a network of {kinds['values' in meta]}, but "
-            f"{config.algorithm} learns {kinds[config.values is not None]}. Start from a run of "
-            "an algorithm of the same kind."
+            f"The {side} of {path} is a network of {_KINDS[kind]}, but {config.algorithm} learns "
+            f"{_KINDS[wanted]}. Start from a run of an algorithm of the same kind."
         )
     return {n: value.detach().numpy().copy() for n, value in network.state_dict().items()}
 

@@ -19,6 +19,7 @@ from recenv.schema import InteractionLog
 from recenv.sim.simulator import Simulator
 from recenv.sim.synthetic import PlantedConfig, planted_world
 from training import record as command
+from training.cloning import held_out
 from training.config import TrainConfig
 from training.demonstrations import Demonstrations, check_recording, logged_visits, plant
 from training.env import observe
@@ -364,12 +365,21 @@ def test_networks_that_do_not_fit_are_told(cloned, env_config, tmp_path):
     with pytest.raises(ConfigError, match="holds no trained recommender or user"):
         warm_weights(warm(tmp_path, env_config))
     slateq = {"algorithm": "slateq", "train": "recommender"}
-    with pytest.raises(ConfigError, match="a policy, but slateq learns action values"):
+    with pytest.raises(ConfigError, match="a policy, but slateq learns action values of items"):
         warm_weights(warm(folder / "bc", env_config, **slateq))
+    assert set(warm_weights(warm(folder / "bc", env_config, algorithm="sac"))) == set(found)
     other = planted_world(PlantedConfig(num_users=60, num_items=50, seed=9))
     elsewhere = str(other.save(tmp_path / "other"))
     with pytest.raises(ArtifactError, match="was trained in the world"):
         warm_weights(warm(folder / "bc", env_config, env=elsewhere))
+
+
+@pytest.mark.parametrize(
+    ("visits", "share", "held"),
+    [(800, 0.1, 80), (5, 0.01, 1), (2, 0.8, 1), (40, 0.99, 39), (9, 0, 0)],
+)
+def test_some_visits_are_always_learned_from(visits, share, held):
+    assert held_out(visits, share) == held
 
 
 def test_cloning_wants_data(env_config):

@@ -89,7 +89,7 @@ def test_the_page_tells_what_was_found(figures, tmp_path):
 
 @pytest.fixture
 def study(tmp_path):
-    base = TrainConfig(env="recenv/Toy-v0", seed=3)
+    base = TrainConfig(env="recenv/Toy-v0", train="recommender", seed=3)
     return ColdStart(base, ["random", "lm"], 2, tmp_path)
 
 
@@ -100,7 +100,12 @@ def test_every_run_differs_in_its_beginning_and_seed_alone(study, tmp_path):
     ]  # fmt: skip
     assert len({c.replace(seed=0, network={"init": "lm"}).hash for c in waiting}) == 1
     files = {study._file(c).name for c in waiting}
-    other = ColdStart(TrainConfig(env="recenv/Toy-v0", seed=3, rounds=4096), ["lm"], 2, tmp_path)
+    other = ColdStart(
+        TrainConfig(env="recenv/Toy-v0", train="recommender", seed=3, rounds=4096),
+        ["lm"],
+        2,
+        tmp_path,
+    )
     assert not files & {other._file(c).name for c in other.waiting()}
     study._file(waiting[2]).write_text("{}")
     assert [(c.network.init, c.seed) for c in study.waiting()][2:] == [("lm", 4)]
@@ -124,7 +129,7 @@ def test_who_does_not_learn_frames_the_rest(study):
 
 def test_too_few_seeds_for_an_interval_are_refused(tmp_path, capsys):
     with pytest.raises(ConfigError, match="--seeds must be at least 2, but is 1"):
-        ColdStart(TrainConfig(env="recenv/Toy-v0"), ["lm"], 1, tmp_path)
+        ColdStart(TrainConfig(env="recenv/Toy-v0", train="recommender"), ["lm"], 1, tmp_path)
     assert main([*TINY, "--seeds", "1", "--out", str(tmp_path)]) == 2
     assert "--seeds must be at least 2" in capsys.readouterr().err
 

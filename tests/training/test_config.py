@@ -44,6 +44,18 @@ def test_flags_reach_every_depth_and_lie_on_top_of_the_file(tmp_path):
     assert config.game == {"slate_size": 1, "reward": {"click": 2.0, "cooperation": 1}}
 
 
+def test_a_commands_own_defaults_lie_below_the_file(tmp_path):
+    file = tmp_path / "config.toml"
+    file.write_text('train = "both"\n')
+    assert config_of(None, {}, train="recommender").train == "recommender"
+    assert config_of(file, {}, train="recommender", rounds=5).to_dict() == (
+        TrainConfig(train="both", rounds=5).to_dict()
+    )
+    assert config_of(None, {"train": "user"}, train="recommender").train == "user"
+    help_text = make_parser("", train="recommender").format_help()
+    assert "[recommender]" in help_text
+
+
 def test_every_plain_setting_has_a_flag():
     text = make_parser("").format_help()
     config = TrainConfig()
@@ -75,6 +87,10 @@ def test_unknown_settings_are_refused(given):
 def test_wrong_values_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="rounds"):
         TrainConfig(rounds=0)
+    with pytest.raises(ConfigError, match="plackett-luce with sac"):
+        TrainConfig(algorithm="sac").replace(network={"slates": "greedy"})
+    with pytest.raises(ConfigError, match="together with bc"):
+        TrainConfig(algorithm="bc", regime="population").replace(bc={"data": "log"})
     with pytest.raises(ConfigError, match="no config file"):
         config_of(tmp_path / "missing.toml", {})
     with pytest.raises(SystemExit):

@@ -88,3 +88,17 @@ def test_runners_hold_no_critic(env_config, algorithm):
     for module in modules(env_config, algorithm).values():
         assert any(name.startswith("critic.") for name in module.get_state())
         assert all(n.startswith("network.") for n in module.get_state(inference_only=True))
+
+
+def test_a_central_critic_knows_no_round_that_is_never_played(world, game, env_config):
+    """A visit that was cut off is worth what would have followed, at a round never trained on."""
+    critic = modules(env_config, "mappo")["recommender"].critic
+    leaves = seen(world, game, RECOMMENDER_AGENT)
+    context = torch.zeros(16, critic.whole[0].in_features - 0)
+
+    def features(rounds):
+        played = torch.full_like(leaves["round"], rounds)
+        return critic.features({**leaves, "round": played}, context)
+
+    torch.testing.assert_close(features(game.max_rounds), features(game.max_rounds - 1))
+    assert not torch.equal(features(0), features(game.max_rounds - 1))

@@ -23,7 +23,7 @@ GAME = {"slate_size": 3, "num_candidates": 12, "max_rounds": 6}
 
 
 def drawn(side, config):
-    network = make_network(side, *config.resolve(), config.network)
+    network = make_network(side, *config.resolve(), config.network, values=config.values)
     with torch.random.fork_rng():
         torch.manual_seed(3)
         for weight in network.parameters():
@@ -138,6 +138,16 @@ def test_every_kind_of_network_can_be_exported(config, tmp_path, side, game, net
     saved(tmp_path, config)
     out = tmp_path / "model"
     assert main([str(tmp_path), "--side", side, "--format", suffix, "--out", str(out)]) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", ["onnx", "torch"])
+@pytest.mark.parametrize("search", ["greedy", "exact", "topk"])
+def test_slates_that_are_searched_for_can_be_exported(config, tmp_path, search, suffix):
+    searched = {"choice": "independent" if search == "topk" else "single", "search": search}
+    saved(tmp_path, config.replace(algorithm="slateq", train="recommender", slateq=searched))
+    out = tmp_path / "model"
+    assert main([str(tmp_path), "--format", suffix, "--out", str(out)]) == 0
 
 
 def test_an_export_that_computes_something_else_is_refused(config):

@@ -123,6 +123,19 @@ def test_its_gradient_points_where_the_expected_reward_grows(monkeypatch):
     assert cosine > 0.95
 
 
+def test_after_a_restart_the_entropy_weighs_what_it_would_have(monkeypatch):
+    told = []
+    monkeypatch.setattr(PPOTorchLearner, "before_gradient_based_update", lambda self, **_: None)
+    learner = object.__new__(TwoSidedLearner)
+    learner.__dict__["_module"] = {"recommender": None}
+    learner.config = SimpleNamespace(total_train_batch_size=256)
+    scheduler = SimpleNamespace(update=lambda timestep: told.append(timestep))
+    learner.entropy_coeff_schedulers_per_module = {"recommender": scheduler}
+    for sampled in (256, 1024):  # the first iteration, and the fourth
+        learner.before_gradient_based_update(timesteps={"num_env_steps_sampled_lifetime": sampled})
+    assert told == [0, 768]  # as RLlib had set it after the iteration before
+
+
 def test_what_belongs_to_no_slot_is_credited_too(monkeypatch):
     """A reward of the whole slate (both of items 0 and 1 shown) that no slot earned."""
     monkeypatch.setattr(TwoSidedLearner, "module", property(lambda self: self._module))

@@ -133,6 +133,8 @@ def test_a_run_can_be_the_opponent(tmp_path, world, game):
         opponent.recommend(seen, state.key, 3),
         NetworkRecommender(network).recommend(seen, state.key, 3),
     )
+    with pytest.raises(ConfigError, match="looks back on .* --game.history_length"):
+        make_opponent(str(tmp_path / "run"), world, game.replace(history_length=4))
     assert make_fixed_user("fitted", world, game) is None
     with pytest.raises(UnknownNameError, match="Did you mean 'popularity'"):
         make_opponent("popularty", world)

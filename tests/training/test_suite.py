@@ -31,6 +31,12 @@ def test_a_suite_with_other_settings_is_refused(tmp_path):
         entries(["ippo"], {**TINY, "rounds": 512}, TrainConfig(), 2, tmp_path)
 
 
+def test_users_alone_are_nothing_to_compare(tmp_path):
+    with pytest.raises(ConfigError, match="recommender or both: those are compared"):
+        entries(["ippo"], {**TINY, "train": "user"}, TrainConfig(), 1, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_report_tells_every_row():
     rows = [
         {"name": "random", "reward": Estimate(1.0, 0.5, 1.5, 9), "by_seed": [1.0]},

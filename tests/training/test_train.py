@@ -4,14 +4,26 @@ import json
 
 import numpy as np
 import pytest
-from launched import ROUNDS, check_whole, curve, finish, folder, kill, start, wait_for_iteration
+from launched import (
+    ROUNDS,
+    TINY,
+    check_whole,
+    curve,
+    finish,
+    folder,
+    kill,
+    start,
+    wait_for_iteration,
+)
 from ray.exceptions import RayError
 
 from recenv import artifacts
 from recenv.env.registration import load_world
+from training.config import TrainConfig
 from training.policy import load, load_user
-from training.runs import seed_runs
+from training.runs import RunFolder, seed_runs
 from training.session import Session, TrainingError
+from training.train import main
 
 SHORT = ("--rounds", "384", "--evaluation-every", "2", "--checkpoint-every", "2")
 
@@ -110,6 +122,17 @@ def test_killed_run_resumes_with_the_same_curve(tmp_path):
         ("--num-env-runners", "1", "--rounds", "512"),
         ("--no-batched-runner", "--num-envs-per-env-runner", "4"),
         ("--game.slate_size", "1"),
+        ("--num-learners", "2", "--game.slate_size", "1"),
+        ("--num-learners", "2", "--no-ippo.slot-credit"),
+        (
+            "--num-learners",
+            "2",
+            "--algorithm",
+            "impala",
+            "--impala.rounds-per-iteration",
+            "128",
+            "--no-impala.slot-credit",
+        ),
         ("--seeds", "2"),
     ],
 )
@@ -128,6 +151,31 @@ def test_bad_flags_are_told_in_one_line(tmp_path):
     assert "Traceback" not in output
 
 
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (("--game.num_candidates", "100000"), "candidates"),
+        (("--warm-start", "nowhere"), "holds no trained"),
+        (("--algorithm", "bc", "--bc.data", "nothing.parquet"), "nothing.parquet"),
+        (("--train", "user", "--opponent", "alice"), "opponent"),
+    ],
+)
+def test_what_cannot_be_trained_leaves_no_folder(tmp_path, capsys, flags, told):
+    assert main([*TINY, "--runs", str(tmp_path), "--name", "run", *flags]) == 2
+    assert told in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_in_training_keeps_its_settings(tmp_path, capsys, monkeypatch):
+    run, lock = RunFolder(tmp_path / "run"), RunFolder.lock
+    run.create(TrainConfig(env="recenv/Toy-v0"))
+    monkeypatch.setattr(RunFolder, "lock", lambda self: lock(self, wait=0.1))
+    with lock(run):
+        assert main(["--resume", str(run.path), "--rounds", "10"]) == 2
+    assert "Another process trains" in capsys.readouterr().err
+    assert run.config().rounds == TrainConfig().rounds
+
+
 class _Silent:
     """An algorithm whose learner died: it goes on returning results without updates."""
 
@@ -138,8 +186,6 @@ class _Silent:
 
 
 def test_training_that_does_not_train_is_an_error(tmp_path):
-    from training.config import TrainConfig
-
     session = object.__new__(Session)
     session.config = TrainConfig(train="recommender")
     session.algorithm, session._steps, session.iteration = _Silent(), {}, 0
@@ -168,8 +214,6 @@ class _Lost:
     "ask", [lambda s, path: s.iterate(), lambda s, path: s.save(path), lambda s, path: s.networks()]
 )
 def test_a_lost_learner_is_told_with_a_way_on_whoever_meets_it(tmp_path, ask):
-    from training.config import TrainConfig
-
     session = object.__new__(Session)
     session.config = TrainConfig(env="recenv/Toy-v0", train="recommender")
     session.algorithm, session._steps, session.iteration = _Lost(), {}, 0

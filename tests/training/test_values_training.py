@@ -29,7 +29,7 @@ def test_slateq_trains_evaluates_and_saves_its_policy(tmp_path):
                  "--slateq.epsilon-rounds", "256")  # fmt: skip
     output = finish(start(tmp_path, *flags), tmp_path)
     rows = check_whole(folder(tmp_path))
-    assert [row["recommender_epsilon"] for row in rows[1:4]] == pytest.approx([0.275, 0.05, 0.05])
+    assert [row["recommender_epsilon"] for row in rows[1:4]] == pytest.approx([0.5, 0.275, 0.05])
     assert rows[1]["recommender_replayed_steps"] == 128
     assert 128 < rows[-1]["recommender_replayed_steps"] <= 400  # the ring is full
     for name in ("q_loss", "choice_loss", "reward_loss", "q_mean"):

@@ -16,12 +16,12 @@ class AlgorithmSettings(Protocol):
 
     Attributes:
         central: critics read both agents' observations and the true state.
-        flat: learns from ``Fragments``, not from RLlib's episodes.
+        slates: kinds of slates that it can learn with, as in ``NetworkConfig.slates``.
         sides: the sides that it can train.
     """
 
     central: ClassVar[bool]
-    flat: ClassVar[bool]
+    slates: ClassVar[tuple[str, ...]]
     sides: ClassVar[tuple[str, ...]]
 
     @property

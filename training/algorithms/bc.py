@@ -30,8 +30,8 @@ class BC(Config):
     """
 
     central: ClassVar[bool] = False
-    flat: ClassVar[bool] = True
     sides: ClassVar[tuple[str, ...]] = ("recommender", "user")
+    slates: ClassVar[tuple[str, ...]] = ("plackett-luce", "independent")
 
     data: str = ""
     rounds_per_iteration: int = 4096
@@ -101,10 +101,13 @@ class BC(Config):
         from training.recording import load
 
         world, game = config.resolve()
-        if self.data == LOG:
-            return Demonstrations(world, game, logged_visits(world, game), planted=True)
-        visits, meta = load(Path(self.data))
-        same = check_recording(meta, world, game, self.data)
+        same = False
+        if planted := self.data == LOG:
+            visits = logged_visits(world, game)
+        else:
+            visits, meta = load(Path(self.data))
+            same = check_recording(meta, world, game, self.data)
         if len(visits) < 2:
-            raise ConfigError(f"{self.data} holds one visit; cloning needs more.")
-        return Demonstrations(world, game, visits, same_rewards=same)
+            held = f"the log of {world.name!r}" if planted else self.data
+            raise ConfigError(f"BC.data: {held} holds one such visit; cloning needs more.")
+        return Demonstrations(world, game, visits, planted=planted, same_rewards=same)

@@ -24,8 +24,8 @@ class IMPALA(Config):
     """
 
     central: ClassVar[bool] = False
-    flat: ClassVar[bool] = True
     sides: ClassVar[tuple[str, ...]] = ("recommender", "user")
+    slates: ClassVar[tuple[str, ...]] = ("plackett-luce", "independent")
 
     rounds_per_iteration: int = 4096
     batch_rounds: int = 4

@@ -25,8 +25,8 @@ class IPPO(Config):
     """
 
     central: ClassVar[bool] = False
-    flat: ClassVar[bool] = True
     sides: ClassVar[tuple[str, ...]] = ("recommender", "user")
+    slates: ClassVar[tuple[str, ...]] = ("plackett-luce", "independent")
 
     rounds_per_iteration: int = 4096
     learning_rate: float = 0.001
@@ -72,7 +72,7 @@ class IPPO(Config):
         from training.learner import TwoSidedLearner
 
         settings: Any = PPOConfig()
-        if config.flat:
+        if config.batched_runner:
             settings = settings.learners(
                 add_default_connectors_to_learner_pipeline=False,
                 learner_connector=lambda observations, actions: AdvantageConnector(

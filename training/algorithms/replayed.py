@@ -29,8 +29,8 @@ class ReplaySettings(Config):
     """
 
     central: ClassVar[bool] = False
-    flat: ClassVar[bool] = True
     sides: ClassVar[tuple[str, ...]] = ("recommender", "user")
+    slates: ClassVar[tuple[str, ...]] = ("plackett-luce", "greedy")
 
     rounds_per_iteration: int = 2048
     updates: int = 64

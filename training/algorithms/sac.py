@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from training.algorithms.replayed import ReplaySettings
 from training.values.config import ValueConfig
@@ -22,6 +22,8 @@ class SAC(ReplaySettings):
     weight follows ``entropy_target``, a share of the greatest entropy there is. What
     ``TrainConfig.behaviour_weight`` weighs is in units of the user's reward.
     """
+
+    slates: ClassVar[tuple[str, ...]] = ("plackett-luce",)
 
     entropy_target: float = 0.5
     slot_credit: bool = True

@@ -36,6 +36,10 @@ class ReplayLearner(TorchLearner):
         """See ``Learner.build``."""
         super().build()
         self._replays: dict[str, Replay] = {}
+        for side in list(self.module.keys()):  # what runners begin with
+            module = self.module[side].unwrapped()
+            if hasattr(module, "epsilon"):
+                module.epsilon.fill_(self.settings.exploration(0))
 
     @property
     def settings(self) -> Any:
@@ -92,9 +96,8 @@ class ReplayLearner(TorchLearner):
         for side in self._replays:
             module = self.module[side].unwrapped()
             if hasattr(module, "epsilon"):
-                rate = self.settings.exploration(rounds)
-                module.epsilon.fill_(rate)
-                self.metrics.log_value((side, "epsilon"), rate, window=1)
+                self.metrics.log_value((side, "epsilon"), float(module.epsilon), window=1)
+                module.epsilon.fill_(self.settings.exploration(rounds))
 
     def _log(self, learning: dict[str, Replay], steps: int) -> None:
         log = self.metrics.log_value

@@ -100,7 +100,8 @@ def _dinkelbach(weight: Tensor, value: Tensor, examination: Tensor) -> Tensor:
         better = (chance * value.gather(-1, best)).sum(-1, keepdim=True) / (
             1 + chance.sum(-1, keepdim=True)
         )
-        if torch.allclose(better, ratio, rtol=1e-6, atol=1e-7):
+        exporting = torch.compiler.is_exporting()  # a file cannot stop early
+        if not exporting and torch.allclose(better, ratio, rtol=1e-6, atol=1e-7):
             break
         ratio = better
     return best[:, order.argsort()]

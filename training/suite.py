@@ -1,9 +1,10 @@
 """``python -m training.suite``: several algorithms in one world, side by side.
 
 Trains each algorithm with several seeds, then lets all of them, the baselines and the greedy
-oracle play the same visits of held-out users. Writes a table (JSON, Markdown) and the learning
-curves to ``--out``. The same command goes on where it was interrupted; what is finished is not
-trained again.
+oracle play the same visits of held-out users. Users that were trained (``--train both`` or
+``user``) answer the same slates as the fitted user, in its place. Writes tables (JSON, Markdown)
+and the learning curves to ``--out``. The same command goes on where it was interrupted; what is
+finished is not trained again.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from recenv.artifacts import write_atomically
-from recenv.benchmark import Comparison, Contender, compare
+from recenv.benchmark import Comparison, Contender, compare, compare_users
 from recenv.benchmark.tables import interval, markdown
 from recenv.errors import ConfigError, RecenvError
 from recenv.evaluation import Estimate, mean_interval
@@ -29,7 +30,9 @@ from recenv.recommenders import PrivilegedRecommender, baselines
 from training.algorithms import ALGORITHMS
 from training.cli import config_of, make_parser, merged, parse
 from training.config import TrainConfig
-from training.policy import load
+from training.env import AGENT
+from training.opponents import make_opponent
+from training.policy import load, load_user
 from training.runs import RunFolder
 from training.session import ray_session
 from training.train import INTERRUPTED, check, train
@@ -65,9 +68,6 @@ def entries(
     out = []
     for algorithm in algorithms:
         config = merged(base, {**settings, "algorithm": algorithm})
-        config.require(
-            "recommender" in config.trained, "train", "recommender or both: those are compared"
-        )
         check(config)
         folders = []
         for seed in range(config.seed, config.seed + seeds):
@@ -104,38 +104,81 @@ def results(
 
     A trained algorithm's value in a visit is the mean over its seeds; intervals are over users,
     95 %, of paired differences where two are compared. The spread over seeds is told beside it.
+
+    Returns:
+        What was compared, ``rows`` of recommenders where they were trained, ``users`` where users
+        were.
     """
+    config = suite[0].config
+    world, _ = config.resolve_evaluation()
+    figures: dict[str, Any] = {
+        "env": config.env,
+        "world": world.hash,
+        "train": config.train,
+        "game": config.game,
+        "visitors": f"{int(world.heldout.sum())} held-out users",
+        "episodes_per_user": episodes_per_user,
+        "seed": seed,
+        "configs": {e.algorithm: e.config.hash for e in suite},
+    }
+    settings: dict[str, Any] = {"episodes_per_user": episodes_per_user, "seed": seed}
+    if "recommender" in config.trained:
+        figures |= _recommenders(suite, **settings, progress=progress)
+    if "user" in config.trained:
+        figures["users"] = [_user_row(entry, **settings) for entry in suite]
+    return figures
+
+
+def _recommenders(suite: Sequence[Entry], **settings: Any) -> dict[str, Any]:
     world, game = suite[0].config.resolve_evaluation()
     contenders: list[Any] = [*baselines(world)]
     for entry in suite:
         for run in entry.runs:
             name = f"{entry.algorithm} #{run.config().seed}"
             contenders.append(Contender(load(run.path, world, name=name), "trained"))
-    met = compare(
-        world, game, contenders, episodes_per_user=episodes_per_user, seed=seed, progress=progress
-    )
+    met = compare(world, game, contenders, **settings)
     oracle = next(c.name for c in contenders if isinstance(c, PrivilegedRecommender))
     rows = [_row(met, [name], name, oracle) for name in met.names if "#" not in name]
     for entry in suite:
         names = [f"{entry.algorithm} #{run.config().seed}" for run in entry.runs]
         row = _row(met, names, entry.algorithm, oracle)
-        last = [run.read_metrics()[-1] for run in entry.runs]
-        row["seconds"] = float(np.median([m["seconds"] for m in last]))
-        row["rounds"] = int(last[0]["rounds"])
-        row["seeds"] = len(entry.runs)
-        rows.append(row)
-    config = suite[0].config
+        rows.append(row | _cost(entry))
+    return {"oracle": oracle, "visitors": met.visitors, "rows": rows}
+
+
+def _user_row(entry: Entry, **settings: Any) -> dict[str, Any]:
+    """Trained users and the fitted one, each before the recommender of its run."""
+    config = entry.config
+    world, game = config.resolve_evaluation()
+    played = []
+    for run in entry.runs:
+        if "recommender" in config.trained:
+            against = load(run.path, world)
+        else:
+            against = make_opponent(config.opponent, world, game)
+        trained = load_user(run.path, world, name="trained")
+        played.append(compare_users(world, game, against, [trained], **settings).rollouts)
+    rewards = [after.user_reward for _, after in played]
+    ours, theirs = np.mean(rewards, axis=0), np.mean([b.user_reward for b, _ in played], axis=0)
+    earned = np.mean([after.recommender_reward for _, after in played], axis=0)
+    user = played[0][0].user
     return {
-        "env": config.env,
-        "world": world.hash,
-        "train": config.train,
-        "game": config.game,
-        "visitors": met.visitors,
-        "episodes_per_user": episodes_per_user,
-        "seed": seed,
-        "configs": {e.algorithm: e.config.hash for e in suite},
-        "oracle": oracle,
-        "rows": rows,
+        "name": entry.algorithm,
+        "reward": mean_interval(ours, user),
+        "by_seed": [float(r.mean()) for r in rewards],
+        "fitted": mean_interval(theirs, user),
+        "over_fitted": paired_difference(ours, theirs, user),
+        "recommender_reward": mean_interval(earned, user),
+        **_cost(entry),
+    }
+
+
+def _cost(entry: Entry) -> dict[str, Any]:
+    last = [run.read_metrics()[-1] for run in entry.runs]
+    return {
+        "seconds": float(np.median([m["seconds"] for m in last])),
+        "rounds": int(last[0]["rounds"]),
+        "seeds": len(entry.runs),
     }
 
 
@@ -163,45 +206,92 @@ def _row(met: Comparison, names: Sequence[str], title: str, oracle: str) -> dict
 
 
 def report(figures: dict[str, Any], command: str) -> str:
-    """The table as Markdown."""
+    """The tables as Markdown."""
+    parts = [
+        f"# Algorithms in {figures['env']}",
+        f"`{command}`",
+        f"Trained: {figures['train']}. Played by {figures['visitors']}, "
+        f"{figures['episodes_per_user']} visits each, on the same draws for all "
+        f"(seed {figures['seed']}). A trained row is the mean over its seeds; "
+        "intervals are 95 % over users, paired where rows are compared. Seconds are of one "
+        "seed's whole run, evaluations during training included.",
+    ]
+    if "rows" in figures:
+        if "users" in figures:
+            parts.append("## Recommenders")
+        parts += ["The fitted user answers.", _recommender_table(figures["rows"])]
+    if "users" in figures:
+        parts += [
+            "## Users",
+            "Each answers the recommender that it was trained with, and so does the fitted user "
+            "in its place. Reward is the user's, but for the recommender's column.",
+            _user_table(figures["users"]),
+        ]
+    settings = ", ".join(f"{name} {value}" for name, value in figures["configs"].items())
+    parts.append(f"World {figures['world']}. Settings: {settings}.")
+    return "\n\n".join(parts)
+
+
+def _recommender_table(rows: Sequence[dict[str, Any]]) -> str:
     header = [
         "",
         "reward a visit",
         "seeds, least to most",
         *(f"over {other}" for other in AGAINST),
         "from random (0) to oracle (1)",
-        "rounds",
-        "seconds",
+        *_COST,
     ]
-    lines = []
-    for row in sorted(figures["rows"], key=lambda r: r["reward"][0]):
-        seeds = row["by_seed"]
-        lines.append(
-            [
-                row["name"],
-                _interval(row["reward"]),
-                f"{min(seeds):.2f} to {max(seeds):.2f}" if len(seeds) > 1 else "",
-                *(_interval(row.get(f"over_{other}"), signed=True) for other in AGAINST),
-                _interval(row.get("position")),
-                f"{row['rounds']:,}".replace(",", " ") if "rounds" in row else "",
-                f"{row['seconds']:.0f}" if "seconds" in row else "",
-            ]
-        )
-    return "\n\n".join(
+    lines = [
         [
-            f"# Algorithms in {figures['env']}",
-            f"`{command}`",
-            f"Trained: {figures['train']}. Played by {figures['visitors']}, "
-            f"{figures['episodes_per_user']} visits each, the fitted user answering, on the same "
-            f"draws for all (seed {figures['seed']}). A trained row is the mean over its seeds; "
-            "intervals are 95 % over users, paired where rows are compared. Seconds are of one "
-            "seed's whole run, evaluations during training included.",
-            markdown(header, lines),
-            f"World {figures['world']}. Settings: "
-            + ", ".join(f"{name} {value}" for name, value in figures["configs"].items())
-            + ".",
+            row["name"],
+            _interval(row["reward"]),
+            _spread(row),
+            *(_interval(row.get(f"over_{other}"), signed=True) for other in AGAINST),
+            _interval(row.get("position")),
+            *_costs(row),
         ]
-    )
+        for row in sorted(rows, key=lambda r: r["reward"][0])
+    ]
+    return markdown(header, lines)
+
+
+def _user_table(rows: Sequence[dict[str, Any]]) -> str:
+    header = [
+        "",
+        "reward a visit",
+        "seeds, least to most",
+        "the fitted user's",
+        "over the fitted user",
+        "the recommender's",
+        *_COST,
+    ]
+    lines = [
+        [
+            row["name"],
+            _interval(row["reward"]),
+            _spread(row),
+            _interval(row["fitted"]),
+            _interval(row["over_fitted"], signed=True),
+            _interval(row["recommender_reward"]),
+            *_costs(row),
+        ]
+        for row in sorted(rows, key=lambda r: r["reward"][0])
+    ]
+    return markdown(header, lines)
+
+
+_COST = ("rounds", "seconds")
+
+
+def _costs(row: dict[str, Any]) -> list[str]:
+    if "rounds" not in row:
+        return ["", ""]
+    return [f"{row['rounds']:,}".replace(",", " "), f"{row['seconds']:.0f}"]
+
+
+def _spread(row: dict[str, Any]) -> str:
+    seeds = row["by_seed"]
+    return f"{min(seeds):.2f} to {max(seeds):.2f}" if len(seeds) > 1 else ""
 
 
 def _interval(value: Estimate | None, *, signed: bool = False) -> str:
@@ -209,16 +299,16 @@ def _interval(value: Estimate | None, *, signed: bool = False) -> str:
 
 
 def curves(suite: Sequence[Entry]) -> list[Curve]:
-    """Evaluations of the recommender during training, of every seed."""
+    """Evaluations of the sides that learn during training, of every seed."""
     out = []
     for entry in suite:
         for run in entry.runs:
             rows = [r for r in run.read_metrics() if "evaluation_recommender_reward" in r]
             rounds = [r["rounds"] for r in rows]
-            reward = [r["evaluation_recommender_reward"] for r in rows]
-            if len(rows) > 1:
+            for side in entry.config.trained if len(rows) > 1 else ():
+                reward = [r[f"evaluation_{side}_reward"] for r in rows]
                 seed = run.config().seed
-                out.append(Curve("recommender_0", entry.algorithm, rounds, reward, seed))
+                out.append(Curve(AGENT[side], entry.algorithm, rounds, reward, seed))
     return out
 
 

@@ -31,12 +31,6 @@ def test_a_suite_with_other_settings_is_refused(tmp_path):
         entries(["ippo"], {**TINY, "rounds": 512}, TrainConfig(), 2, tmp_path)
 
 
-def test_users_alone_are_nothing_to_compare(tmp_path):
-    with pytest.raises(ConfigError, match="recommender or both: those are compared"):
-        entries(["ippo"], {**TINY, "train": "user"}, TrainConfig(), 1, tmp_path)
-    assert not list(tmp_path.iterdir())
-
-
 def test_the_report_tells_every_row():
     rows = [
         {"name": "random", "reward": Estimate(1.0, 0.5, 1.5, 9), "by_seed": [1.0]},
@@ -64,6 +58,37 @@ def test_the_report_tells_every_row():
     (line,) = [part for part in text.splitlines() if part.startswith("| ippo")]
     for part in ("3.00 [2.50, 3.50]", "2.80 to 3.20", "+2.00 [+1.50, +2.50]", "81 920", "| 9 |"):
         assert part in line
+    user = {
+        "name": "idqn",
+        "reward": Estimate(7.0, 6.0, 8.0, 9),
+        "by_seed": [6.9, 7.1],
+        "fitted": Estimate(2.0, 1.5, 2.5, 9),
+        "over_fitted": Estimate(5.0, 4.5, 5.5, 9),
+        "recommender_reward": Estimate(3.0, 2.5, 3.5, 9),
+        "rounds": 2048,
+        "seconds": 3.2,
+    }
+    both = report({**figures, "users": [user]}, "python -m training.suite")
+    assert both.index("## Recommenders") < both.index("| ippo") < both.index("## Users")
+    (line,) = [part for part in both.splitlines() if part.startswith("| idqn")]
+    for part in ("7.00 [6.00, 8.00]", "6.90 to 7.10", "2.00 [1.50, 2.50]", "+5.00 [+4.50, +5.50]"):
+        assert part in line
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("train", ["both", "user"])
+def test_users_are_compared_with_the_fitted_one_before_the_same_recommender(tmp_path, train):
+    suite = entries(["ippo"], {**TINY, "train": train}, TrainConfig(), 2, tmp_path / "runs")
+    assert train_all(suite, progress=False)
+    figures = results(suite, episodes_per_user=2, progress=False)
+    assert ("rows" in figures) == (train == "both")
+    (row,) = figures["users"]
+    assert row["over_fitted"].mean == pytest.approx(
+        row["reward"].mean - row["fitted"].mean, rel=1e-5
+    )
+    assert "## Users" in report(figures, "python -m training.suite")
+    agents = {curve.agent for curve in curves(suite)}
+    assert agents == ({"recommender_0", "user_0"} if train == "both" else {"user_0"})
 
 
 @pytest.mark.slow

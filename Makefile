@@ -33,10 +33,13 @@ reports: $(READY)
 
 SUITE := $(BIN)/python -m training.suite
 TOY := ippo mappo slateq idqn impala appo sac
+BOTH := ippo mappo idqn impala appo sac
 
 reports-training: $(READY)
 	$(SUITE) --env recenv/Toy-v0 --algorithms $(TOY) --seeds 3 --rounds 81920 \
 		--runs runs/suite-toy --out docs/reports/training/toy
+	$(SUITE) --env recenv/Toy-v0 --train both --algorithms $(BOTH) --seeds 3 --rounds 81920 \
+		--runs runs/suite-toy-both --out docs/reports/training/toy-both
 	$(SUITE) --env recenv/MovieLens100K-v0 --algorithms ippo mappo slateq --seeds 3 \
 		--evaluation-every 10 --runs runs/suite-movielens --out docs/reports/training/movielens
 	$(BIN)/python -m training.speed --out docs/reports

@@ -1,6 +1,6 @@
 # make demo      train on MovieLens-100K and report      make test   all checks and fast tests
 # make reports   fidelity of every id, and all studies but training's, into docs/reports (two hours)
-# make reports-training   what the algorithms reach, speed, cold start, cluster (an hour and a half)
+# make reports-training   what the algorithms reach, speed, cold start, cluster (an hour)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

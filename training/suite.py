@@ -219,79 +219,48 @@ def report(figures: dict[str, Any], command: str) -> str:
     if "rows" in figures:
         if "users" in figures:
             parts.append("## Recommenders")
-        parts += ["The fitted user answers.", _recommender_table(figures["rows"])]
+        parts += ["The fitted user answers.", _table(figures["rows"], _RECOMMENDERS)]
     if "users" in figures:
         parts += [
             "## Users",
             "Each answers the recommender that it was trained with, and so does the fitted user "
             "in its place. Reward is the user's, but for the recommender's column.",
-            _user_table(figures["users"]),
+            _table(figures["users"], _USERS),
         ]
     settings = ", ".join(f"{name} {value}" for name, value in figures["configs"].items())
     parts.append(f"World {figures['world']}. Settings: {settings}.")
     return "\n\n".join(parts)
 
 
-def _recommender_table(rows: Sequence[dict[str, Any]]) -> str:
-    header = [
-        "",
-        "reward a visit",
-        "seeds, least to most",
-        *(f"over {other}" for other in AGAINST),
-        "from random (0) to oracle (1)",
-        *_COST,
-    ]
-    lines = [
-        [
-            row["name"],
-            _interval(row["reward"]),
-            _spread(row),
-            *(_interval(row.get(f"over_{other}"), signed=True) for other in AGAINST),
-            _interval(row.get("position")),
-            *_costs(row),
-        ]
-        for row in sorted(rows, key=lambda r: r["reward"][0])
-    ]
+_RECOMMENDERS = (
+    *((f"over {other}", f"over_{other}", True) for other in AGAINST),
+    ("from random (0) to oracle (1)", "position", False),
+)
+_USERS = (
+    ("the fitted user's", "fitted", False),
+    ("over the fitted user", "over_fitted", True),
+    ("the recommender's", "recommender_reward", False),
+)
+"""Columns of estimates: heading, key of a row, whether it is a difference."""
+
+
+def _table(rows: Sequence[dict[str, Any]], columns: Sequence[tuple[str, str, bool]]) -> str:
+    titles = [title for title, _, _ in columns]
+    header = ["", "reward a visit", "seeds, least to most", *titles, "rounds", "seconds"]
+    lines = []
+    for row in sorted(rows, key=lambda r: r["reward"][0]):
+        seeds, trained = row["by_seed"], "rounds" in row
+        lines.append(
+            [
+                row["name"],
+                _interval(row["reward"]),
+                f"{min(seeds):.2f} to {max(seeds):.2f}" if len(seeds) > 1 else "",
+                *(_interval(row.get(key), signed=signed) for _, key, signed in columns),
+                f"{row['rounds']:,}".replace(",", " ") if trained else "",
+                f"{row['seconds']:.0f}" if trained else "",
+            ]
+        )
     return markdown(header, lines)
-
-
-def _user_table(rows: Sequence[dict[str, Any]]) -> str:
-    header = [
-        "",
-        "reward a visit",
-        "seeds, least to most",
-        "the fitted user's",
-        "over the fitted user",
-        "the recommender's",
-        *_COST,
-    ]
-    lines = [
-        [
-            row["name"],
-            _interval(row["reward"]),
-            _spread(row),
-            _interval(row["fitted"]),
-            _interval(row["over_fitted"], signed=True),
-            _interval(row["recommender_reward"]),
-            *_costs(row),
-        ]
-        for row in sorted(rows, key=lambda r: r["reward"][0])
-    ]
-    return markdown(header, lines)
-
-
-_COST = ("rounds", "seconds")
-
-
-def _costs(row: dict[str, Any]) -> list[str]:
-    if "rounds" not in row:
-        return ["", ""]
-    return [f"{row['rounds']:,}".replace(",", " "), f"{row['seconds']:.0f}"]
-
-
-def _spread(row: dict[str, Any]) -> str:
-    seeds = row["by_seed"]
-    return f"{min(seeds):.2f} to {max(seeds):.2f}" if len(seeds) > 1 else ""
 
 
 def _interval(value: Estimate | None, *, signed: bool = False) -> str:

@@ -332,7 +332,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RecenvError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    text = report(result, "python -m training.speed" + (" --gpu" if arguments.gpu else ""))
+    shown = sys.argv[1:] if argv is None else argv
+    text = report(result, " ".join(["python -m training.speed", *shown]))
     name = "training-speed-gpu" if arguments.gpu else "training-speed"
     print(text)
     if arguments.out:

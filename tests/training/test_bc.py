@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from launched import finish, start
 
 from recenv.config import GameConfig
 from recenv.env.visit import RECOMMENDER_AGENT, USER_AGENT
@@ -385,6 +386,18 @@ def test_some_visits_are_always_learned_from(visits, share, held):
 def test_cloning_wants_data(env_config):
     with pytest.raises(ConfigError, match="--bc.data FILE"):
         TrainConfig.from_dict({**env_config, "algorithm": "bc"})
+
+
+@pytest.mark.slow
+def test_two_learners_clone_though_nothing_asks_the_critic(tmp_path):
+    flags = ("--algorithm", "bc", "--bc.data", "log", "--bc.rounds-per-iteration", "128",
+             "--bc.minibatch-size", "64", "--num-learners", "2", "--rounds", "384")  # fmt: skip
+    finish(start(tmp_path, *flags, "--no-report"), tmp_path)
+    rows = RunFolder(tmp_path / "run").read_metrics()
+    assert len(rows) == 4
+    for side in ("recommender", "user"):
+        steps = [row[f"{side}_steps_trained"] for row in rows[1:]]
+        assert (np.diff([0, *steps]) > 0).all()
 
 
 def test_visits_know_their_lengths():

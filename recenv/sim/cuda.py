@@ -91,7 +91,7 @@ def _step(count, autoreset, given, tables, state):
     b = cuda.grid(1)
     if b < count:
         slates, rules = given
-        kernels.step(b, b + 1, slates, autoreset, tables, rules, state)
+        kernels.step_alone(b, b + 1, slates, autoreset, tables, rules, state)
 
 
 class DeviceState(NamedTuple):

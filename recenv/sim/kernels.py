@@ -8,11 +8,14 @@
 
 from __future__ import annotations
 
+from numba import uint64
+
 from recenv.compiled import inlined, kernel
 from recenv.sim import game
-from recenv.sim.native import job
+from recenv.sim.native import apart, job
 from recenv.sim.prefetch import prefetch, prefetch_row
-from recenv.sim.state import LIVE
+from recenv.sim.rows import columns
+from recenv.sim.state import LIVE, USER, Screen
 from recenv.sim.threads import Loop, share
 
 _LARGE = 8192  # rows that do not fit a core's own caches (measured: from here asking ahead pays)
@@ -24,20 +27,25 @@ _TILE = 64  # rows that go through a round together
 
 
 @inlined
-def _ask_ahead(b, low, high, state):
-    """At every other row of a large batch, ask for the rows that are stepped soon."""
-    if len(state.user) < _LARGE or (b - low) % _PAIR != 0:
+def _ask_first(b, ahead, high, state):
+    """At every other row of a large batch, ask for what a round of later rows reads first."""
+    if len(state.user) < _LARGE or b % _PAIR != 0:
         return
-    start = min(b + _AHEAD, high)
+    start = min(b + ahead, high)
     stop = min(start + _PAIR, high)
     prefetch(state.interest, start, stop)
-    prefetch(state.boredom, start, stop)
     prefetch(state.candidates, start, stop)
     prefetch(state.candidate_popularity, start, stop)
-    prefetch(state.slate, start, stop)
-    prefetch(state.prices, start, stop)
-    prefetch(state.utility, start, stop)
-    prefetch(state.behaviour, start, stop)
+    prefetch(state.boredom, start, stop)
+
+
+@inlined
+def _ask_then(b, ahead, high, state):
+    """The same for what it reads then."""
+    if len(state.user) < _LARGE or b % _PAIR != 0:
+        return
+    start = min(b + ahead, high)
+    stop = min(start + _PAIR, high)
     prefetch(state.last_slate, start, stop)
     prefetch(state.last_answer, start, stop)
     prefetch(state.history_items, start, stop)
@@ -64,24 +72,32 @@ def _ask_for_items(b, high, slates, tables, state):
 @kernel
 def begin(low, high, rows, seeds, sessions, users, tables, rules, state):
     """Begin visits in ``rows[low:high]``; users below 0 are drawn from the pool."""
+    apart()
     for i in range(low, high):
         state.seed[rows[i]] = seeds[i]
         state.session[rows[i]] = sessions[i]
         game.begin(rows[i], users[i], tables, rules[0], state)
+        game.draw_candidates(rows[i], tables, rules[0], state)
+        game.clear_screen(rows[i], state)
 
 
 @kernel
 def next_visits(low, high, rows, tables, rules, state):
     """Begin the visits that follow in ``rows[low:high]``."""
+    apart()
     for i in range(low, high):
         game.next_visit(rows[i], tables, rules[0], state)
+        game.draw_candidates(rows[i], tables, rules[0], state)
+        game.clear_screen(rows[i], state)
 
 
 @kernel
 def show(low, high, slates, tables, rules, state):
     """Show (B, K) slates of candidate indices."""
+    apart()
     for b in range(low, high):
-        _ask_ahead(b, low, high, state)
+        _ask_first(b, _AHEAD, high, state)
+        _ask_then(b, _AHEAD, high, state)
         _ask_for_items(b, high, slates, tables, state)
         game.show(b, slates, tables, rules[0], state)
 
@@ -89,6 +105,7 @@ def show(low, high, slates, tables, rules, state):
 @kernel
 def draw_answers(low, high, state, answers):
     """Fill (B, K + 1) answers with the fitted user's draws."""
+    apart()
     for b in range(low, high):
         game.draw_answer(b, state, answers)
 
@@ -96,31 +113,75 @@ def draw_answers(low, high, state, answers):
 @kernel
 def respond(low, high, answers, tables, rules, state):
     """Take (B, K + 1) answers."""
+    apart()
     for b in range(low, high):
-        _ask_ahead(b, low, high, state)
-        game.respond(b, answers, tables, rules[0], state)
+        _ask_first(b, _AHEAD, high, state)
+        _ask_then(b, _AHEAD, high, state)
+        game.take_answer(b, answers, tables, rules[0], state)
+        game.draw_candidates(b, tables, rules[0], state)
+        game.clear_screen(b, state)
 
 
 @kernel
 def step(low, high, slates, autoreset, tables, rules, state):
     """Show slates and let the fitted users answer; or begin the next visit where one has ended.
 
-    In three short loops over a few rows at a time: those stay in a core's own caches, and one loop
-    over all that a row goes through is too long for a processor to look ahead in.
+    In short loops over a few visits at a time, whose numbers stay in a core's own caches: one loop
+    over all that a visit goes through is too long for a processor to look ahead in. What is on
+    screen for as long as a step takes lies in a few rows' memory that all visits use in turn, the
+    numbers of one slot side by side: vector instructions take a slot of many visits at once.
     """
+    apart()
+    if low == high:
+        return
+    height = min(_TILE, high - low)
+    screen = Screen(
+        slate=columns(state.slate, low, height),
+        prices=columns(state.prices, low, height),
+        utility=columns(state.utility, low, height),
+        behaviour=columns(state.behaviour, low, height),
+    )
+    answers = screen.prices  # nobody asks for the prices
     for first in range(low, high, _TILE):
         stop = min(first + _TILE, high)
         for b in range(first, stop):
-            _ask_ahead(b, low, high, state)
+            if state.turn[b] == USER:
+                game.take_down(b, state)
+        for b in range(first, stop):
             if autoreset and state.ended[b] != LIVE:
                 game.next_visit(b, tables, rules[0], state)
+            elif state.turn[b] == USER:
+                game.put_back(b, b - first, state, screen)
             else:
                 _ask_for_items(b, stop, slates, tables, state)
-                game.show(b, slates, tables, rules[0], state)
-        for b in range(first, stop):
-            game.draw_answer(b, state, state.answers)
+                game.put(b, b - first, slates, state, screen)
+        of, to = uint64(first), uint64(stop)
+        game.weigh(of, to, of, tables, rules[0], state, screen)
+        game.draw_answers(of, to, of, state, screen, answers)
         for b in range(first, stop):  # where no slate is on screen, no answer is taken
-            game.respond(b, state.answers, tables, rules[0], state)
+            _ask_first(b, _TILE, high, state)
+            left = game.draw_leave(b, b - first, state, screen)
+            game.respond(b, b - first, answers, left, tables, rules[0], state, screen)
+        for b in range(first, stop):
+            _ask_then(b, _TILE, high, state)
+            game.draw_candidates(b, tables, rules[0], state)
+    for b in range(low, low + height):
+        game.clear_screen(b, state)
+
+
+@kernel
+def step_alone(low, high, slates, autoreset, tables, rules, state):
+    """``step`` of one visit after the other, each on its own screen: for a GPU's threads."""
+    apart()
+    for b in range(low, high):
+        if autoreset and state.ended[b] != LIVE:
+            game.next_visit(b, tables, rules[0], state)
+        else:
+            game.show(b, slates, tables, rules[0], state)
+            game.draw_answer(b, state, state.answers)
+            game.take_answer(b, state.answers, tables, rules[0], state)
+        game.draw_candidates(b, tables, rules[0], state)
+        game.clear_screen(b, state)
 
 
 @kernel

@@ -116,6 +116,18 @@ class State(NamedTuple):
     rewards: F32  # (B, 2) recommender's and user's, of the last round
 
 
+class Screen(NamedTuple):
+    """What is on screen for as long as a step takes, in memory that several visits use in turn.
+
+    Fields are those of ``State``, which is itself such a thing: every visit's own screen.
+    """
+
+    slate: I32
+    prices: F32
+    utility: F32
+    behaviour: F32
+
+
 def tables_of(world: World, game: GameConfig) -> Tables:
     """The world's parameters in the layout of the step, made once for all simulators."""
     key = ("tables", game.slate_size, game.num_candidates, game.users, game.item_table)

@@ -8,7 +8,7 @@ last. Eight running sums are what vector units want, so this is as fast as an un
 
 ``weighted_sums`` and ``slate_sums`` are that rule in plain Python: what numba-cuda compiles for a
 GPU (which fuses ``a + x * y`` by itself), and what numba's simulator runs. On a CPU numba replaces
-them by the same operations in vector instructions; a slate is taken four items at a time, which
+them by the same operations in vector instructions; a slate is taken five items at a time, which
 share what they read of the user.
 """
 
@@ -18,14 +18,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from llvmlite import ir
+from llvmlite import binding, ir
 from numba import types
 from numba.core import cgutils
 
 from recenv.compiled import INLINED, intrinsic, overload
 
 LANES = 8
-_GROUP = 5  # items at a time: ten running sums of eight fit the sixteen registers of AVX2
+_WIDE = binding.get_host_cpu_features().get("avx512vl", False)
+_GROUP = 10 if _WIDE else 5
+"""Items at a time: their twenty (ten) running sums fit the registers of AVX-512 (AVX2)."""
 _ZERO = np.float32(0)
 
 Vector = npt.NDArray[np.float32]
@@ -83,25 +85,27 @@ def slate_sums(
     visitor: int,
     items: npt.NDArray[Any],
     slate: npt.NDArray[np.int32],
+    row: int,
     first: Vector,
     second: Vector,
     out: Matrix,
 ) -> None:
-    """``weighted_sums`` of a visitor with each item of the slate.
+    """``weighted_sums`` of a visitor with each item of a slate.
 
     Args:
         interests: (B, D) float32.
-        visitor: row of ``interests``, ``slate`` and ``out``.
+        visitor: row of ``interests``.
         items: (N, D) float32, or integers.
-        slate: (B, K) rows of ``items``; below 0 stands for any.
+        slate: (S, K) rows of ``items``; below 0 stands for any.
+        row: of ``slate`` and ``out``.
         first: (D,) float32 weights.
         second: (D,) float32 weights.
-        out: (B, 2K or more): the first sums in the first K places, the second in the next.
+        out: (S, 2K or more): the first sums in the first K places, the second in the next.
     """
     slots = slate.shape[1]
     for k in range(slots):
-        item = max(slate[visitor, k], 0)
-        out[visitor, k], out[visitor, slots + k] = weighted_sums(
+        item = max(slate[row, k], 0)
+        out[row, k], out[row, slots + k] = weighted_sums(
             interests, visitor, items, item, first, second
         )
 
@@ -142,11 +146,11 @@ class _Emitter:
         with cgutils.for_range(builder, blocks) as loop:
             d = builder.mul(loop.index, step)
             self._add(totals, rows, d, lanes)
-        scalars = [[self._tree(builder.load(place)) for place in row] for row in totals]
-        places = [[cgutils.alloca_once_value(builder, s) for s in row] for row in scalars]
-        for row, values in zip(places, scalars, strict=True):
-            for place, value in zip(row, values, strict=True):
-                builder.store(value, place)
+        both = [place for row in totals for place in row]
+        scalars = iter(self._trees([builder.load(place) for place in both]))
+        places = [
+            [cgutils.alloca_once_value(builder, next(scalars)) for _ in row] for row in totals
+        ]
         start, one = builder.mul(blocks, step), ir.Constant(index, 1)
         with cgutils.for_range_slice(builder, start, self.count, one, index) as (d, _):
             self._add(places, rows, d, f32)
@@ -176,18 +180,33 @@ class _Emitter:
         place = self.builder.gep(pointer, [d])
         return self.builder.load(self.builder.bitcast(place, kind.as_pointer()), align=align)
 
-    def _tree(self, value: Any) -> Any:
+    def _trees(self, vectors: list[Any]) -> list[Any]:
+        """The sum of each vector: its halves are added, then the halves of that, and so on.
+
+        Two vectors are halved into one, so that all of its lanes have work at every level.
+        """
         builder, width = self.builder, LANES
+        count = len(vectors)
         while width > 1:
             width //= 2
-            kind = ir.VectorType(ir.IntType(32), width)
-            low = ir.Constant(kind, list(range(width)))
-            high = ir.Constant(kind, list(range(width, 2 * width)))
-            value = builder.fadd(
-                builder.shuffle_vector(value, value, low),
-                builder.shuffle_vector(value, value, high),
-            )
-        return builder.extract_element(value, ir.Constant(ir.IntType(32), 0))
+            pairs = [vectors[n : n + 2] for n in range(0, len(vectors), 2)]
+            vectors = []
+            for pair in pairs:
+                starts = range(0, LANES * len(pair), 2 * width)  # of what is halved
+                halves = []
+                for half in (0, width):
+                    lanes = [start + half + n for start in starts for n in range(width)]
+                    kind = ir.VectorType(ir.IntType(32), LANES)
+                    lanes += [0] * (LANES - len(lanes))
+                    halves.append(
+                        builder.shuffle_vector(pair[0], pair[-1], ir.Constant(kind, lanes))
+                    )
+                vectors.append(builder.fadd(*halves))
+        where = [(n // LANES, n % LANES) for n in range(count)]
+        return [
+            builder.extract_element(vectors[of], ir.Constant(ir.IntType(32), lane))
+            for of, lane in where
+        ]
 
 
 @intrinsic
@@ -212,37 +231,52 @@ def _whole_slate(  # noqa: ANN202
     visitor,  # noqa: ANN001
     items,  # noqa: ANN001
     slate,  # noqa: ANN001
+    row,  # noqa: ANN001
     first,  # noqa: ANN001
     second,  # noqa: ANN001
     out,  # noqa: ANN001
 ):
-    """``slate_sums``, four items at a time, then the rest one by one."""
-    arrays = (slate, first, second, out)
-    signature = types.void(interests, types.intp, items, *arrays)
+    """``slate_sums``, five items at a time, then the rest one by one."""
+    arrays = (first, second, out)
+    signature = types.void(interests, types.intp, items, slate, types.intp, *arrays)
 
     def codegen(context, builder, signature, args):  # noqa: ANN001, ANN202
-        kinds = [signature.args[n] for n in (0, 2, 4, 5)]
-        emitter = _Emitter(context, builder, kinds, [args[n] for n in (0, 2, 4, 5)], args[1])
+        kinds = [signature.args[n] for n in (0, 2, 5, 6)]
+        emitter = _Emitter(context, builder, kinds, [args[n] for n in (0, 2, 5, 6)], args[1])
         shown, out = (
-            context.make_array(signature.args[n])(context, builder, args[n]) for n in (3, 6)
+            context.make_array(signature.args[n])(context, builder, args[n]) for n in (3, 7)
         )
         slots = builder.extract_value(shown.shape, 1)
-        begin = builder.mul(args[1], slots)
-        to_first = builder.mul(args[1], builder.extract_value(out.shape, 1))
-        to_second = builder.add(to_first, slots)
-        zero = ir.Constant(slots.type, 0)
+        byte = ir.IntType(8).as_pointer()
+
+        def row(array):  # noqa: ANN001, ANN202
+            """First entry of the row, and bytes from one entry to the next."""
+            of_row, of_column = cgutils.unpack_tuple(builder, array.strides)
+            start = builder.bitcast(array.data, byte)
+            return builder.gep(start, [builder.mul(args[4], of_row)]), of_column
+
+        def entries(start, step, k, group, kind):  # noqa: ANN001, ANN202
+            """Places of entries k to k + group of a row."""
+            place = builder.gep(start, [builder.mul(k, step)])
+            for _ in range(group):
+                yield builder.bitcast(place, kind.as_pointer())
+                place = builder.gep(place, [step])
+
+        (codes, code_step), (sums, sum_step) = row(shown), row(out)
+        seconds = builder.gep(sums, [builder.mul(slots, sum_step)])
 
         def play(k, group):  # noqa: ANN001, ANN202
-            at = [builder.add(k, ir.Constant(k.type, g)) for g in range(group)]
-            codes = []
-            for a in at:
-                code = builder.load(builder.gep(shown.data, [builder.add(begin, a)]))
-                code = builder.sext(code, slots.type)
-                empty = builder.icmp_signed("<", code, zero)
-                codes.append(builder.select(empty, zero, code))
-            for a, sums in zip(at, emitter.sums(codes), strict=True):
-                for start, value in zip((to_first, to_second), sums, strict=True):
-                    builder.store(value, builder.gep(out.data, [builder.add(start, a)]))
+            items = []
+            for place in entries(codes, code_step, k, group, ir.IntType(32)):
+                code = builder.load(place)
+                empty = builder.icmp_signed("<", code, ir.Constant(code.type, 0))
+                code = builder.select(empty, ir.Constant(code.type, 0), code)
+                items.append(builder.sext(code, slots.type))
+            both = emitter.sums(items)
+            for start, n in ((sums, 0), (seconds, 1)):
+                places = entries(start, sum_step, k, group, ir.FloatType())
+                for of_item, place in zip(both, places, strict=True):
+                    builder.store(of_item[n], place)
 
         size = ir.Constant(slots.type, _GROUP)
         groups = builder.sdiv(slots, size)
@@ -277,15 +311,16 @@ def _slate_sums_cpu(  # noqa: ANN202
     visitor,  # noqa: ANN001
     items,  # noqa: ANN001
     slate,  # noqa: ANN001
+    row,  # noqa: ANN001
     first,  # noqa: ANN001
     second,  # noqa: ANN001
     out,  # noqa: ANN001
 ):
-    if not _contiguous(interests, items, slate, first, second, out):
+    if not _contiguous(interests, items, first, second):
         return slate_sums
 
-    def vectorised(interests, visitor, items, slate, first, second, out):  # noqa: ANN001, ANN202
-        _whole_slate(interests, visitor, items, slate, first, second, out)
+    def vectorised(interests, visitor, items, slate, row, first, second, out):  # noqa: ANN001, ANN202
+        _whole_slate(interests, visitor, items, slate, row, first, second, out)
 
     return vectorised
 
@@ -301,6 +336,7 @@ def _slate_sums_cuda(  # noqa: ANN202
     visitor,  # noqa: ANN001
     items,  # noqa: ANN001
     slate,  # noqa: ANN001
+    row,  # noqa: ANN001
     first,  # noqa: ANN001
     second,  # noqa: ANN001
     out,  # noqa: ANN001

@@ -129,6 +129,17 @@ def purchase_given_click(affinity: np.float32, bias: np.float32) -> np.float32:
 
 
 @inlined
+def leave_log_odds(
+    intercept: np.float32,
+    length: np.float32,
+    satisfaction: np.float32,
+    boredom: np.float32,
+) -> np.float32:
+    """Log-odds of leaving after this round; see ``leave``."""
+    return intercept + length - satisfaction + boredom
+
+
+@inlined
 def leave(
     intercept: np.float32,
     length: np.float32,
@@ -143,7 +154,7 @@ def leave(
         satisfaction: weight times satisfaction (lowers the hazard).
         boredom: weight times the mean boredom of the slate's categories.
     """
-    return sigmoid(intercept + length - satisfaction + boredom)
+    return sigmoid(leave_log_odds(intercept, length, satisfaction, boredom))
 
 
 @inlined

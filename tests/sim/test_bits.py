@@ -78,3 +78,44 @@ print(digest(played(load_world("recenv/Toy-v0"), 700), 700))
         check=True,
     )
     assert done.stdout.strip() == digest(played(toy, 700), 700)
+
+
+def slates_of(batch, seed=0):
+    draw = np.random.default_rng(seed)
+    return draw.integers(-1, GAME.num_candidates, size=(batch, GAME.slate_size))
+
+
+@pytest.mark.parametrize("batch", [1, 30, 64, 65, 300])
+def test_a_step_answers_what_is_on_screen(toy, batch):
+    """Visits that were shown a slate before keep it, wherever in the batch they are."""
+    simulator = Simulator(toy, GAME)
+    ours, theirs = simulator.reset(np.arange(batch)), simulator.reset(np.arange(batch))
+    for state in (ours, theirs):
+        for low in range(0, batch, 50):  # some of every tile
+            high = min(low + 17, batch)
+            kernels.show(low, high, slates_of(batch, 1), simulator.tables, simulator.rules, state)
+    simulator.step(ours, slates_of(batch))
+    simulator.show(theirs, slates_of(batch))
+    simulator.respond_fitted(theirs)
+    assert digest(ours, batch) == digest(theirs, batch)
+    assert (ours.last_slate == theirs.last_slate).all()
+    assert (ours.slate == -1).all()
+
+
+def test_one_visit_after_the_other(toy):
+    """What a GPU's thread does with one visit, on the CPU."""
+    simulator = Simulator(toy, GAME)
+    ours, theirs = simulator.reset(np.arange(150)), simulator.reset(np.arange(150))
+    for n in range(ROUNDS):
+        simulator.step(ours, slates_of(150, n), autoreset=True)
+        kernels.step_alone(
+            0, 150, slates_of(150, n), True, simulator.tables, simulator.rules, theirs
+        )
+        assert digest(ours, 150) == digest(theirs, 150)
+    assert (ours.session > 0).any()
+
+
+def test_nothing_to_step(toy):
+    simulator = Simulator(toy, GAME)
+    state = simulator.allocate(0)
+    simulator.step(state, np.zeros((0, GAME.slate_size), int))

@@ -16,7 +16,7 @@ def one_item(interests, visitor, items, item, first, second):
 
 @njit
 def whole_slate(interests, visitor, items, slate, first, second, out):
-    slate_sums(interests, visitor, items, slate, first, second, out)
+    slate_sums(interests, visitor, items, slate, visitor, first, second, out)
 
 
 def fused(x, y, z):
@@ -69,7 +69,7 @@ def test_plain_python_is_the_same_but_for_fusing(dim):
     plain = np.zeros((3, 2 * slate.shape[1]), np.float32)
     compiled = plain.copy()
     for visitor in range(3):
-        slate_sums(users, visitor, items, slate, first, second, plain)
+        slate_sums(users, visitor, items, slate, visitor, first, second, plain)
         whole_slate(users, visitor, items, slate, first, second, compiled)
     np.testing.assert_allclose(plain, compiled, rtol=1e-5, atol=1e-5)
 

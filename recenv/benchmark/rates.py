@@ -18,7 +18,7 @@ from recenv import rng
 from recenv.config import GameConfig
 from recenv.env.registration import parallel_env, single_env, vector_env
 from recenv.sim.simulator import Simulator
-from recenv.sim.state import Field
+from recenv.sim.state import Field, Screen
 from recenv.sim.synthetic import PlantedConfig, planted_world
 from recenv.users import laws
 from recenv.world import World
@@ -215,10 +215,23 @@ def _products(table, rows, weights, out):  # noqa: ANN001, ANN202
             out[b, rows.shape[1] + k] = buy
 
 
-def touched_bytes(fields: dict[str, Field]) -> int:
-    """Bytes of the state that a step reads and writes, of one visit (each counted once)."""
-    idle = ("seed", "session", "encoded", "taken", "taken_count", "need", "fulfilled")
-    return sum(field.bytes for name, field in fields.items() if name not in idle)
+_IDLE = ("seed", "session", "encoded", "taken", "taken_count", "need", "fulfilled")
+_ON_SCREEN = (*Screen._fields, "slate_vectors")
+
+
+def touched_bytes(
+    fields: dict[str, Field], *, clicking: float = 1.0, own_screens: bool = False
+) -> float:
+    """Bytes of the state that a step reads and writes, of one visit (each counted once).
+
+    Args:
+        fields: of the state.
+        clicking: share of the steps that bring a click; the others need no ``visit_interest``.
+        own_screens: also what is on each visit's screen. A CPU's step leaves that in a few rows.
+    """
+    idle = _IDLE if own_screens else _IDLE + _ON_SCREEN
+    touched = sum(field.bytes for name, field in fields.items() if name not in idle)
+    return touched - (1 - clicking) * fields["visit_interest"].bytes
 
 
 _IN_CACHE = 2048
@@ -247,7 +260,7 @@ def bound(world: World, game: GameConfig, batch: int, threads: int) -> dict[str,
     """
     numba.set_num_threads(threads)
     simulator = Simulator(world, game)
-    touched = touched_bytes(simulator.fields)
+    touched = touched_bytes(simulator.fields, clicking=clicking_share(simulator))
     vectors = world.user_model.item_vectors
     slots, candidates, dim = game.slate_size, game.num_candidates, vectors.shape[1]
     generator = np.random.default_rng(0)
@@ -256,7 +269,7 @@ def bound(world: World, game: GameConfig, batch: int, threads: int) -> dict[str,
     codes = generator.integers(len(vectors), size=(batch, candidates)).astype(np.int32)
     found = np.empty(codes.shape, np.float32)
     popularity = np.ones(len(vectors), np.float32)
-    size = max(touched * batch // 4, 1)
+    size = max(int(touched * batch / 4), 1)
     source, target = np.ones(size, np.float32), np.zeros(size, np.float32)
     clock = Clock(0.3, 5)
     gathered = clock.rate("gather", rows.size * dim * 4, lambda: _gather(vectors, rows, out))
@@ -290,6 +303,17 @@ def bound(world: World, game: GameConfig, batch: int, threads: int) -> dict[str,
         "products_g_s": products / 1e9,
         "steps_with_arithmetic": 1 / (memory + arithmetic),
     }
+
+
+def clicking_share(simulator: Simulator) -> float:
+    """Share of the steps that bring a click, where slates are the first candidates."""
+    state = simulator.reset(np.arange(4096))
+    slates = np.tile(np.arange(simulator.game.slate_size), (len(state.user), 1))
+    shares = []
+    for _ in range(10):
+        simulator.step(state, slates, autoreset=True)
+        shares.append(float((state.clicks > 0).mean()))
+    return statistics.mean(shares)
 
 
 def peak_mb() -> float:

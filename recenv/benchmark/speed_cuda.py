@@ -55,7 +55,7 @@ def measure_cuda(clock: Clock, *, progress: bool) -> dict[str, Any]:
         "device": torch.cuda.get_device_name(),
         "torch": torch.__version__,
         "copy_gb_s": copy / 1e9,
-        "bound": copy / touched_bytes(fields),
+        "bound": copy / touched_bytes(fields, own_screens=True),
         "rates": rows,
     }
 

@@ -70,7 +70,10 @@ def columns(typingctx, array, low, count):  # noqa: ANN001, ANN201
         count: rows.
     """
     if array.layout != "C" or array.ndim != 2:
-        raise errors.TypingError("columns() is for two-dimensional arrays in C's order.")
+        raise errors.TypingError(
+            "A step wants a state whose arrays have their rows in one piece (C's order). "
+            "Copy them with numpy.ascontiguousarray."
+        )
     turned = types.Array(array.dtype, 2, "F")
 
     def codegen(context, builder, signature, args):  # noqa: ANN001, ANN202

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -93,6 +93,11 @@ class Simulator:
         self.tables = tables_of(world, game)
         self.rules = make_rules(world.user_model, game)
         self.fields = state_fields(world, game, user_sees=user_sees)
+        self._bound: dict[tuple[threads.Loop, int], threads.BoundLoop] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Compiled code is not pickled, nor copied."""
+        return {**self.__dict__, "_bound": {}}
 
     @property
     def bytes_per_visit(self) -> int:
@@ -147,7 +152,7 @@ class Simulator:
     ) -> None:
         """Begin new visits in some rows of a state; see ``reset``."""
         told = self.named_visits(rows, seeds, users, sessions)
-        self._run(kernels.BEGIN, len(told[0]), *told, self.tables, self.rules, state)
+        self._run(kernels.BEGIN, state, len(told[0]), *told, self.tables, self.rules, state)
 
     def named_visits(
         self,
@@ -161,7 +166,7 @@ class Simulator:
         Raises:
             ConfigError: a user code does not exist.
         """
-        rows = np.ascontiguousarray(rows, np.int64)
+        rows = np.ascontiguousarray(rows, np.int64).ravel()
         codes = self._users(users, len(rows))
 
         def whole(values: npt.ArrayLike) -> npt.NDArray[np.uint64]:
@@ -172,8 +177,8 @@ class Simulator:
 
     def next_visits(self, state: State, rows: IntArray) -> None:
         """Begin the visits that follow in some rows: the same seed, the next session number."""
-        rows = np.ascontiguousarray(rows, np.int64)
-        self._run(kernels.NEXT_VISITS, len(rows), rows, self.tables, self.rules, state)
+        rows = np.ascontiguousarray(rows, np.int64).ravel()
+        self._run(kernels.NEXT_VISITS, state, len(rows), rows, self.tables, self.rules, state)
 
     def _users(self, users: npt.ArrayLike | None, count: int) -> npt.NDArray[np.int64]:
         if users is None:
@@ -195,14 +200,13 @@ class Simulator:
             state: updated in place.
             slates: (B, K) candidate index per slot; -1 leaves a slot empty, and so does a
                 candidate that an earlier slot already holds.
-            check: not needed for (B, K) int64 that were checked already.
+            check: whether the indices are legal; not needed for what was checked already.
 
         Raises:
             ActionError: wrong shape or dtype, or an index outside [-1, C).
         """
-        if check:
-            slates = self.check_slates(state, slates)
-        self._run(kernels.SHOW, len(slates), slates, self.tables, self.rules, state)
+        slates = self.check_slates(state, slates) if check else self._slates(state, slates)
+        self._run(kernels.SHOW, state, len(slates), slates, self.tables, self.rules, state)
 
     def respond(self, state: State, answers: IntArray) -> Outcome:
         """Take the users' answers to the slates on screen.
@@ -220,12 +224,13 @@ class Simulator:
 
     def take(self, state: State, answers: npt.NDArray[np.int64]) -> None:
         """``respond`` to (B, K + 1) answers that were checked; what came of it is in the state."""
-        self._run(kernels.RESPOND, len(answers), answers, self.tables, self.rules, state)
+        answers = self._answers(state, answers)
+        self._run(kernels.RESPOND, state, len(answers), answers, self.tables, self.rules, state)
 
     def respond_fitted(self, state: State) -> Outcome:
         """Let the fitted users answer the slates on screen, on the visits' own draws."""
         answers = np.empty((len(state.key), self.game.slate_size + 1), np.int64)
-        self._run(kernels.DRAW_ANSWERS, len(answers), state, answers)
+        self._run(kernels.DRAW_ANSWERS, state, len(answers), state, answers)
         self.take(state, answers)
         return self.outcome(state)
 
@@ -243,9 +248,9 @@ class Simulator:
         Raises:
             ActionError: see ``show``.
         """
-        if check:
-            slates = self.check_slates(state, slates)
-        self._run(kernels.STEP, len(slates), slates, autoreset, self.tables, self.rules, state)
+        slates = self.check_slates(state, slates) if check else self._slates(state, slates)
+        told = (slates, bool(autoreset), self.tables, self.rules, state)
+        self._run(kernels.STEP, state, len(slates), *told)
 
     @staticmethod
     def outcome(state: State) -> Outcome:
@@ -297,8 +302,12 @@ class Simulator:
                 "This simulator does not keep what the users see. Make it with user_sees=True."
             )
 
-    def _run(self, loop: threads.Loop, rows: int, *args: object) -> None:
-        threads.run(loop, rows, self.threads, *args)
+    def _run(self, loop: threads.Loop, state: State, rows: int, *args: object) -> None:
+        key = (loop, id(state.kind))  # which a bound loop keeps alive
+        bound = self._bound.get(key)
+        if bound is None:
+            bound = self._bound[key] = threads.BoundLoop(loop, *args)
+        threads.run(bound, rows, self.threads, *args)
 
     def check_slates(self, state: State, slates: IntArray) -> npt.NDArray[np.int64]:
         """The slates as ``show`` wants them.
@@ -306,9 +315,8 @@ class Simulator:
         Raises:
             ActionError: see ``show``.
         """
-        shape = (len(state.key), self.game.slate_size)
         bounds = (EMPTY, self.game.num_candidates, self.game.num_candidates)
-        return self._checked(shape, slates, bounds, "slates")
+        return _legal(self._slates(state, slates), bounds, "slates")
 
     def check_answers(self, state: State, answers: IntArray) -> npt.NDArray[np.int64]:
         """The answers as ``respond`` wants them.
@@ -316,28 +324,37 @@ class Simulator:
         Raises:
             ActionError: see ``respond``.
         """
-        shape = (len(state.key), self.game.slate_size + 1)
-        return self._checked(shape, answers, ANSWER_BOUNDS, "answers")
+        return _legal(self._answers(state, answers), ANSWER_BOUNDS, "answers")
 
-    @staticmethod
-    def _checked(
-        shape: tuple[int, int], actions: IntArray, bounds: tuple[int, int, int], name: str
-    ) -> npt.NDArray[np.int64]:
-        actions = np.asarray(actions)
-        if actions.shape != shape or actions.dtype.kind not in "iu":
-            raise ActionError(
-                f"{name} must be integers of shape {shape}, but have dtype {actions.dtype} and "
-                f"shape {actions.shape}."
-            )
-        actions = np.ascontiguousarray(actions, np.int64)
-        bad = kernels.first_outside(actions, *bounds)
-        if bad >= 0:
-            row, column = divmod(int(bad), shape[1])
-            low, high, of_last = bounds
-            last = column == shape[1] - 1 and of_last != high
-            raise ActionError(
-                f"{name}[{row}, {column}] is {actions[row, column]}, but must lie in "
-                f"[{low}, {(of_last if last else high) - 1}]"
-                f"{' (the last column: 0 stay, 1 leave)' if last else ''}."
-            )
-        return actions
+    def _slates(self, state: State, slates: IntArray) -> npt.NDArray[np.int64]:
+        return _whole(slates, (len(state.key), self.game.slate_size), "slates")
+
+    def _answers(self, state: State, answers: IntArray) -> npt.NDArray[np.int64]:
+        return _whole(answers, (len(state.key), self.game.slate_size + 1), "answers")
+
+
+def _whole(actions: IntArray, shape: tuple[int, int], name: str) -> npt.NDArray[np.int64]:
+    """Actions in one piece, as kernels take them."""
+    actions = np.asarray(actions)
+    if actions.shape != shape or actions.dtype.kind not in "iu":
+        raise ActionError(
+            f"{name} must be integers of shape {shape}, but have dtype {actions.dtype} and "
+            f"shape {actions.shape}."
+        )
+    return np.ascontiguousarray(actions, np.int64)
+
+
+def _legal(
+    actions: npt.NDArray[np.int64], bounds: tuple[int, int, int], name: str
+) -> npt.NDArray[np.int64]:
+    bad = kernels.first_outside(actions, *bounds)
+    if bad >= 0:
+        row, column = divmod(int(bad), actions.shape[1])
+        low, high, of_last = bounds
+        last = column == actions.shape[1] - 1 and of_last != high
+        raise ActionError(
+            f"{name}[{row}, {column}] is {actions[row, column]}, but must lie in "
+            f"[{low}, {(of_last if last else high) - 1}]"
+            f"{' (the last column: 0 stay, 1 leave)' if last else ''}."
+        )
+    return actions

@@ -7,10 +7,12 @@ platform's vectors, G categories, H history, U users, N items.
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from numba import typeof
 
 from recenv.config import GameConfig
 from recenv.users.model import UserModel
@@ -77,8 +79,8 @@ def make_rules(model: UserModel, game: GameConfig) -> np.ndarray:
     return rules
 
 
-class State(NamedTuple):
-    """B visits. The step updates the arrays in place; agents observe some of them as they are."""
+class _Arrays(NamedTuple):
+    """Fields of ``State``."""
 
     seed: U64  # (B,) of the last reset
     session: U64  # (B,) number of the visit since then
@@ -114,6 +116,18 @@ class State(NamedTuple):
     clicks: I32  # (B,) in the last round
     purchases: I32  # (B,) in the last round
     rewards: F32  # (B, 2) recommender's and user's, of the last round
+
+
+class State(_Arrays):
+    """B visits. The step updates the arrays in place; agents observe some of them as they are."""
+
+    @cached_property
+    def kind(self) -> Any:
+        """The arrays' types, one object for all states that are stepped by the same code."""
+        return typeof(self)
+
+    def __getstate__(self) -> None:
+        """Nothing but the arrays is pickled or copied."""
 
 
 class Screen(NamedTuple):

@@ -20,11 +20,12 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from numba import typeof, types
 
 from recenv.compiled import inlined, kernel
 from recenv.sim.native import add, change, fail, lock, look, pause, play, swap, unlock
@@ -59,6 +60,42 @@ class Loop(NamedTuple):
 
     alone: Kernel
     together: Kernel
+
+
+class BoundLoop:
+    """A loop for arguments of certain types, compiled when it is first called.
+
+    A call goes to the machine code without looking what types its arguments have, which takes
+    several times as long as the step of a single visit. So they must be what they were.
+
+    Args:
+        loop: for any types.
+        args: such arguments; arrays among them have their rows in one piece.
+    """
+
+    def __init__(self, loop: Loop, *args: Any) -> None:
+        self._loop, self._types = loop, tuple(map(_type, args))
+
+    @cached_property
+    def alone(self) -> Kernel:
+        """``Loop.alone``."""
+        return _entry(self._loop.alone, types.int64, types.int64, *self._types)
+
+    @cached_property
+    def together(self) -> Kernel:
+        """``Loop.together``."""
+        return _entry(self._loop.together, types.int64[::1], types.int64, *self._types)
+
+
+def _type(value: Any) -> Any:
+    found = typeof(value)
+    # code for arrays that can be written to serves those that cannot, if it only reads
+    return found.copy(layout="C", readonly=False) if isinstance(found, types.Array) else found
+
+
+def _entry(compiled: Any, *told: Any) -> Kernel:
+    compiled.compile(told)
+    return compiled.overloads[told].entry_point
 
 
 @inlined
@@ -189,7 +226,7 @@ class _Crew:
             worker.join(timeout=1)
 
 
-def run(loop: Loop, rows: int, threads: int, *args: Any) -> None:
+def run(loop: Loop | BoundLoop, rows: int, threads: int, *args: Any) -> None:
     """Call ``loop.alone(low, high, *args)`` so that all of [0, rows) is covered once.
 
     Args:

@@ -62,14 +62,18 @@ def test_a_rate_counts_rows_and_calls():
 
 def test_touched_bytes_leave_out_what_a_step_does_not_need(toy):
     simulator = Simulator(toy, GAME.replace(num_candidates=20))
-    whole = simulator.bytes_per_visit
-    assert whole / 2 < touched_bytes(simulator.fields) < whole
+    whole, fields = simulator.bytes_per_visit, simulator.fields
+    assert whole / 2 < touched_bytes(fields) < touched_bytes(fields, own_screens=True) < whole
+    less = touched_bytes(fields) - touched_bytes(fields, clicking=0.25)
+    assert less == 0.75 * fields["visit_interest"].bytes
+    assert 0.2 < rates.clicking_share(simulator) < 0.9
 
 
 def test_the_bound_is_made_of_all_rates():
     world = rates.world_of(60, 8, users=20)
     told = rates.bound(world, GAME.replace(num_candidates=20), 512, 1)
-    touched = touched_bytes(Simulator(world, GAME.replace(num_candidates=20)).fields)
+    simulator = Simulator(world, GAME.replace(num_candidates=20))
+    touched = touched_bytes(simulator.fields, clicking=rates.clicking_share(simulator))
     seconds = 10 * 8 * 4 / told["gather_gb_s"] / 1e9 + touched / told["copy_gb_s"] / 1e9
     seconds += 2 * 20 / told["lookups_g_s"] / 1e9
     assert told["steps_per_second"] == pytest.approx(1 / seconds)

@@ -1,4 +1,6 @@
+import copy
 import dataclasses
+import pickle
 
 import numpy as np
 import pytest
@@ -198,3 +200,41 @@ def test_wrong_input_is_named(toy):
         simulator.reset([0], [200])
     with pytest.raises(ConfigError, match="threads is 0"):
         Simulator(toy, GAME, threads=0)
+
+
+def test_states_of_other_layouts_and_slates_of_other_kinds(toy):
+    """Code that was compiled for one layout is not called with another."""
+    simulator = Simulator(toy, GAME)
+    state, twin = simulator.reset(np.arange(8)), simulator.reset(np.arange(8))
+    slates = np.tile(np.arange(4), (8, 1))
+    read_only = slates.copy()
+    read_only.flags.writeable = False
+    wide = np.repeat(slates, 2, axis=1)[:, ::2]  # not in one piece
+    for given in (slates, read_only, wide, slates.astype(np.int8)):
+        for check in (True, False):
+            simulator.step(state, given, check=check)
+            simulator.step(twin, slates)
+    with pytest.raises(ActionError, match="shape"):
+        simulator.step(state, slates[0], check=False)
+    apart = type(twin)(*(np.repeat(leaf, 2, axis=0)[::2] for leaf in twin))
+    assert apart.kind is not state.kind
+    simulator.show(apart, slates)
+    simulator.show(twin, slates)
+    for ours, theirs, strided in zip(state, twin, apart, strict=True):
+        np.testing.assert_array_equal(theirs, strided)
+        assert ours.shape == theirs.shape
+    assert (state.key == twin.key).all()
+
+
+def test_simulators_and_states_can_be_copied_and_pickled(toy):
+    simulator = Simulator(toy, GAME)
+    state = simulator.reset(np.arange(3))
+    slates = np.tile(np.arange(4), (3, 1))
+    simulator.step(state, slates)
+    other, same = copy.deepcopy((simulator, state))
+    third = pickle.loads(pickle.dumps(state))
+    for each in (state, same, third):
+        other.step(each, slates)
+    for leaves in zip(state, same, third, strict=True):
+        assert all((leaf == leaves[0]).all() for leaf in leaves)
+    pickle.dumps(simulator)

@@ -185,3 +185,13 @@ def test_python_ends_while_workers_are_awake_or_asleep(wait):
     time.sleep({wait})
     """
     assert in_a_python_of_its_own(code) == ["True", "False"]
+
+
+def test_a_bound_loop_takes_other_arrays_of_its_types():
+    bound = threads.BoundLoop(NOTE, np.zeros(10, np.int64), -1)
+    seen = np.zeros(600, np.int64)
+    for count in (1, 2):
+        threads.run(bound, 600, count, seen, -1)
+    assert (seen == 2).all()
+    with pytest.raises(ValueError, match="a bad row"):
+        threads.run(bound, 600, 1, seen, 5)

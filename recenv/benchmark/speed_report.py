@@ -36,9 +36,10 @@ def text(study: Study) -> str:
         "plain loops. Of memory: gathering the slate's item vectors, looking up two numbers of "
         "every candidate and copying what a step touches of the state (not what is on screen "
         "meanwhile; the mean of the items clicked only where a step brings a click), over arrays "
-        "of the same sizes. With arithmetic: besides, the draws of C candidates, K answers and two more "
-        "numbers, 2K + 1 logistic functions and two weighted inner products a slot, over arrays "
-        "that a core's caches hold, with additions in any order (the step keeps their order).",
+        "of the same sizes. With arithmetic: besides, the draws of C candidates, K answers and two "
+        "more numbers, 2K + 1 logistic functions and two weighted inner products a slot, over "
+        "arrays that a core's caches hold, with additions in any order (the step keeps their "
+        "order).",
         _bounds(study.bounds),
         "## Environments",
         "Actions were sampled before. The first catalogue and the game above; `toy` is "

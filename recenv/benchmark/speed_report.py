@@ -39,7 +39,7 @@ def text(study: Study) -> str:
         "of the same sizes. With arithmetic: besides, the draws of C candidates, K answers and two "
         "more numbers, 2K + 1 logistic functions and two weighted inner products a slot, over "
         "arrays that a core's caches hold, with additions in any order (the step keeps their "
-        "order).",
+        "order). Above 100 %, the step takes its inner products faster than the plain loop.",
         _bounds(study.bounds),
         "## Environments",
         "Actions were sampled before. The first catalogue and the game above; `toy` is "

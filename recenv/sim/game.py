@@ -67,7 +67,8 @@ def draw_candidates(b, tables, rules, state):
 
     Systematic sampling: no repeats, every item is equally likely to be a candidate, and the
     cost is O(C) whatever the size of the catalogue. Where nothing is consumed twice, what the
-    user has had is drawn anew, up to ``_ATTEMPTS`` times.
+    user has had is drawn anew, up to ``_ATTEMPTS`` times. Drawn once more in the same round, they
+    are the same.
     """
     n, c = np.int32(len(tables.order)), state.candidates.shape[1]
     key, round_ = state.key[b], state.round[b]

@@ -8,7 +8,7 @@ last. Eight running sums are what vector units want, so this is as fast as an un
 
 ``weighted_sums`` and ``slate_sums`` are that rule in plain Python: what numba-cuda compiles for a
 GPU (which fuses ``a + x * y`` by itself), and what numba's simulator runs. On a CPU numba replaces
-them by the same operations in vector instructions; a slate is taken five items at a time, which
+them by the same operations in vector instructions; a slate is taken several items at a time, which
 share what they read of the user.
 """
 
@@ -236,7 +236,7 @@ def _whole_slate(  # noqa: ANN202
     second,  # noqa: ANN001
     out,  # noqa: ANN001
 ):
-    """``slate_sums``, five items at a time, then the rest one by one."""
+    """``slate_sums``, ``_GROUP`` items at a time, then the rest one by one."""
     arrays = (first, second, out)
     signature = types.void(interests, types.intp, items, slate, types.intp, *arrays)
 

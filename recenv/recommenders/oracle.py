@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recenv.compiled import compiled
-from recenv.sim import game
+from recenv.sim import screens
 from recenv.sim.simulator import Simulator
 from recenv.sim.state import LIVE, RECOMMENDER, State
 from recenv.users import laws
@@ -105,7 +105,9 @@ def _choose(tables, record, state, slates):  # noqa: ANN001, ANN202
             continue
         for c in range(count):
             used[c] = False
-            click[c], buy[c], bored[c] = game.score(b, state.candidates[b, c], tables, rules, state)
+            click[c], buy[c], bored[c] = screens.score(
+                b, state.candidates[b, c], tables, rules, state
+            )
         total = _ZERO
         for k in range(slots):
             best, best_value = -1, -np.inf

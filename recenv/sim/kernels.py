@@ -11,7 +11,7 @@ from __future__ import annotations
 from numba import uint64
 
 from recenv.compiled import inlined, kernel
-from recenv.sim import game
+from recenv.sim import game, screens
 from recenv.sim.native import apart, job
 from recenv.sim.prefetch import prefetch, prefetch_row
 from recenv.sim.rows import columns
@@ -78,7 +78,7 @@ def begin(low, high, rows, seeds, sessions, users, tables, rules, state):
         state.session[rows[i]] = sessions[i]
         game.begin(rows[i], users[i], tables, rules[0], state)
         game.draw_candidates(rows[i], tables, rules[0], state)
-        game.clear_screen(rows[i], state)
+        screens.clear_screen(rows[i], state)
 
 
 @kernel
@@ -88,7 +88,7 @@ def next_visits(low, high, rows, tables, rules, state):
     for i in range(low, high):
         game.next_visit(rows[i], tables, rules[0], state)
         game.draw_candidates(rows[i], tables, rules[0], state)
-        game.clear_screen(rows[i], state)
+        screens.clear_screen(rows[i], state)
 
 
 @kernel
@@ -99,7 +99,7 @@ def show(low, high, slates, tables, rules, state):
         _ask_first(b, _AHEAD, high, state)
         _ask_then(b, _AHEAD, high, state)
         _ask_for_items(b, high, slates, tables, state)
-        game.show(b, slates, tables, rules[0], state)
+        screens.show(b, slates, tables, rules[0], state)
 
 
 @kernel
@@ -107,7 +107,7 @@ def draw_answers(low, high, state, answers):
     """Fill (B, K + 1) answers with the fitted user's draws."""
     apart()
     for b in range(low, high):
-        game.draw_answer(b, state, answers)
+        screens.draw_answer(b, state, answers)
 
 
 @kernel
@@ -119,7 +119,7 @@ def respond(low, high, answers, tables, rules, state):
         _ask_then(b, _AHEAD, high, state)
         game.take_answer(b, answers, tables, rules[0], state)
         game.draw_candidates(b, tables, rules[0], state)
-        game.clear_screen(b, state)
+        screens.clear_screen(b, state)
 
 
 @kernel
@@ -146,27 +146,27 @@ def step(low, high, slates, autoreset, tables, rules, state):
         stop = min(first + _TILE, high)
         for b in range(first, stop):
             if state.turn[b] == USER:
-                game.take_down(b, state)
+                screens.take_down(b, state)
         for b in range(first, stop):
             if autoreset and state.ended[b] != LIVE:
                 game.next_visit(b, tables, rules[0], state)
             elif state.turn[b] == USER:
-                game.put_back(b, b - first, state, screen)
+                screens.put_back(b, b - first, state, screen)
             else:
                 _ask_for_items(b, stop, slates, tables, state)
-                game.put(b, b - first, slates, state, screen)
+                screens.put(b, b - first, slates, state, screen)
         of, to = uint64(first), uint64(stop)
-        game.weigh(of, to, of, tables, rules[0], state, screen)
-        game.draw_answers(of, to, of, state, screen, answers)
+        screens.weigh(of, to, of, tables, rules[0], state, screen)
+        screens.draw_answers(of, to, of, state, screen, answers)
         for b in range(first, stop):  # where no slate is on screen, no answer is taken
             _ask_first(b, _TILE, high, state)
-            left = game.draw_leave(b, b - first, state, screen)
+            left = screens.draw_leave(b, b - first, state, screen)
             game.respond(b, b - first, answers, left, tables, rules[0], state, screen)
         for b in range(first, stop):
             _ask_then(b, _TILE, high, state)
             game.draw_candidates(b, tables, rules[0], state)
     for b in range(low, low + height):
-        game.clear_screen(b, state)
+        screens.clear_screen(b, state)
 
 
 @kernel
@@ -177,11 +177,11 @@ def step_alone(low, high, slates, autoreset, tables, rules, state):
         if autoreset and state.ended[b] != LIVE:
             game.next_visit(b, tables, rules[0], state)
         else:
-            game.show(b, slates, tables, rules[0], state)
-            game.draw_answer(b, state, state.answers)
+            screens.show(b, slates, tables, rules[0], state)
+            screens.draw_answer(b, state, state.answers)
             game.take_answer(b, state.answers, tables, rules[0], state)
         game.draw_candidates(b, tables, rules[0], state)
-        game.clear_screen(b, state)
+        screens.clear_screen(b, state)
 
 
 @kernel

@@ -1,113 +1,124 @@
-"""BC: both sides imitate recorded or logged visits."""
+"""Behaviour cloning of both sides from recorded or logged visits, as an RLlib algorithm."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any
 
-from recenv.config import Config
-from recenv.errors import ConfigError
+import numpy as np
+import torch
+from ray.rllib.algorithms.bc import BC
+from ray.rllib.algorithms.marwil.torch.marwil_torch_learner import MARWILTorchLearner
+from ray.rllib.core.columns import Columns
+from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
+from ray.rllib.utils.metrics import LEARNER_RESULTS, LEARNER_UPDATE_TIMER, TIMERS
+from torch import Tensor
 
-if TYPE_CHECKING:
-    from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from training.connectors import tensors
+from training.demonstrations import Demonstrations, Steps
+from training.learner import reaching
 
-    from training.config import TrainConfig
-    from training.demonstrations import Demonstrations
+DEMONSTRATIONS = "demonstrations"
+"""Key of ``learner_config_dict``: a function without arguments that makes them."""
+HELDOUT_ROUNDS = 2048
+"""The most rounds of held-out visits that are asked for their log-likelihood."""
 
-LOG = "log"
-"""What ``BC.data`` says for the world's own log."""
+
+def held_out(visits: int, share: float) -> int:
+    """How many of at least two visits are not learned from: one, if any; but never all."""
+    return min(max(1, round(share * visits)), visits - 1) if share else 0
 
 
-@dataclass(frozen=True)
-class BC(Config):
-    """Behaviour cloning (Pomerleau, NIPS 1988): the likelihood of what was done is maximised.
+class CloningLearner(MARWILTorchLearner):
+    """RLlib's behaviour cloning; its loss is minus the mean log-likelihood of the actions."""
 
-    ``data`` is a file of ``python -m training.record``, or "log": the slates and answers in the
-    world's own log, where it has impressions. The recommender learns the Plackett-Luce likelihood
-    of slates, the user that of answers. ``heldout`` is the share of visits that is not learned
-    from but asked for its likelihood. Nothing is sampled: ``rounds`` are rounds learned from.
+    def compute_loss_for_module(
+        self, *, module_id: str, config: Any = None, batch: Any, fwd_out: Any
+    ) -> Tensor:
+        """See ``TorchLearner.compute_loss_for_module``; nothing is asked of the critic."""
+        loss: Any = super().compute_loss_for_module(
+            module_id=module_id, config=config, batch=batch, fwd_out=fwd_out
+        )
+        module: Any = self.module[module_id].unwrapped()
+        return reaching(loss, module.critic.parameters())
+
+    def log_likelihood(self, steps: dict[str, Any]) -> dict[str, float]:
+        """Mean log-likelihood in nats of each module's steps, without learning from them."""
+        out: dict[str, float] = {}
+        for side, taken in steps.items():
+            module: Any = self.module[side].unwrapped()
+            with torch.no_grad():
+                inputs = module.network(tensors(taken.observations, self._device))[0]
+                actions = tensors({"": taken.actions}, self._device)[""]
+                distribution = module.get_train_action_dist_cls().from_logits(inputs)
+                out[side] = float(distribution.logp(actions).mean())
+        return out
+
+
+class Cloning(BC):
+    """RLlib's BC, fed with demonstrations of several agents: its own data loading has one agent.
+
+    Every iteration draws visits, plays them back, and learns from their rounds in minibatches.
+    Some visits are held out; their log-likelihood is logged.
     """
 
-    central: ClassVar[bool] = False
-    sides: ClassVar[tuple[str, ...]] = ("recommender", "user")
-    slates: ClassVar[tuple[str, ...]] = ("plackett-luce", "independent")
+    config: Any
 
-    data: str = ""
-    rounds_per_iteration: int = 4096
-    learning_rate: float = 0.01
-    minibatch_size: int = 256
-    gradient_clip: float = 10.0
-    heldout: float = 0.1
+    def setup(self, config: Any) -> None:
+        """See ``Algorithm.setup``."""
+        super().setup(config)
+        settings = self.config.learner_config_dict
+        self._demonstrations: Demonstrations = settings[DEMONSTRATIONS]()
+        visits = self._demonstrations.visits
+        order = np.random.default_rng(0).permutation(len(visits))
+        held = held_out(len(visits), settings["heldout"])
+        self._learned, self._rounds = order[held:], settings["rounds"]
+        asked = order[:held]
+        asked = asked[np.cumsum(visits.lengths[asked]) <= HELDOUT_ROUNDS]
+        self._heldout = self._take(asked) if len(asked) else {}
 
-    def check(self) -> None:
-        """Raise ConfigError where a value is out of range."""
-        for name in ("rounds_per_iteration", "learning_rate", "minibatch_size", "gradient_clip"):
-            self.require(getattr(self, name) > 0, name, "positive")
-        self.require(0 <= self.heldout < 1, "heldout", "in [0, 1)")
+    def training_step(self) -> None:
+        """See ``Algorithm.training_step``."""
+        generator = np.random.default_rng([self.config.seed or 0, self.iteration])
+        lengths = self._demonstrations.visits.lengths
+        order = generator.permutation(self._learned)
+        while lengths[order].sum() < self._rounds:
+            order = np.concatenate([order, generator.permutation(self._learned)])
+        enough = int(np.searchsorted(np.cumsum(lengths[order]), self._rounds)) + 1
+        batches: dict[str, SampleBatch] = {}
+        for side, taken in self._take(order[:enough]).items():
+            # exactly as many rounds as were asked for, in random order
+            kept = generator.permutation(len(taken))[: self._rounds]
+            batches[side] = SampleBatch(
+                {
+                    Columns.OBS: {k: v[kept] for k, v in taken.observations.items()},
+                    Columns.ACTIONS: taken.actions[kept],
+                }
+            )
+        assert self.learner_group is not None
+        with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
+            results = self.learner_group.update(
+                batch=MultiAgentBatch(batches, env_steps=self._rounds),  # type: ignore[arg-type]
+                minibatch_size=self.config.minibatch_size,
+                num_epochs=1,
+                timesteps={},
+            )
+        self.metrics.aggregate(results, key=LEARNER_RESULTS)
+        heldout = self._heldout
+        if heldout:
 
-    @property
-    def values(self) -> None:
-        """See ``AlgorithmSettings.values``."""
-        return None
+            def ask(learner: Any, _: Any = None) -> dict[str, float]:
+                return learner.log_likelihood(heldout)
 
-    def check_data(self) -> None:
-        """Raise ConfigError unless data is named."""
-        self.require(
-            bool(self.data),
-            "data",
-            f'a file of python -m training.record (--bc.data FILE), or "{LOG}" for the '
-            "world's own log",
-        )
+            told: Any = next(iter(self.learner_group.foreach_learner(ask))).get()
+            for side, value in told.items():
+                key = (LEARNER_RESULTS, side, "heldout_log_likelihood")
+                self.metrics.log_value(key, value, window=1)
 
-    def build(self, config: TrainConfig) -> AlgorithmConfig:
-        """See ``AlgorithmSettings.build``.
-
-        Raises:
-            ArtifactError: there is no recording.
-            ConfigError: it is of another world or game, or the log shows no slates.
-        """
-        from functools import partial
-
-        from ray.rllib.algorithms.bc import BCConfig
-
-        from training.cloning import DEMONSTRATIONS, Cloning, CloningLearner
-
-        self.demonstrations(config)  # found wanting here rather than inside RLlib
-        settings: Any = BCConfig(algo_class=Cloning)
-        settings._is_online = True  # RLlib takes the spaces of several agents from a runner alone
-        return settings.training(
-            learner_class=CloningLearner,
-            learner_config_dict={
-                DEMONSTRATIONS: partial(self.demonstrations, config),
-                "heldout": self.heldout,
-                "rounds": self.rounds_per_iteration,
-            },
-            lr=self.learning_rate,
-            minibatch_size=self.minibatch_size,
-            train_batch_size_per_learner=self.rounds_per_iteration,
-            grad_clip=self.gradient_clip,
-            grad_clip_by="global_norm",
-        ).offline_data(dataset_num_iters_per_learner=1)
-
-    def demonstrations(self, config: TrainConfig) -> Demonstrations:
-        """What is imitated in a run.
-
-        Raises:
-            ArtifactError: there is no recording.
-            ConfigError: it is of another world or game, or the log shows no slates.
-        """
-        from training.demonstrations import Demonstrations, check_recording, logged_visits
-        from training.recording import load
-
-        world, game = config.resolve()
-        same = False
-        if planted := self.data == LOG:
-            visits = logged_visits(world, game)
-        else:
-            visits, meta = load(Path(self.data))
-            same = check_recording(meta, world, game, self.data)
-        if len(visits) < 2:
-            held = f"the log of {world.name!r}" if planted else self.data
-            raise ConfigError(f"BC.data: {held} holds one such visit; cloning needs more.")
-        return Demonstrations(world, game, visits, planted=planted, same_rewards=same)
+    def _take(self, visits: np.ndarray) -> dict[str, Steps]:
+        """The learning sides' steps."""
+        learning: Any = self.config.policies_to_train
+        return {
+            side: taken
+            for side, taken in self._demonstrations.steps(visits).items()
+            if side in learning and len(taken)
+        }

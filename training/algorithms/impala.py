@@ -1,114 +1,196 @@
-"""IMPALA: an actor-critic that learns from steps of earlier policies."""
+"""Learners of IMPALA and APPO: V-trace along links, in a thread whose death is noticed."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+import itertools
+from collections.abc import Iterable
+from typing import Any
 
-from recenv.config import Config
-from recenv.errors import ConfigError
+import torch
+from ray.rllib.algorithms.appo.torch.appo_torch_learner import APPOTorchLearner
+from ray.rllib.algorithms.impala.torch.impala_torch_learner import IMPALATorchLearner
+from ray.rllib.core.columns import Columns
+from ray.rllib.core.rl_module.apis import TARGET_NETWORK_ACTION_DIST_INPUTS
+from ray.rllib.utils.metrics import NUM_ENV_STEPS_TRAINED_LIFETIME
+from torch import Tensor
 
-if TYPE_CHECKING:
-    from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from training.fragments import SLOT_REWARDS
+from training.learner import UserTie, reaching
+from training.networks import RecommenderNetwork
+from training.vtrace import FOLLOWING, TURN, vtrace
 
-    from training.config import TrainConfig
 
+class _Loss(UserTie):
+    """The loss of IMPALA and APPO on ``training.vtrace.FragmentConnector``'s batches.
 
-@dataclass(frozen=True)
-class IMPALA(Config):
-    """IMPALA (Espeholt et al., ICML 2018) with RLlib's asynchronous runners and learner thread.
+    **Recommender.** With ``slot_credit``, as ``training.learner.TwoSidedLearner`` credits slots:
+    with r_k what slot k earned, b_k its learned mean given the visit, w the clipped importance
+    weight and A V-trace's advantage of the whole slate, slot k is credited with
+    ``w (r_k - b_k) + (A - w sum_j (r_j - b_j))``.
 
-    Each batch holds ``batch_rounds`` rounds of every visit of one runner and is learned as a
-    whole, ``passes`` times. ``lam`` is V-trace's lambda, ``rho_clip`` its rho-bar. ``slot_credit``
-    as in ``IPPO``, and so is what ``TrainConfig.behaviour_weight`` weighs.
+    **User.** Its tie to the fitted user: see ``training.learner.UserTie``.
+
+    Credits are standardised over the batch. Reads ``slot_credit``, ``lam`` and
+    ``behaviour_weight`` from the config's ``learner_config_dict``.
     """
 
-    central: ClassVar[bool] = False
-    sides: ClassVar[tuple[str, ...]] = ("recommender", "user")
-    slates: ClassVar[tuple[str, ...]] = ("plackett-luce", "independent")
+    module: Any
+    metrics: Any
+    entropy_coeff_schedulers_per_module: Any
 
-    rounds_per_iteration: int = 4096
-    batch_rounds: int = 4
-    passes: int = 1
-    learning_rate: float = 0.005
-    gamma: float = 0.9
-    lam: float = 1.0
-    rho_clip: float = 1.0
-    entropy: float = 0.01
-    value_weight: float = 0.5
-    gradient_clip: float = 1.0
-    slot_credit: bool = True
+    def compute_loss_for_module(
+        self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: dict[str, Any]
+    ) -> Tensor:
+        """See ``TorchLearner.compute_loss_for_module``."""
+        module: Any = self.module[module_id].unwrapped()
+        settings = config.learner_config_dict
+        make = module.get_train_action_dist_cls()
+        n = int(batch[Columns.LOSS_MASK].sum())
+        actions = batch[Columns.ACTIONS][:n]
+        now = make.from_logits(fwd_out[Columns.ACTION_DIST_INPUTS][:n])
+        before = make.from_logits(batch[Columns.ACTION_DIST_INPUTS][:n])
+        values, expected = module.all_values(batch[Columns.OBS], fwd_out[Columns.EMBEDDINGS])
+        is_recommender = isinstance(module.network, RecommenderNetwork)
+        by_slot = settings["slot_credit"] and is_recommender and SLOT_REWARDS in batch
 
-    def check(self) -> None:
-        """Raise ConfigError where a value is out of range."""
-        for name in ("rounds_per_iteration", "batch_rounds", "passes", "learning_rate", "rho_clip"):
-            self.require(getattr(self, name) > 0, name, "positive")
-        for name in ("gamma", "lam"):
-            self.require(0 <= getattr(self, name) <= 1, name, "in [0, 1]")
-        self.require(self.gradient_clip > 0, "gradient_clip", "positive")
-        for name in ("entropy", "value_weight"):
-            self.require(getattr(self, name) >= 0, name, "zero or more")
+        def log_p(distribution: Any) -> Tensor:
+            """(N, K) by slot, or (N, 1)."""
+            if by_slot:
+                return distribution.slot_logp(actions)
+            return distribution.logp(actions)[:, None]
 
-    @property
-    def values(self) -> None:
-        """See ``AlgorithmSettings.values``."""
-        return None
-
-    def check_batches(self, visits: int) -> None:
-        """Raise ConfigError unless batches of so many visits fill an iteration."""
-        if self.rounds_per_iteration % (self.batch_rounds * visits):
-            raise ConfigError(
-                f"rounds_per_iteration ({self.rounds_per_iteration}) must be a multiple of a "
-                f"batch's rounds, batch_rounds * num_envs_per_env_runner = "
-                f"{self.batch_rounds * visits}, so that an iteration is as long as it says. "
-                "Change one of them."
+        with torch.no_grad():
+            evaluated = self._evaluated(module, make, now, batch, n)
+            traced = vtrace(
+                evaluated.logp(actions) - batch[Columns.ACTION_LOGP][:n],
+                batch[Columns.REWARDS][:n],
+                values,
+                batch[FOLLOWING][:n],
+                batch[Columns.TERMINATEDS][:n],
+                batch[TURN][:n],
+                gamma=config.gamma,
+                lam=settings["lam"],
+                clip=config.vtrace_clip_rho_threshold,
             )
-
-    def build(self, config: TrainConfig) -> AlgorithmConfig:
-        """See ``AlgorithmSettings.build``."""
-        from ray.rllib.algorithms.impala import IMPALAConfig
-
-        from training.asynchronous import ImpalaLearner
-
-        settings = self.common(IMPALAConfig(), config)
-        return settings.training(learner_class=ImpalaLearner, learner_queue_size=1)
-
-    def common(self, settings: Any, config: TrainConfig) -> Any:
-        """What IMPALA and APPO share of RLlib's config."""
-        from training.vtrace import FragmentConnector
-
-        batch, steps = self.batch_rounds * config.num_envs_per_env_runner, len(config.trained)
-        return (
-            settings.learners(
-                add_default_connectors_to_learner_pipeline=False,
-                learner_connector=lambda observations, actions: FragmentConnector(),
-            )
-            .env_runners(
-                rollout_fragment_length=self.batch_rounds * steps,
-                # weights are pushed: the server that stock runners pull from is not asked here
-                use_env_runner_state_server=False,
-            )
-            .reporting(
-                min_time_s_per_iteration=0,
-                min_sample_timesteps_per_iteration=config.steps_per_iteration,
-            )
-            .training(
-                learner_config_dict={
-                    "slot_credit": self.slot_credit,
-                    "behaviour_weight": config.behaviour_weight,
-                    "lam": self.lam,
-                    "passes": self.passes,
-                },
-                lr=self.learning_rate,
-                train_batch_size_per_learner=batch * steps,
-                gamma=self.gamma,
-                vtrace_clip_rho_threshold=self.rho_clip,
-                vtrace_clip_pg_rho_threshold=self.rho_clip,
-                entropy_coeff=self.entropy,
-                vf_loss_coeff=self.value_weight,
-                grad_clip=self.gradient_clip,
-                grad_clip_by="global_norm",
-                timeout_s_sampler_manager=0.05,  # else this process polls at full speed
-                broadcast_interval=1,
-            )
+            credit = traced.advantages[:, None]
+            if by_slot:
+                surprise = batch[SLOT_REWARDS][:n] - expected[:n]
+                surprise = traced.weights[:, None] * surprise
+                credit = surprise + (credit - surprise.sum(-1, keepdim=True))
+            credit = (credit - credit.mean()) / credit.std().clamp(min=1e-4)
+            behaviour, target = log_p(before), log_p(evaluated)
+        policy_loss = self._policy_loss(config, credit, log_p(now), target, behaviour)
+        value_loss = ((values[:n] - traced.values) ** 2).mean()
+        loss = policy_loss + config.vf_loss_coeff * value_loss
+        if by_slot:
+            slot_error = (expected[:n] - batch[SLOT_REWARDS][:n]) ** 2
+            loss = loss + config.vf_loss_coeff * slot_error.sum(-1).mean()
+        elif is_recommender:
+            loss = reaching(loss, [expected])
+        entropy = now.entropy().mean()
+        scheduler: Any = self.entropy_coeff_schedulers_per_module[module_id]
+        loss = loss - scheduler.get_current_value() * entropy
+        if not is_recommender:
+            loss = self.tied(loss, settings["behaviour_weight"], module, batch, fwd_out)
+        variance = traced.values.var().clamp(min=1e-6)
+        self.metrics.log_dict(
+            {
+                "policy_loss": policy_loss.detach(),
+                "vf_loss_unclipped": value_loss.detach(),
+                "vf_explained_var": (1 - (traced.values - values[:n]).var() / variance).detach(),
+                "entropy": entropy.detach(),
+                "importance_weight": traced.weights.mean(),
+            },
+            key=module_id,
+            window=1,
         )
+        return loss
+
+    def _evaluated(self, module: Any, make: Any, now: Any, batch: Any, n: int) -> Any:
+        """The policy that V-trace evaluates."""
+        return now
+
+    def _policy_loss(
+        self, config: Any, credit: Tensor, now: Tensor, target: Tensor, behaviour: Tensor
+    ) -> Tensor:
+        """Of (N, K) credits and log-probabilities: now, of the evaluated policy, and sampled."""
+        return -(now * credit).sum(-1).mean()
+
+
+class _Watched:
+    """An RLlib learner with a thread of its own, whose error reaches whoever asked for the update.
+
+    RLlib's thread dies of an error unnoticed: a local learner then waits for it forever, a remote
+    one returns empty results forever. Also passes over each batch ``passes`` times (of the
+    config's ``learner_config_dict``): RLlib's own epochs cut batches up without regard to links.
+    """
+
+    config: Any
+    _learner_thread: Any
+
+    def build(self) -> None:
+        """See ``Learner.build``."""
+        self._failure: Exception | None = None
+        super().build()  # type: ignore[misc]
+        update = self._learner_thread._update_method
+
+        def guarded(**arguments: Any) -> None:
+            if self._failure is not None:
+                return
+            try:
+                update(**arguments)
+            except Exception as error:
+                self._failure = error
+
+        self._learner_thread._update_method = guarded
+
+    def update(self, *arguments: Any, **settings: Any) -> Any:
+        """See ``Learner.update``.
+
+        Raises:
+            RuntimeError: the thread could not learn from this batch or one before.
+        """
+        result = super().update(*arguments, **settings)  # type: ignore[misc]
+        if self._failure is not None:
+            raise RuntimeError("The learner's thread failed.") from self._failure
+        return result
+
+    def _create_iterator_if_necessary(self, **arguments: Any) -> Iterable[Any]:
+        batches = super()._create_iterator_if_necessary(**arguments)  # type: ignore[misc]
+        passes = self.config.learner_config_dict["passes"]
+        return itertools.chain.from_iterable(itertools.repeat(list(batches), passes))
+
+
+class ImpalaLearner(_Loss, _Watched, IMPALATorchLearner):  # type: ignore[misc]
+    """IMPALA's update (Espeholt et al. 2018): policy gradient on V-trace's advantages."""
+
+
+class AppoLearner(_Loss, _Watched, APPOTorchLearner):  # type: ignore[misc]
+    """APPO's update, the one of IMPACT (Luo et al. 2020): a surrogate clipped at a target policy.
+
+    V-trace evaluates the target network, a late copy of the policy; ratios to it are clipped, slot
+    by slot where slots are credited. The paper's weight ``min(pi_sampled / pi_target, 2)`` takes
+    the place of ratios to the sampling policy.
+    """
+
+    _batches = 0
+
+    def after_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
+        """See ``Learner``. RLlib would count each pass over a batch towards the target's age."""
+        self._batches += 1
+        age = self._batches * self.config.train_batch_size_per_learner
+        super().after_gradient_based_update(
+            timesteps={**timesteps, NUM_ENV_STEPS_TRAINED_LIFETIME: age}
+        )
+
+    def _evaluated(self, module: Any, make: Any, now: Any, batch: Any, n: int) -> Any:
+        late = module.forward_target(batch)[TARGET_NETWORK_ACTION_DIST_INPUTS]
+        return make.from_logits(late[:n])
+
+    def _policy_loss(
+        self, config: Any, credit: Tensor, now: Tensor, target: Tensor, behaviour: Tensor
+    ) -> Tensor:
+        weight = torch.exp(behaviour - target).clamp(max=config.target_worker_clipping)
+        ratio = weight * torch.exp(now - behaviour)
+        clipped = ratio.clamp(1 - config.clip_param, 1 + config.clip_param)
+        return -torch.minimum(ratio * credit, clipped * credit).sum(-1).mean()

@@ -1,45 +1,133 @@
-"""SAC: soft actor-critic with discrete actions."""
+"""Losses of discrete soft actor-critic, with values that add up over slots and branches."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import Any, NamedTuple
 
-from training.algorithms.replayed import ReplaySettings
-from training.values.config import ValueConfig
+import torch
+from torch import Tensor
 
-if TYPE_CHECKING:
-    from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from training.distributions import PlackettLuce
+from training.networks import RecommenderNetwork, UserNetwork
+from training.replay import Batch
+from training.values.idqn import answer_losses, slate_losses
+from training.values.learner import ReplayLearner
+from training.values.modules import follow
+from training.values.networks import AnswerQNetwork, SlotQNetwork
 
-    from training.config import TrainConfig
+Critics = list[Any]
 
 
-@dataclass(frozen=True)
-class SAC(ReplaySettings):
-    """Soft actor-critic (Haarnoja et al. 2018) for discrete actions (Christodoulou 2019).
+class Soft(NamedTuple):
+    """What a policy is worth in B states."""
 
-    The policies are those of ``IPPO``, the critics' values those of ``IDQN``. The entropy's
-    weight follows ``entropy_target``, a share of the greatest entropy there is. What
-    ``TrainConfig.behaviour_weight`` weighs is in units of the user's reward.
+    value: Tensor  # (B,) expected value of its actions, by the lower of two critics
+    entropy: Tensor  # (B,) nats
+    kl: Tensor  # (B,) nats from the fitted user; 0 for a recommender
+
+
+def soft_slates(actor: RecommenderNetwork, critics: Critics, seen: dict[str, Tensor]) -> Soft:
+    """The slates that an actor draws, valued by ``SlotQNetwork`` critics.
+
+    Expectations are exact within each slot and drawn over the slots before it; see
+    ``training.distributions.PlackettLuce.expected``.
+    """
+    policy = PlackettLuce(actor(seen).scores, actor.slots)
+    values = []
+    for critic in critics:
+        critic: SlotQNetwork
+        with torch.no_grad():
+            slots = critic.slot_values(seen)
+            each, gains = slots.own + slots.rest, critic.gains
+        values.append(slots.idle + policy.expected(each, gains))
+    entropy = policy.entropy()
+    return Soft(torch.stack(values).amin(0), entropy, torch.zeros_like(entropy))
+
+
+def soft_answers(actor: UserNetwork, critics: Critics, seen: dict[str, Tensor]) -> Soft:
+    """The answers that an actor draws, valued by ``AnswerQNetwork`` critics; all exact."""
+    logits = actor(seen).logits
+    with torch.no_grad():
+        valued = [critic.answers(seen) for critic in critics]
+    like = valued[0].branches
+    parts = logits.split([branch[0].numel() for branch in like], -1)
+    log_p = [
+        torch.log_softmax(part.reshape(branch.shape), -1)
+        for part, branch in zip(parts, like, strict=True)
+    ]
+
+    def mean(values: list[Tensor]) -> Tensor:
+        return torch.stack(
+            [(lp.exp() * v).sum((1, 2)) for lp, v in zip(log_p, values, strict=True)]
+        ).sum(0)
+
+    entropy = -mean(log_p)
+    return Soft(
+        torch.stack([v.idle + mean(v.branches) for v in valued]).amin(0),
+        entropy,
+        -entropy - mean(valued[0].fitted),
+    )
+
+
+class SACLearner(ReplayLearner):
+    """Soft actor-critic (Haarnoja et al. 2018) with discrete actions (Christodoulou 2019).
+
+    Two critics; the lower one counts. The temperature of the entropy follows a target. A user is
+    tied to the fitted one by ``TrainConfig.behaviour_weight`` times their divergence, in rewards.
+    Settings are ``training.algorithms.SAC``.
     """
 
-    slates: ClassVar[tuple[str, ...]] = ("plackett-luce",)
+    def after_step(self, module: Any) -> None:
+        """Target critics follow."""
+        follow(module.targets, module.critics, self.settings.target_rate)
 
-    entropy_target: float = 0.5
-    slot_credit: bool = True
+    def compute_loss_for_module(
+        self, *, module_id: str, config: Any, batch: Any, fwd_out: Any
+    ) -> Tensor:
+        """See ``TorchLearner.compute_loss_for_module``."""
+        module: Any = self.module[module_id].unwrapped()
+        settings = self.settings
+        soft: Any = soft_slates if module.side == "recommender" else soft_answers
+        temperature, tie = module.log_temperature.exp(), module.values.anchor
+        held = temperature.detach()
+        with torch.no_grad():
+            after = soft(module.network, list(module.targets), batch["next_obs"])
+            following = after.value + held * after.entropy - tie * after.kl
+            following = following * ~batch["terminated"]
+        losses = [
+            critic_losses(
+                critic,
+                batch,
+                following,
+                gamma=settings.gamma,
+                slot_credit=settings.slot_credit,
+            )
+            for critic in module.critics
+        ]
+        now = soft(module.network, list(module.critics), batch["obs"])
+        policy = -(now.value + held * now.entropy - tie * now.kl).mean()
+        short = (module.most_entropy * settings.entropy_target - now.entropy.detach()).mean()
+        losses += [policy, -(temperature * short).sum()]
+        self.metrics.log_dict(
+            {
+                "q_loss": torch.stack(losses[:2]).mean(),
+                "q_mean": following.mean(),
+                "policy_loss": policy,
+                "entropy": now.entropy.mean(),
+                "temperature": temperature.mean(),
+            },
+            key=module_id,
+            window=1,
+        )
+        return torch.stack(losses).sum()
 
-    def check(self) -> None:
-        """Raise ConfigError where a value is out of range."""
-        super().check()
-        self.require(0 <= self.entropy_target <= 1, "entropy_target", "in [0, 1]")
 
-    @property
-    def values(self) -> ValueConfig:
-        """See ``AlgorithmSettings.values``."""
-        return ValueConfig("soft")
-
-    def build(self, config: TrainConfig) -> AlgorithmConfig:
-        """See ``AlgorithmSettings.build``."""
-        from training.values.sac import SACLearner
-
-        return self._build(config, SACLearner)
+def critic_losses(
+    critic: Any, batch: Batch, following: Tensor, *, gamma: float, slot_credit: bool
+) -> Tensor:
+    """Sum of the losses of one critic; see ``training.values.idqn``."""
+    if isinstance(critic, AnswerQNetwork):
+        losses = answer_losses(critic, batch, following, gamma=gamma)
+    else:
+        losses = slate_losses(critic, batch, following, gamma=gamma, slot_credit=slot_credit)
+    return torch.stack(list(losses.values())).sum()

@@ -1,52 +1,115 @@
-"""SlateQ: Q-learning over slates by the values of single items."""
+"""SlateQ's losses."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import Any
 
-from training.algorithms.replayed import EpsilonSettings
-from training.values.config import Choice, Search, ValueConfig
+import torch
+from torch import Tensor
 
-if TYPE_CHECKING:
-    from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
-
-    from training.config import TrainConfig
+from training.replay import Batch
+from training.values.learner import ReplayLearner
+from training.values.networks import SlateQNetwork, Worth
 
 
-@dataclass(frozen=True)
-class SlateQ(EpsilonSettings):
-    """SlateQ (Ie et al., IJCAI 2019), for rounds with several clicks.
+def target_value(target: SlateQNetwork, batch: Batch) -> Tensor:
+    """(B,) value of what followed: of the best slate that the target network finds.
 
-    Attributes:
-        choice: how clicks are modelled, see ``training.values.slates.click_probabilities``.
-        labels: what the choice model learns from: the clicks, as a platform can, or the fitted
-            user's probabilities of them ("fitted"), which only a simulator knows.
-        search: how slates are searched for, see ``training.values.slates.search_slates``.
+    The greedy, top-K or optimal target of Ie et al. (IJCAI 2019); 0 where the user left.
     """
+    with torch.no_grad():
+        worth = target.worth(batch["next_obs"])
+        return target.value(worth, target.slates(worth)) * ~batch["terminated"]
 
-    sides: ClassVar[tuple[str, ...]] = ("recommender",)
 
-    choice: Choice = "independent"
-    labels: Literal["clicks", "fitted"] = "clicks"
-    search: Search = "greedy"
+def slateq_losses(
+    network: SlateQNetwork,
+    worth: Worth,
+    batch: Batch,
+    following: Tensor,
+    *,
+    gamma: float,
+    fitted: bool,
+) -> dict[str, Tensor]:
+    """Losses of the choice model, of the rewards of clicks, and of all that follows; means.
 
-    def check(self) -> None:
-        """Raise ConfigError where a value is out of range."""
-        super().check()
-        self.require(
-            self.search != "exact" or self.choice == "single",
-            "search",
-            "topk or greedy if clicks are independent: both are exact then",
+    With several clicks in a round, ``Q(s, A) = idle + sum_k P(click k | s, A) Qbar(s, i_k)`` has
+    ``Qbar = reward + future`` of a click *beyond* a round without clicks. Clicked slots teach
+    ``reward`` what they earned, and the round teaches ``idle`` plus the clicked slots' ``future``
+    what no slot earned plus the discounted value of what followed. With one click this is the
+    update of Ie et al. for the consumed item, and with none that of the null item.
+
+    If the choice is single, a round with m clicks counts as m rounds with one of them each, of
+    weight 1/m, whose reward is the whole slate's.
+
+    Args:
+        network: whose examination and choice count.
+        worth: of ``batch["obs"]``, by ``network``.
+        batch: with ``slot_rewards``, ``responses`` and ``fitted_clicks``.
+        following: (B,) value of what followed.
+        gamma: discount per round.
+        fitted: learn the choice from the fitted user's probabilities instead of from clicks.
+    """
+    slates = batch["actions"].long().reshape(len(following), -1)
+    earned = batch["slot_rewards"]
+    clicked = (batch["responses"] > 0).to(earned.dtype)
+    p = network.clicks(worth, slates)
+    labels = batch["fitted_clicks"] if fitted else clicked
+    reward, future = (w.gather(-1, slates) for w in (worth.reward, worth.future))
+    rest = batch["rewards"] - earned.sum(-1) + gamma * following
+    if network.values.choice == "single":
+        none, labels = single_choice(labels)
+        idle, weight = single_choice(clicked)
+        choice = -(labels * log(p)).sum(-1) - none * log(1 - p.sum(-1))
+        earned = earned.sum(-1, keepdim=True)
+        each = (worth.idle[:, None] + future - rest[:, None]) ** 2
+        value = (weight * each).sum(-1) + idle * (worth.idle - rest) ** 2
+    else:
+        weight = clicked
+        choice = -(labels * log(p) + (1 - labels) * log(1 - p)).sum(-1)
+        value = (worth.idle + (weight * future).sum(-1) - rest) ** 2
+    return {
+        "choice_loss": choice.mean(),
+        "reward_loss": (weight * (reward - earned) ** 2).sum(-1).mean(),
+        "q_loss": value.mean(),
+    }
+
+
+def single_choice(clicks: Tensor) -> tuple[Tensor, Tensor]:
+    """(B,) probability that none is clicked, and (B, K) that a slot is the one to count.
+
+    Of several clicks each is equally likely to count.
+
+    Args:
+        clicks: (B, K) clicks, or independent probabilities of them.
+    """
+    none = (1 - clicks).prod(-1)
+    return none, (1 - none[:, None]) * clicks / clicks.sum(-1, keepdim=True).clamp(min=1e-6)
+
+
+def log(p: Tensor) -> Tensor:
+    """Logarithm of probabilities that may be zero."""
+    return p.clamp(min=1e-6).log()
+
+
+class SlateQLearner(ReplayLearner):
+    """SlateQ on replayed steps; settings are ``training.algorithms.SlateQ``."""
+
+    def compute_loss_for_module(
+        self, *, module_id: str, config: Any, batch: Any, fwd_out: Any
+    ) -> Tensor:
+        """See ``TorchLearner.compute_loss_for_module``."""
+        module = self.module[module_id].unwrapped()
+        settings = self.settings
+        following = target_value(module.target, batch)
+        worth = module.network.worth(batch["obs"])
+        losses = slateq_losses(
+            module.network,
+            worth,
+            batch,
+            following,
+            gamma=settings.gamma,
+            fitted=settings.labels == "fitted",
         )
-
-    @property
-    def values(self) -> ValueConfig:
-        """How values become slates."""
-        return ValueConfig("slateq", self.choice, self.search)
-
-    def build(self, config: TrainConfig) -> AlgorithmConfig:
-        """See ``AlgorithmSettings.build``."""
-        from training.values.slateq import SlateQLearner
-
-        return self._build(config, SlateQLearner)
+        self.metrics.log_dict({**losses, "q_mean": following.mean()}, key=module_id, window=1)
+        return torch.stack(list(losses.values())).sum()

@@ -1,0 +1,45 @@
+"""SAC: soft actor-critic with discrete actions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from training.algorithms.replayed import ReplaySettings
+from training.values.config import ValueConfig
+
+if TYPE_CHECKING:
+    from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+
+    from training.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class SAC(ReplaySettings):
+    """Soft actor-critic (Haarnoja et al. 2018) for discrete actions (Christodoulou 2019).
+
+    The policies are those of ``IPPO``, the critics' values those of ``IDQN``. The entropy's
+    weight follows ``entropy_target``, a share of the greatest entropy there is. What
+    ``TrainConfig.behaviour_weight`` weighs is in units of the user's reward.
+    """
+
+    slates: ClassVar[tuple[str, ...]] = ("plackett-luce",)
+
+    entropy_target: float = 0.5
+    slot_credit: bool = True
+
+    def check(self) -> None:
+        """Raise ConfigError where a value is out of range."""
+        super().check()
+        self.require(0 <= self.entropy_target <= 1, "entropy_target", "in [0, 1]")
+
+    @property
+    def values(self) -> ValueConfig:
+        """See ``AlgorithmSettings.values``."""
+        return ValueConfig("soft")
+
+    def build(self, config: TrainConfig) -> AlgorithmConfig:
+        """See ``AlgorithmSettings.build``."""
+        from training.values.sac import SACLearner
+
+        return self._build(config, SACLearner)

@@ -1,0 +1,52 @@
+"""SlateQ: Q-learning over slates by the values of single items."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from training.algorithms.replayed import EpsilonSettings
+from training.values.config import Choice, Search, ValueConfig
+
+if TYPE_CHECKING:
+    from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+
+    from training.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class SlateQ(EpsilonSettings):
+    """SlateQ (Ie et al., IJCAI 2019), for rounds with several clicks.
+
+    Attributes:
+        choice: how clicks are modelled, see ``training.values.slates.click_probabilities``.
+        labels: what the choice model learns from: the clicks, as a platform can, or the fitted
+            user's probabilities of them ("fitted"), which only a simulator knows.
+        search: how slates are searched for, see ``training.values.slates.search_slates``.
+    """
+
+    sides: ClassVar[tuple[str, ...]] = ("recommender",)
+
+    choice: Choice = "independent"
+    labels: Literal["clicks", "fitted"] = "clicks"
+    search: Search = "greedy"
+
+    def check(self) -> None:
+        """Raise ConfigError where a value is out of range."""
+        super().check()
+        self.require(
+            self.search != "exact" or self.choice == "single",
+            "search",
+            "topk or greedy if clicks are independent: both are exact then",
+        )
+
+    @property
+    def values(self) -> ValueConfig:
+        """How values become slates."""
+        return ValueConfig("slateq", self.choice, self.search)
+
+    def build(self, config: TrainConfig) -> AlgorithmConfig:
+        """See ``AlgorithmSettings.build``."""
+        from training.values.slateq import SlateQLearner
+
+        return self._build(config, SlateQLearner)

@@ -42,10 +42,10 @@ reports-training: $(READY)
 		--runs runs/suite-toy-both --out docs/reports/training/toy-both
 	$(SUITE) --env recenv/MovieLens100K-v0 --algorithms ippo mappo slateq --seeds 3 \
 		--evaluation-every 10 --runs runs/suite-movielens --out docs/reports/training/movielens
-	$(BIN)/python -m training.speed --out docs/reports
-	$(BIN)/python -m training.cold_start --out docs/reports
+	$(BIN)/python -m training.studies.speed --out docs/reports
+	$(BIN)/python -m training.studies.cold_start --out docs/reports
 	PATH="$(CURDIR)/$(BIN):$$PATH" CPUS=3 training/launch/two_nodes.sh \
-		python -m training.scaling --out docs/reports
+		python -m training.studies.scaling --out docs/reports
 
 check: $(READY)
 	$(BIN)/ruff check .

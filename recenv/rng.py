@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import uint64
 
-from recenv.compiled import compiled, inlined
+from recenv.jit.compiled import compiled, inlined
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 

@@ -23,6 +23,7 @@ from tqdm.auto import tqdm
 
 from recenv import artifacts
 from recenv.config import WorldConfig, content_hash
+from recenv.data.continuation import Continuation, continuation
 from recenv.data.split import make_split
 from recenv.encoders.interest import InterestVectors, fit_interests
 from recenv.encoders.items import encode_items, item_source
@@ -34,8 +35,9 @@ from recenv.schema import (
     Catalog,
     InteractionLog,
 )
-from recenv.users.model import Provenance, UserModel
-from recenv.users.visits import Continuation, continuation
+from recenv.users.fitting import fit_user_model
+from recenv.users.model import UserModel
+from recenv.users.provenance import Provenance
 
 BUILD_VERSION = 4
 """Goes up whenever the same log and config would build another world."""
@@ -171,7 +173,7 @@ class World:
     def _refit(self, index: int, config: WorldConfig, progress: bool) -> UserModel:
         own = np.flatnonzero(~self.heldout)
         drawn = np.random.default_rng([config.split.seed, index]).choice(own, len(own))
-        return UserModel.fit(
+        return fit_user_model(
             self.train,
             self.catalog,
             self.interests,
@@ -344,7 +346,7 @@ def build_world(
         bar.set_postfix_str("user model")
         train = log.take(split.rows("train", "all"))
         goes_on = continuation(log, ~split.rows("train", "all"), split.heldout)
-        model = UserModel.fit(
+        model = fit_user_model(
             train,
             catalog,
             interests,

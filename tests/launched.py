@@ -12,7 +12,7 @@ import numpy as np
 import psutil
 import pytest
 
-from training.runs import RunFolder
+from training.runs.folder import RunFolder
 
 TINY = [
     "--env", "recenv/Toy-v0", "--num-envs-per-env-runner", "16", "--ippo.minibatch-size", "64",

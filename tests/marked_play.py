@@ -5,7 +5,8 @@ import numpy as np
 from recenv.env.visit import RECOMMENDER_AGENT, USER_AGENT
 from recenv.recommenders import PopularityRecommender
 from recenv.sim.simulator import Simulator
-from training.rollout import Rollout, Turn
+from training.sampling.rollout import Rollout
+from training.sampling.turns import Turn
 
 BOTH = {RECOMMENDER_AGENT, USER_AGENT}
 

@@ -17,8 +17,8 @@ from launched import curve, folder, start, wait_for_iteration, wait_until
 
 from training.cluster import ClusterError, ray_session
 from training.config import TrainConfig
-from training.scaling import look, summary
 from training.session import Session
+from training.studies.scaling import look, summary
 
 SMALL = {
     "num_envs_per_env_runner": 16,

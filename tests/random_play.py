@@ -3,7 +3,7 @@
 import numpy as np
 
 from recenv.env.visit import RECOMMENDER_AGENT, USER_AGENT
-from training.rollout import Turn
+from training.sampling.turns import Turn
 
 
 def marked(game, number, seed=0):

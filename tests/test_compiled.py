@@ -9,7 +9,7 @@ from pathlib import Path
 import numba
 import pytest
 
-from recenv import compiled
+from recenv.jit import compiled
 
 ROOT = Path(compiled.__file__).parent
 
@@ -32,7 +32,7 @@ import recenv
 env = recenv.single_env("recenv/Toy-v0")
 env.reset(seed=0)
 env.step(env.action_space.sample())
-from recenv import compiled
+from recenv.jit import compiled
 print(compiled.FOLDER)
 print(numba.config.CACHE_DIR)
 """

@@ -48,7 +48,7 @@ def test_what_is_missing_is_named_with_the_command_that_installs_it():
         + """
 import recenv
 from recenv.errors import MissingDependencyError
-from recenv.sim import planted_world
+from recenv.synthetic import planted_world
 world = planted_world()
 try:
     config = recenv.WorldConfig().user_model

@@ -12,8 +12,8 @@ import recenv
 from recenv import artifacts
 from recenv.config import WorldConfig
 from recenv.errors import ArtifactError, ConfigError, SchemaError
-from recenv.sim import planted_world
-from recenv.sim.synthetic import PlantedConfig
+from recenv.synthetic import planted_world
+from recenv.synthetic.world import PlantedConfig
 from recenv.world import World, build_world
 
 SMALL = WorldConfig().replace(
@@ -123,8 +123,8 @@ def test_a_broken_log_is_refused_before_anything_is_written(home, small_log):
 
 
 BUILD = """
-from recenv.sim import planted_world
-from recenv.sim.synthetic import PlantedConfig
+from recenv.synthetic import planted_world
+from recenv.synthetic.world import PlantedConfig
 from recenv.world import build_world
 from test_world import SMALL
 world = planted_world(PlantedConfig(num_users=60, num_items=50, history_visits=2))

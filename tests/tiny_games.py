@@ -16,8 +16,8 @@ from recenv.config import GameConfig
 from recenv.env.visit import RECOMMENDER_AGENT, USER_AGENT
 from recenv.sim.simulator import Simulator
 from recenv.sim.state import LIVE, State
-from recenv.sim.synthetic import PlantedConfig, planted_world
-from training.env import observe
+from recenv.synthetic.world import PlantedConfig, planted_world
+from training.models.observations import observe
 
 ANSWERS = 6
 

@@ -11,7 +11,7 @@ from pathlib import Path
 warnings.simplefilter("ignore")
 
 from training.config import TrainConfig
-from training.runs import RunFolder
+from training.runs.folder import RunFolder
 from training.session import ray_session
 from training.train import train
 

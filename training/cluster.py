@@ -19,10 +19,10 @@ from ray.util.placement_group import placement_group, remove_placement_group
 
 from recenv.errors import RecenvError
 from training.config import TrainConfig
-from training.critics import CentralCritic
-from training.env import TurnEnv
+from training.models.critics import CentralCritic
 from training.noise import set_verbose
-from training.policy import make_network
+from training.runs.policy import make_network
+from training.sampling.env import TurnEnv
 from training.world import share
 
 HERE = "local"

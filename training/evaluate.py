@@ -31,10 +31,10 @@ from recenv.plots import Curve
 from recenv.recommenders import PrivilegedRecommender, Recommender, baselines
 from recenv.world import World
 from training.config import TrainConfig
-from training.networks import RecommenderNetwork
-from training.opponents import make_fixed_user, make_opponent
-from training.policy import NetworkRecommender, load, load_user, make_network
-from training.runs import RunFolder, Which, seed_runs
+from training.models.networks import RecommenderNetwork
+from training.runs.folder import RunFolder, Which, seed_runs
+from training.runs.opponents import make_fixed_user, make_opponent
+from training.runs.policy import NetworkRecommender, load, load_user, make_network
 
 
 def evaluate(

@@ -34,14 +34,10 @@ from recenv.errors import MissingDependencyError, RecenvError
 from recenv.sim.simulator import Simulator
 from recenv.world import World
 from training.config import Side
-from training.networks import (
-    RECOMMENDER_LEAVES,
-    USER_LEAVES,
-    RecommenderNetwork,
-    UserNetwork,
-)
-from training.policy import load, load_user, policy_meta
-from training.runs import Which
+from training.models.networks import RecommenderNetwork, UserNetwork
+from training.models.observations import RECOMMENDER_LEAVES, USER_LEAVES
+from training.runs.folder import Which
+from training.runs.policy import load, load_user, policy_meta
 from training.world import load_world
 
 Format = Literal["onnx", "torch"]
@@ -96,7 +92,7 @@ def export(
     """Write a trained policy's network as one file and check it.
 
     Args:
-        path: of a run or a policy, as for ``training.policy.load``.
+        path: of a run or a policy, as for ``training.runs.policy.load``.
         out: the file to write.
         side: whose policy.
         file_format: see the module's head.

@@ -1,7 +1,7 @@
 """``python -m training.record``: play visits with some policy and keep them, as ids.
 
 Writes one Parquet file, a row a visit: the user, the ids of each slate, the answers. What the
-agents saw is rebuilt from it when it is read (``training.demonstrations``); ``--algorithm bc``
+agents saw is rebuilt from it when it is read (``training.sampling.demonstrations``); ``--algorithm bc``
 learns from it.
 """
 
@@ -18,8 +18,8 @@ from recenv.sim.simulator import Simulator
 from recenv.world import World
 from training.cli import parse
 from training.config import FITTED, TrainConfig
-from training.opponents import make_fixed_user, make_opponent
-from training.recording import Visits, record, save
+from training.runs.opponents import make_fixed_user, make_opponent
+from training.runs.recording import Visits, record, save
 from training.world import resolve
 
 ORACLE = "oracle"

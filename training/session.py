@@ -19,18 +19,20 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.callbacks.callbacks import RLlibCallback
 
 from recenv.errors import RecenvError
-from training.algorithms import IMPALA
-from training.anchor import KL_FROM_FITTED, AnchorCallback
+from training.algorithms.build import build
 from training.cluster import ray_session as ray_session
 from training.config import Side, TrainConfig
-from training.env import AGENT, TurnEnv, module_of
-from training.modules import module_specs
-from training.networks import RecommenderNetwork, UserNetwork
-from training.policy import make_network
-from training.regimes import Pool, Weights, sides_learning
-from training.runner import BatchedEnvRunner
-from training.runs import Row
-from training.warm_start import start_warm, warm_weights
+from training.models.networks import RecommenderNetwork, UserNetwork
+from training.models.observations import AGENT
+from training.models.rl_modules import module_specs
+from training.models.weights import Weights
+from training.runs.folder import Row
+from training.runs.policy import make_network
+from training.runs.warm_start import start_warm, warm_weights
+from training.sampling.divergence import KL_FROM_FITTED, AnchorCallback
+from training.sampling.env import TurnEnv, module_of
+from training.sampling.env_runner import BatchedEnvRunner
+from training.sampling.regimes import Pool, sides_learning
 
 _LEARNER_METRICS = {
     "policy_loss": "policy_loss",
@@ -65,7 +67,7 @@ def algorithm_config(config: TrainConfig) -> AlgorithmConfig:
         runner["env_runner_cls"] = BatchedEnvRunner
     callbacks: list[type[RLlibCallback]] = [] if config.batched_runner else [AnchorCallback]
     return (
-        config.settings.build(config)
+        build(config)
         .environment(TurnEnv, env_config=config.env_config, disable_env_checking=True)
         .env_runners(
             num_env_runners=config.num_env_runners,
@@ -199,7 +201,7 @@ class Session:
         their own tell what they learned one or more calls later.
         """
         deadline = time.monotonic() + _RESTART
-        late = isinstance(self.config.settings, IMPALA) and self.config.num_learners > 0
+        late = self.config.settings.asynchronous and self.config.num_learners > 0
         while True:
             result = self.algorithm.train()
             learners, group = result.get("learners", {}), self.algorithm.env_runner_group

@@ -27,13 +27,13 @@ from recenv.evaluation import Estimate, mean_interval
 from recenv.evaluation.statistics import paired_difference, paired_position
 from recenv.plots import Curve, learning_curve_plot
 from recenv.recommenders import PrivilegedRecommender, baselines
-from training.algorithms import ALGORITHMS
 from training.cli import config_of, make_parser, merged, parse
 from training.config import TrainConfig
-from training.env import AGENT
-from training.opponents import make_opponent
-from training.policy import load, load_user
-from training.runs import RunFolder
+from training.config.algorithms import ALGORITHMS
+from training.models.observations import AGENT
+from training.runs.folder import RunFolder
+from training.runs.opponents import make_opponent
+from training.runs.policy import load, load_user
 from training.session import ray_session
 from training.train import INTERRUPTED, check, train
 

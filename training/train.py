@@ -25,16 +25,16 @@ from recenv import artifacts
 from recenv.errors import ConfigError, RecenvError
 from recenv.evaluation import rollout
 from recenv.sim.simulator import Simulator
-from training.algorithms import BC
+from training.algorithms.build import build
 from training.cli import config_of, make_parser, merged, parse
 from training.config import MODULES, Side, TrainConfig
 from training.noise import quiet_start
-from training.opponents import make_fixed_user, make_opponent
-from training.policy import NetworkRecommender, NetworkUser, save_policy
 from training.progress import Progress
-from training.runs import Checkpoint, Row, RunFolder, create_seeds, seed_runs
+from training.runs.folder import Checkpoint, Row, RunFolder, create_seeds, seed_runs
+from training.runs.opponents import make_fixed_user, make_opponent
+from training.runs.policy import NetworkRecommender, NetworkUser, save_policy
+from training.runs.warm_start import warm_weights
 from training.session import Session, ray_session
-from training.warm_start import warm_weights
 
 INTERRUPTED = 130
 """Exit code of a run that SIGINT or SIGTERM ended; it can be resumed."""
@@ -330,8 +330,7 @@ def check(config: TrainConfig) -> None:
     _Evaluator(config)
     if config.warm_start:
         warm_weights(config)
-    if isinstance(config.settings, BC):
-        config.settings.demonstrations(config)
+    build(config)
 
 
 def _train_all(runs: list[RunFolder], target: Path, arguments: Any) -> bool:

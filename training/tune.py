@@ -16,8 +16,8 @@ from typing import Any
 
 from recenv.errors import ConfigError, RecenvError
 from training.cli import config_of, make_parser, parse
-from training.search import Search, SearchFolder
-from training.space import Space
+from training.search.folder import Search, SearchFolder
+from training.search.space import Space
 
 
 def search(folder: SearchFolder, *, verbose: bool = False) -> bool:
@@ -35,7 +35,7 @@ def search(folder: SearchFolder, *, verbose: bool = False) -> bool:
         ClusterError: Ray cannot run where it should.
     """
     from training.cluster import ray_session
-    from training.trials import fit
+    from training.search.trials import fit
 
     settings, base, trials = folder.read()
     if any(trial.state in ("unfinished", "failed") for trial in folder.trials()):

@@ -5,7 +5,7 @@
 >>> from recenv.config import GameConfig
 >>> from recenv.plots import Curve
 >>> from recenv.recommenders import PopularityRecommender, baselines
->>> from recenv.sim import planted_world
+>>> from recenv.synthetic import planted_world
 >>> from recenv.users.policy import FittedUser
 >>> world, game = planted_world(), GameConfig(num_candidates=20)
 >>> policy = PopularityRecommender("my policy")  # stands for a trained recommender

@@ -17,7 +17,7 @@ from recenv.errors import ConfigError
 from recenv.evaluation.fidelity import Check, FidelityReport, Figure, Value
 from recenv.plots import Panel, panels_plot
 from recenv.schema import InteractionLog
-from recenv.sim.emit import emit_log
+from recenv.synthetic.log import emit_log
 from recenv.world import World
 
 _SIDES = ("log", "simulator", "trivial")

@@ -33,7 +33,7 @@ class EnvSpec:
 
 
 def _toy() -> World:
-    from recenv.sim.synthetic import planted_world
+    from recenv.synthetic.world import planted_world
 
     return planted_world()
 

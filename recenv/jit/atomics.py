@@ -20,7 +20,7 @@ from numba import types
 from numba.core import cgutils
 from numba.core.callconv import Status, excinfo_ptr_t
 
-from recenv.compiled import intrinsic, overload
+from recenv.jit.compiled import intrinsic, overload
 
 _WORD, _BYTE, _CODE, _NOTHING = ir.IntType(64), ir.IntType(8), ir.IntType(32), ir.VoidType()
 _ADDRESS = _BYTE.as_pointer()

@@ -26,16 +26,17 @@ from numba.core import config as _config
 from recenv.folders import home
 
 config: Any = _config
-_ROOT = Path(__file__).parent
-_TAKE_PART = ("compiled.py", "rng.py", "sim/*.py", "users/*.py", "recommenders/*.py")
+_ROOT = Path(__file__).parents[1]
+_SOURCES = ("jit", "sim", "users", "recommenders", "rng.py", "schema.py")
 
 
 def sources_digest(root: Path) -> str:
     """16 hexadecimal digits of all sources that compiled functions come from."""
     told = hashlib.sha256()
-    for pattern in _TAKE_PART:
-        for path in sorted(root.glob(pattern)):
-            told.update(path.name.encode() + b"\0" + path.read_bytes())
+    for name in _SOURCES:
+        path = root / name
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            told.update(str(file.relative_to(root)).encode() + b"\0" + file.read_bytes())
     return told.hexdigest()[:16]
 
 

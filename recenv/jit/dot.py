@@ -22,7 +22,7 @@ from llvmlite import binding, ir
 from numba import types
 from numba.core import cgutils
 
-from recenv.compiled import INLINED, intrinsic, overload
+from recenv.jit.compiled import INLINED, intrinsic, overload
 
 LANES = 8
 _WIDE = binding.get_host_cpu_features().get("avx512vl", False)

@@ -8,7 +8,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils, errors
 
-from recenv.compiled import INLINED, intrinsic, overload
+from recenv.jit.compiled import INLINED, intrinsic, overload
 
 
 def shift(array: Any, row: int, by: int) -> None:

@@ -12,7 +12,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from recenv.compiled import INLINED, intrinsic, overload
+from recenv.jit.compiled import INLINED, intrinsic, overload
 
 _LINE = 64  # bytes of a line of cache
 

@@ -5,7 +5,7 @@ one thread runs, compiled with the same options, so that bits cannot depend on t
 
 A step of a thousand rows takes some 300 microseconds; waking a thread and handing Python's global
 lock over takes tens. So the threads of a crew speak through words in memory, in compiled code that
-needs no such lock (``recenv.sim.native``): a worker that has done its part looks out for the next
+needs no such lock (``recenv.jit.atomics``): a worker that has done its part looks out for the next
 for ``PATIENCE`` seconds, and only then sleeps. Whoever calls does not wait for workers to come:
 rows are dealt in small pieces to those who ask, and what a late worker has not begun is done by
 the others.
@@ -27,8 +27,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import typeof, types
 
-from recenv.compiled import inlined, kernel
-from recenv.sim.native import add, change, fail, lock, look, pause, play, swap, unlock
+from recenv.jit.atomics import add, change, fail, lock, look, pause, play, swap, unlock
+from recenv.jit.compiled import inlined, kernel
 
 PARALLEL_FROM = 256
 """Rows from which a second thread pays."""

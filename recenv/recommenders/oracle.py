@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recenv.compiled import compiled
+from recenv.jit.compiled import compiled
 from recenv.sim import screens
 from recenv.sim.simulator import Simulator
 from recenv.sim.state import LIVE, RECOMMENDER, State

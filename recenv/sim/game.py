@@ -21,11 +21,12 @@ import numpy as np
 from numba import uint32, uint64
 
 from recenv import rng
-from recenv.compiled import inlined
+from recenv.jit.compiled import inlined
+from recenv.jit.memory import shift
 from recenv.sim import screens
-from recenv.sim.rows import shift
 from recenv.sim.state import EMPTY, LEFT, LIVE, RECOMMENDER, TRUNCATED, UNLIMITED, USER
-from recenv.users import duration, laws
+from recenv.users import durations as duration
+from recenv.users import laws
 
 _ZERO, _ONE, _HALF = np.float32(0), np.float32(1), np.float32(0.5)
 _ATTEMPTS = 8  # draws of a candidate that the user has not had

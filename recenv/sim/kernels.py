@@ -3,20 +3,20 @@
 """Loops of the game over rows [low, high) of a batch, compiled by numba for the CPU.
 
 ``BEGIN`` to ``STEP`` are what a simulator calls: each loop for one thread, and for several
-(``recenv.sim.threads``), who run the same loop on ranges of rows that are dealt out to them.
+(``recenv.jit.threads``), who run the same loop on ranges of rows that are dealt out to them.
 """
 
 from __future__ import annotations
 
 from numba import uint64
 
-from recenv.compiled import inlined, kernel
+from recenv.jit.atomics import apart, job
+from recenv.jit.compiled import inlined, kernel
+from recenv.jit.memory import columns
+from recenv.jit.prefetch import prefetch, prefetch_row
+from recenv.jit.threads import Loop, share
 from recenv.sim import game, screens
-from recenv.sim.native import apart, job
-from recenv.sim.prefetch import prefetch, prefetch_row
-from recenv.sim.rows import columns
 from recenv.sim.state import LIVE, USER, Screen
-from recenv.sim.threads import Loop, share
 
 _LARGE = 8192  # rows that do not fit a core's own caches (measured: from here asking ahead pays)
 _AHEAD, _PAIR = 4, 2  # rows

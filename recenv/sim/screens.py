@@ -15,7 +15,7 @@ import numpy as np
 from numba import uint32, uint64
 
 from recenv import rng
-from recenv.compiled import inlined
+from recenv.jit.compiled import inlined
 from recenv.sim.state import EMPTY, LIVE, RECOMMENDER, USER
 from recenv.users import laws, repeat
 

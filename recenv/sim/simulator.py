@@ -12,7 +12,8 @@ import numpy.typing as npt
 from recenv import rng
 from recenv.config import GameConfig
 from recenv.errors import ActionError, ConfigError
-from recenv.sim import kernels, threads
+from recenv.jit import threads
+from recenv.sim import kernels
 from recenv.sim.observation import (
     Leaf,
     Observation,

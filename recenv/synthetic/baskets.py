@@ -16,7 +16,7 @@ from scipy.special import expit
 
 from recenv.errors import ConfigError
 from recenv.schema import EVENT_COLUMNS, OPTIONAL_EVENT_COLUMNS, PURCHASE, InteractionLog
-from recenv.users.duration import DurationLaw
+from recenv.users.durations import DurationLaw
 from recenv.users.repeat import FLOOR, HALF_LIVES, PRIOR_VISITS
 from recenv.world import World
 

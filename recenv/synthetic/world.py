@@ -14,9 +14,10 @@ import pandas as pd
 from recenv.config import Config, GameConfig, UserModelConfig
 from recenv.encoders.interest import InterestVectors
 from recenv.schema import EVENT_COLUMNS, OPTIONAL_EVENT_COLUMNS, Catalog, InteractionLog
-from recenv.sim.emit import emit_log
+from recenv.synthetic.log import emit_log
 from recenv.users.laws import examination_prior
-from recenv.users.model import MAX_SLOTS, Dynamics, Provenance, UserModel
+from recenv.users.model import MAX_SLOTS, Dynamics, UserModel
+from recenv.users.provenance import Provenance
 from recenv.world import World
 
 _COLUMNS = {**EVENT_COLUMNS, **OPTIONAL_EVENT_COLUMNS}

@@ -14,8 +14,8 @@ import numpy.typing as npt
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from recenv.compiled import compiled, inlined
 from recenv.errors import SchemaError
+from recenv.jit.compiled import compiled, inlined
 from recenv.users import laws
 
 Array = npt.NDArray[np.float64]

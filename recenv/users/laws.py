@@ -12,8 +12,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from recenv.compiled import inlined
-from recenv.users.inner import slate_sums, weighted_sums
+from recenv.jit.compiled import inlined
+from recenv.jit.dot import slate_sums, weighted_sums
 
 _ZERO, _ONE, _HALF = np.float32(0), np.float32(1), np.float32(0.5)
 
@@ -84,7 +84,7 @@ def affinities(
 
 
 slate_affinities = slate_sums
-"""``affinities`` of a whole slate, before the items' scales; see ``recenv.users.inner``."""
+"""``affinities`` of a whole slate, before the items' scales; see ``recenv.jit.dot``."""
 
 
 @inlined

@@ -4,37 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from recenv import artifacts
-from recenv.compiled import compiled
 from recenv.config import UserModelConfig
 from recenv.errors import SchemaError
+from recenv.jit.compiled import compiled
 from recenv.users import laws
-from recenv.users.duration import DurationLaw
+from recenv.users.durations import DurationLaw
+from recenv.users.provenance import Provenance
 from recenv.users.repeat import RepeatLaw
-
-if TYPE_CHECKING:
-    from recenv.encoders.interest import InterestVectors
-    from recenv.schema import Catalog, InteractionLog
-    from recenv.users.visits import Continuation
 
 FloatArray = npt.NDArray[np.float32]
 MAX_SLOTS = 100
 """Slots for which an examination prior is stored."""
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """Where a law's parameters come from."""
-
-    source: Literal["fitted", "prior", "planted"]
-    note: str
-    spread: dict[str, float] = field(default_factory=dict)
-    """Standard errors of the law's scalar parameters, by name."""
 
 
 class Dynamics(NamedTuple):
@@ -123,59 +109,6 @@ class UserModel:
     def dim(self) -> int:
         """D, the dimension of interest."""
         return self.user_vectors.shape[1]
-
-    @classmethod
-    def fit(
-        cls,
-        log: InteractionLog,
-        catalog: Catalog,
-        interests: InterestVectors,
-        config: UserModelConfig,
-        *,
-        valid: InteractionLog | None = None,
-        chosen: UserModel | None = None,
-        folded: npt.NDArray[np.bool_] | None = None,
-        weight: npt.NDArray[np.floating] | None = None,
-        goes_on: Continuation | None = None,
-        progress: bool = True,
-    ) -> UserModel:
-        """Fit every law that the log can tell by penalised maximum likelihood.
-
-        Args:
-            log: training events only.
-            catalog: the log's items.
-            interests: language-model vectors that users and items start from.
-            config: see ``UserModelConfig``.
-            valid: later events of the same users, which choose the strength of the penalties,
-                whether to weight by propensity and how far interest drifts, and which calibrate
-                both laws; without them all of that is as the config states.
-            chosen: a model fitted with validation events, whose choices are taken over (to refit
-                it to more events, or to a bootstrap sample of the users).
-            folded: (U,) users whose events must not touch any shared parameter; only their
-                own vectors and biases are fitted, with everything else fixed.
-            weight: (U,) what each user's events count (a bootstrap's multiplicities).
-            goes_on: visits that go on and users who come back after the given events, so that
-                their lengths and returns are censored.
-            progress: show a bar.
-
-        Raises:
-            SchemaError: no event is left to fit on, or sizes differ.
-            MissingDependencyError: torch is not installed.
-        """
-        from recenv.users.fit import fit_user_model
-
-        return fit_user_model(
-            log,
-            catalog,
-            interests,
-            config,
-            valid=valid,
-            chosen=chosen,
-            folded=folded,
-            weight=weight,
-            goes_on=goes_on,
-            progress=progress,
-        )
 
     def click_probs(self, users: npt.ArrayLike, items: npt.ArrayLike) -> FloatArray:
         """P(click | looked at) at the start of a visit, for paired codes: (n,), (n,) -> (n,).

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import int64, uint32
 
-from recenv.compiled import compiled, inlined
 from recenv.errors import ConfigError
+from recenv.jit.compiled import compiled, inlined
 
 Index = npt.NDArray[np.int64]
 

@@ -9,16 +9,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from recenv.benchmark import basket_choices as choices
-from recenv.benchmark import basket_visits as visits
-from recenv.benchmark import baskets
 from recenv.config import SplitConfig, WorldConfig
 from recenv.data.split import make_split
 from recenv.errors import ConfigError
 from recenv.schema import EVENT_COLUMNS, OPTIONAL_EVENT_COLUMNS, PURCHASE, InteractionLog
-from recenv.sim.baskets import emit_baskets
-from recenv.sim.synthetic import PlantedConfig, planted_world
-from recenv.users.duration import DurationLaw
+from recenv.studies.baskets import choices, visits
+from recenv.studies.baskets import study as baskets
+from recenv.synthetic.baskets import emit_baskets
+from recenv.synthetic.world import PlantedConfig, planted_world
+from recenv.users.durations import DurationLaw
 from recenv.users.repeat import PRIOR_VISITS, RepeatLaw
 from recenv.world import World
 

@@ -30,7 +30,7 @@ from recenv.recommenders import (
     RandomRecommender,
     baselines,
 )
-from recenv.sim import planted_world
+from recenv.synthetic import planted_world
 from recenv.users.policy import FittedUser
 from recenv.world import World
 

@@ -7,16 +7,10 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from recenv.benchmark.like_rate import auc, bias, ece, log_loss
-from recenv.benchmark.next_item import (
-    fold_log,
-    fold_of,
-    judge,
-    pair_auc,
-    queries,
-    rank,
-)
-from recenv.benchmark.rankers import (
+from recenv.errors import ConfigError
+from recenv.schema import Catalog, InteractionLog
+from recenv.studies.next_item.like_rate import auc, bias, ece, log_loss
+from recenv.studies.next_item.rankers import (
     HALF_LIFE,
     Task,
     content,
@@ -25,8 +19,14 @@ from recenv.benchmark.rankers import (
     liked,
     popularity,
 )
-from recenv.errors import ConfigError
-from recenv.schema import Catalog, InteractionLog
+from recenv.studies.next_item.study import (
+    fold_log,
+    fold_of,
+    judge,
+    pair_auc,
+    queries,
+    rank,
+)
 
 
 def _log() -> InteractionLog:

@@ -12,11 +12,11 @@ import pytest
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 
-from recenv.benchmark import click_rates
-from recenv.benchmark import open_bandit as bench
 from recenv.data.open_bandit import POLICIES
 from recenv.errors import ConfigError
 from recenv.schema import InteractionLog
+from recenv.studies.open_bandit import click_rates
+from recenv.studies.open_bandit import study as bench
 
 N = 12
 

@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recenv.benchmark import peers, peers_worker
-from recenv.benchmark.peers import Group, Peer, PeerError, PeerResult
 from recenv.errors import ConfigError
+from recenv.studies.speed import peers, peers_worker
+from recenv.studies.speed.peers import Group, Peer, PeerError, PeerResult
 
 RECSIM = """
     print('{"steps_per_second": "not the answer"}', end="")

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from recenv.benchmark.promotion_lift import promotion_lift
 from recenv.data.promotions import WEEKS, Promotions
 from recenv.schema import InteractionLog
+from recenv.studies.baskets.promotion_lift import promotion_lift
 
 
 def test_planted() -> None:

@@ -9,21 +9,34 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recenv.benchmark import ranking
-from recenv.benchmark.agreement import agreement, kendall, regret, surely_ranked, visit_error
-from recenv.benchmark.ranking import RankingConfig, draw_log, fit_model, main, measure_truth, play
-from recenv.benchmark.ranking_policies import (
-    ScoreRecommender,
-    candidate_policies,
-    click_values,
-)
 from recenv.config import GameConfig
 from recenv.errors import ConfigError
 from recenv.evaluation import paired_difference, rollout
 from recenv.plots import RankingPoint, ranking_plot
 from recenv.recommenders import OracleRecommender
 from recenv.sim import Simulator
-from recenv.sim.emit import PopularityLogging
+from recenv.studies.policy_ranking import study as ranking
+from recenv.studies.policy_ranking.agreement import (
+    agreement,
+    kendall,
+    regret,
+    surely_ranked,
+    visit_error,
+)
+from recenv.studies.policy_ranking.policies import (
+    ScoreRecommender,
+    candidate_policies,
+    click_values,
+)
+from recenv.studies.policy_ranking.study import (
+    RankingConfig,
+    draw_log,
+    fit_model,
+    main,
+    measure_truth,
+    play,
+)
+from recenv.synthetic.log import PopularityLogging
 from recenv.world import World
 
 GAME = GameConfig(num_candidates=20)
@@ -191,7 +204,7 @@ def test_a_study_runs_goes_on_and_reports(
         "Kendall's τ between the two rankings is **",
         "| 500 | 1 |",
         "| the planted model itself | 1 |",
-        "python -m recenv.benchmark.ranking --quick",
+        "python -m recenv.studies.policy_ranking --quick",
         ranking.sources_hash(),
     ):
         assert wanted in first

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from recenv.benchmark import reading
+from recenv.studies.reading import study as reading
 
 
 def test_files_are_in_movielens_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

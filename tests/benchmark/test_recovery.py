@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from recenv.benchmark import recovery
-from recenv.benchmark.recovery import Cell, main, plan, run_cells, summarise
-from recenv.benchmark.recovery_laws import LAWS, Found, Measured, make_world, rms
 from recenv.errors import ConfigError, UnknownNameError
 from recenv.plots import Shrinkage, shrinkage_plot
+from recenv.studies.recovery import study as recovery
+from recenv.studies.recovery.laws import LAWS, Found, Measured, make_world, rms
+from recenv.studies.recovery.study import Cell, main, plan, run_cells, summarise
 
 
 def invented(law, size, seed, error, reported=None, scalar=True):

@@ -6,11 +6,13 @@ import math
 import numpy as np
 import pytest
 
-from recenv.benchmark import rates, speed, speed_cuda
-from recenv.benchmark.peers import PeerResult
-from recenv.benchmark.rates import GAME, Clock, Rate, short, touched_bytes
 from recenv.errors import ConfigError
 from recenv.sim.simulator import Simulator
+from recenv.studies.speed import cuda as speed_cuda
+from recenv.studies.speed import rates
+from recenv.studies.speed import study as speed
+from recenv.studies.speed.peers import PeerResult
+from recenv.studies.speed.rates import GAME, Clock, Rate, short, touched_bytes
 
 
 @pytest.fixture

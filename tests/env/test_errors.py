@@ -4,7 +4,7 @@ import pytest
 
 import recenv
 from recenv.errors import ActionError, ConfigError, UnknownNameError
-from recenv.sim.synthetic import PlantedConfig, planted_world
+from recenv.synthetic.world import PlantedConfig, planted_world
 
 
 def test_unknown_id_names_the_nearest():

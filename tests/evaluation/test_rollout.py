@@ -13,8 +13,9 @@ from recenv.errors import ConfigError
 from recenv.evaluation import Rollout, mean_interval, rollout
 from recenv.evaluation.rollout import answer_log_likelihood
 from recenv.recommenders import OracleRecommender, PopularityRecommender, RandomRecommender
-from recenv.sim import Simulator, planted_world
-from recenv.sim.synthetic import PlantedConfig
+from recenv.sim import Simulator
+from recenv.synthetic import planted_world
+from recenv.synthetic.world import PlantedConfig
 from recenv.users.policy import FittedUser
 from recenv.world import World
 

@@ -23,7 +23,8 @@ from recenv.evaluation import (
     summarise,
 )
 from recenv.recommenders import OracleRecommender, PopularityRecommender, RandomRecommender
-from recenv.sim import Simulator, planted_world
+from recenv.sim import Simulator
+from recenv.synthetic import planted_world
 
 USERS, VISITS = 40, 5
 

@@ -22,8 +22,9 @@ from recenv.recommenders import (
     Recommender,
     baselines,
 )
-from recenv.sim import Simulator, planted_world
+from recenv.sim import Simulator
 from recenv.sim.state import State
+from recenv.synthetic import planted_world
 from recenv.world import World
 
 GAME = GameConfig(num_candidates=20)

@@ -10,9 +10,10 @@ import pytest
 
 from recenv.config import GameConfig, RewardConfig
 from recenv.recommenders import OracleRecommender
-from recenv.sim import EMPTY, Simulator, planted_world
+from recenv.sim import EMPTY, Simulator
 from recenv.sim.state import State
-from recenv.sim.synthetic import PlantedConfig
+from recenv.synthetic import planted_world
+from recenv.synthetic.world import PlantedConfig
 
 BORING = PlantedConfig(num_items=12, num_categories=3, num_users=40)
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from recenv.config import GameConfig
-from recenv.sim import Simulator, kernels, threads
+from recenv.jit import threads
+from recenv.sim import Simulator, kernels
 
 GAME = GameConfig(slate_size=4, num_candidates=12, max_rounds=6)
 LARGE = kernels._LARGE + 513  # rows are asked for ahead, and threads share them unevenly

@@ -13,7 +13,7 @@ from recenv import rng
 from recenv.config import GameConfig
 from recenv.errors import ActionError, ConfigError
 from recenv.sim import EMPTY, Simulator
-from recenv.users.duration import DurationLaw
+from recenv.users.durations import DurationLaw
 from recenv.users.repeat import RepeatLaw
 
 torch = pytest.importorskip("torch")

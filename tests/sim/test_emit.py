@@ -9,8 +9,9 @@ import pytest
 
 from recenv.config import GameConfig
 from recenv.errors import ConfigError
-from recenv.sim import Simulator, emit_log
-from recenv.sim.emit import (
+from recenv.sim import Simulator
+from recenv.synthetic import emit_log
+from recenv.synthetic.log import (
     LoggingPolicy,
     PersonalLogging,
     PopularityLogging,

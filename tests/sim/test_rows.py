@@ -5,8 +5,8 @@ import pytest
 from numba import njit
 from numba.core.errors import TypingError
 
-from recenv.compiled import kernel
-from recenv.sim.rows import columns, shift
+from recenv.jit.compiled import kernel
+from recenv.jit.memory import columns, shift
 
 
 @njit

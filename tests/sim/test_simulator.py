@@ -9,7 +9,7 @@ from oracle import OracleVisit
 from recenv.config import GameConfig
 from recenv.errors import ActionError, ConfigError
 from recenv.sim import EMPTY, Simulator
-from recenv.sim.synthetic import PlantedConfig, planted_world
+from recenv.synthetic.world import PlantedConfig, planted_world
 from recenv.users.policy import FittedUser
 
 GAME = GameConfig(slate_size=4, num_candidates=12, max_rounds=6)

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from sim.test_bits import digest, played
 
-from recenv.compiled import kernel
-from recenv.sim import threads
-from recenv.sim.native import job
-from recenv.sim.threads import Loop, share
+from recenv.jit import threads
+from recenv.jit.atomics import job
+from recenv.jit.compiled import kernel
+from recenv.jit.threads import Loop, share
 
 ROOT = Path(__file__).parents[2]
 two_processors = pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one processor")
@@ -87,7 +87,7 @@ def test_no_meeting_is_missed():
     code = """
     import time
     import numpy as np
-    from recenv.sim import threads
+    from recenv.jit import threads
     from sim.test_threads import NOTE
     seen, calls = np.zeros(512, np.int64), 4000
     for n in range(calls):
@@ -150,7 +150,7 @@ def test_after_a_fork():
     code = """
     import os
     import numpy as np
-    from recenv.sim import threads
+    from recenv.jit import threads
     from sim.test_threads import NOTE
     seen = np.zeros(1000, np.int64)
     threads.run(NOTE, 1000, 2, seen, -1)
@@ -178,7 +178,7 @@ def test_python_ends_while_workers_are_awake_or_asleep(wait):
         threads.run(NOTE, 1000, 2, seen, -1)
         print((seen == 3).all(), any(crews for crews in threads._idle.values()))
 
-    from recenv.sim import threads
+    from recenv.jit import threads
     from sim.test_threads import NOTE
     threads.run(NOTE, 1000, 3, seen, -1)
     threads.run(NOTE, 1000, 2, seen, -1)

@@ -3,7 +3,7 @@
 import pytest
 
 from recenv.config import GameConfig
-from recenv.sim.synthetic import PlantedConfig, planted_world
+from recenv.synthetic.world import PlantedConfig, planted_world
 
 GAME = {"slate_size": 3, "num_candidates": 12, "max_rounds": 6}
 

@@ -11,10 +11,10 @@ from ray.rllib.core.rl_module.apis import TargetNetworkAPI
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_TRAINED_LIFETIME
 
 from recenv.env.visit import RECOMMENDER_AGENT
-from training.asynchronous import AppoLearner
+from training.algorithms.appo import AppoLearner
 from training.config import TrainConfig
-from training.env import TurnEnv
-from training.modules import module_specs
+from training.models.rl_modules import module_specs
+from training.sampling.env import TurnEnv
 
 CLIP = SimpleNamespace(clip_param=0.2, target_worker_clipping=2.0)
 

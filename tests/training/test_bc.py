@@ -18,17 +18,17 @@ from recenv.errors import ArtifactError, ConfigError
 from recenv.recommenders import OracleRecommender, PopularityRecommender, RandomRecommender
 from recenv.schema import InteractionLog
 from recenv.sim.simulator import Simulator
-from recenv.sim.synthetic import PlantedConfig, planted_world
+from recenv.synthetic.world import PlantedConfig, planted_world
 from training import record as command
-from training.cloning import held_out
+from training.algorithms.bc import held_out
 from training.config import TrainConfig
-from training.demonstrations import Demonstrations, check_recording, logged_visits, plant
-from training.env import observe
-from training.policy import load
-from training.recording import Visits, record, save
-from training.recording import load as load_recording
-from training.runs import RunFolder
-from training.warm_start import warm_weights
+from training.models.observations import observe
+from training.runs.folder import RunFolder
+from training.runs.policy import load
+from training.runs.recording import Visits, record, save
+from training.runs.recording import load as load_recording
+from training.runs.warm_start import warm_weights
+from training.sampling.demonstrations import Demonstrations, check_recording, logged_visits, plant
 
 
 class Watched:

@@ -19,13 +19,13 @@ import torch
 from recenv.config import GameConfig
 from recenv.recommenders import ALSRecommender
 from recenv.sim.simulator import Simulator
-from recenv.sim.synthetic import PlantedConfig, planted_world
+from recenv.synthetic.world import PlantedConfig, planted_world
 from training.cluster import ClusterError, _make_room, bundles, ray_address, ray_session
 from training.config import TrainConfig
-from training.network_config import NetworkConfig
-from training.networks import RecommenderNetwork
-from training.opponents import make_opponent
-from training.tables import HoldsTables
+from training.config.network import NetworkConfig
+from training.models.networks import RecommenderNetwork
+from training.models.tables import HoldsTables
+from training.runs.opponents import make_opponent
 from training.world import Strings, _lean
 
 GAME = GameConfig(slate_size=3, num_candidates=12, max_rounds=6)
@@ -112,7 +112,7 @@ def test_workers_make_nothing_again(large, monkeypatch):
         raise AssertionError("made again")
 
     monkeypatch.setattr("recenv.sim.state.make_tables", never)
-    monkeypatch.setattr("training.networks.make_seeds", never)
+    monkeypatch.setattr("training.models.networks.make_seeds", never)
     monkeypatch.setattr(ALSRecommender, "__init__", never)
     simulator = Simulator(world, GAME)
     network = RecommenderNetwork(world, GAME, NetworkConfig())

@@ -7,9 +7,9 @@ import pytest
 from scipy import stats
 
 from recenv.errors import ConfigError
-from training.cold_start import ColdStart, main
-from training.cold_start_report import summary, write_cold_start
 from training.config import TrainConfig
+from training.studies.cold_start import ColdStart, main
+from training.studies.cold_start_report import summary, write_cold_start
 
 TINY = [
     "--env", "recenv/Toy-v0", "--rounds", "256", "--num-envs-per-env-runner", "32",
@@ -75,7 +75,7 @@ def test_a_head_start_is_when_the_control_has_caught_up(figures):
 def test_the_page_tells_what_was_found(figures, tmp_path):
     about = {"env": "recenv/Toy-v0", "world": "w", "algorithm": "ippo", "config": "c"}
     figures["about"] = {**about, "episodes_per_user": 5}
-    page = write_cold_start(tmp_path, figures, "python -m training.cold_start")
+    page = write_cold_start(tmp_path, figures, "python -m training.studies.cold_start")
     text = page.read_text()
     (line, over, _) = [part for part in text.splitlines() if part.startswith("| lm")]
     assert "4.00 [4.00, 4.00]" in line

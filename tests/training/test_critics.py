@@ -8,10 +8,16 @@ from recenv import artifacts
 from recenv.env.visit import RECOMMENDER_AGENT, USER_AGENT
 from recenv.sim.simulator import Simulator
 from training.config import TrainConfig
-from training.env import AGENT, TRUE_INTEREST, TurnEnv, observe
-from training.modules import module_specs
-from training.networks import RECOMMENDER_LEAVES, USER_LEAVES
-from training.policy import save_policy
+from training.models.observations import (
+    AGENT,
+    RECOMMENDER_LEAVES,
+    TRUE_INTEREST,
+    USER_LEAVES,
+    observe,
+)
+from training.models.rl_modules import module_specs
+from training.runs.policy import save_policy
+from training.sampling.env import TurnEnv
 
 
 def modules(env_config, algorithm, inference_only=False):

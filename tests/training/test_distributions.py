@@ -7,7 +7,7 @@ import pytest
 import torch
 from ray.rllib.core.distribution.torch.torch_distribution import TorchMultiCategorical
 
-from training.distributions import (
+from training.models.distributions import (
     MASKED,
     GreedySlates,
     IndependentSlots,
@@ -106,7 +106,7 @@ def test_gradient_of_entropy_and_kl_along_a_slate_is_the_finite_difference(monke
     """Without what the draw depends on: that is tested against enumeration below."""
     slate = torch.tensor([[3, 0, 5], [1, 2, 4]])
     monkeypatch.setattr(PlackettLuce, "_drawn", lambda self: slate)
-    monkeypatch.setattr("training.distributions._chained", lambda values, log_p: values)
+    monkeypatch.setattr("training.models.distributions._chained", lambda values, log_p: values)
     scores = torch.randn(2, 6, dtype=torch.float64, requires_grad=True)
     others = torch.randn(2, 6, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda s: PlackettLuce(s, 3).entropy(), scores)

@@ -10,10 +10,16 @@ from recenv.env.single import RecEnv
 from recenv.env.visit import RECOMMENDER_AGENT, USER_AGENT
 from recenv.recommenders import PopularityRecommender
 from recenv.sim.simulator import Simulator
-from training.env import LEAVES, TRUE_INTEREST, TurnEnv, observe
-from training.episodes import chunks
-from training.networks import RECOMMENDER_LEAVES, USER_LEAVES
-from training.rollout import Rollout
+from training.models.observations import (
+    LEAVES,
+    RECOMMENDER_LEAVES,
+    TRUE_INTEREST,
+    USER_LEAVES,
+    observe,
+)
+from training.sampling.env import TurnEnv
+from training.sampling.episodes import chunks
+from training.sampling.rollout import Rollout
 
 BOTH = ("recommender", "user")
 

@@ -17,7 +17,7 @@ from training.export import (
     example_leaves,
     main,
 )
-from training.policy import load, load_user, make_network, save_policy
+from training.runs.policy import load, load_user, make_network, save_policy
 
 GAME = {"slate_size": 3, "num_candidates": 12, "max_rounds": 6}
 

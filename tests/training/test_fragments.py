@@ -9,12 +9,13 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.evaluation.postprocessing import Postprocessing
 
 from recenv.env.visit import RECOMMENDER_AGENT, USER_AGENT
+from training.algorithms.gae import AdvantageConnector
 from training.config import TrainConfig
-from training.connectors import AdvantageConnector
-from training.env import MODULE, TurnEnv
-from training.episodes import chunks, to_episode
-from training.fragments import advantages, fragment, fragments, joined
-from training.modules import module_specs
+from training.models.observations import MODULE
+from training.models.rl_modules import module_specs
+from training.sampling.env import TurnEnv
+from training.sampling.episodes import chunks, to_episode
+from training.sampling.fragments import advantages, fragment, fragments, joined
 from training.session import algorithm_config
 
 GAMMA, LAMBDA = 0.9, 0.6

@@ -13,19 +13,7 @@ from torch import nn
 from recenv.config import GameConfig
 from recenv.env.visit import RECOMMENDER_AGENT
 from recenv.sim.simulator import Simulator
-from training.algorithms import IDQN
-from training.config import TrainConfig
-from training.distributions import MASKED
-from training.env import TurnEnv
-from training.fragments import Fragment, Fragments, fragment
-from training.network_config import NetworkConfig
-from training.networks import USER_LEAVES
-from training.policy import NetworkUser, load_user, save_policy
-from training.replay import Replay
-from training.session import algorithm_config
-from training.values.config import ValueConfig
-from training.values.distributions import answers_explored, slates_explored
-from training.values.idqn import (
+from training.algorithms.idqn import (
     answer_losses,
     answer_target,
     answer_value,
@@ -33,8 +21,20 @@ from training.values.idqn import (
     slate_target,
     slate_value,
 )
-from training.values.modules import frozen_copy
-from training.values.networks import Answers, Slots, make_value_network
+from training.algorithms.replay_buffer import Replay
+from training.config import TrainConfig
+from training.config.algorithms import IDQN
+from training.config.network import NetworkConfig
+from training.config.values import ValueConfig
+from training.models.distributions import MASKED
+from training.models.exploration import answers_explored, slates_explored
+from training.models.observations import USER_LEAVES
+from training.models.value_modules import frozen_copy
+from training.models.value_networks import Answers, Slots, make_value_network
+from training.runs.policy import NetworkUser, load_user, save_policy
+from training.sampling.env import TurnEnv
+from training.sampling.fragments import Fragment, Fragments, fragment
+from training.session import algorithm_config
 
 GAMMA = 0.9
 CONFIG = NetworkConfig(hidden=8)
@@ -90,8 +90,10 @@ def test_its_learner_learns_the_values_of_a_game_known_in_closed_form(env_config
             slot_credit=False,
         ),
     )
-    monkeypatch.setattr("training.values.modules.make_value_network", lambda *a, **k: Tabular(3, 3))
-    monkeypatch.setattr("training.values.idqn.SlotQNetwork", Tabular)
+    monkeypatch.setattr(
+        "training.models.value_modules.make_value_network", lambda *a, **k: Tabular(3, 3)
+    )
+    monkeypatch.setattr("training.algorithms.idqn.SlotQNetwork", Tabular)
     learner = algorithm_config(config).build_learner(env=TurnEnv(config.env_config))
     learner.build()
     state, item, reward, following, left = (np.array(c) for c in zip(*GAME, strict=True))

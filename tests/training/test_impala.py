@@ -12,14 +12,15 @@ from ray.rllib.core.columns import Columns
 
 from recenv.env.visit import RECOMMENDER_AGENT
 from recenv.errors import ConfigError
-from training.asynchronous import _Loss, _Watched
+from training.algorithms.impala import _Loss, _Watched
+from training.algorithms.vtrace import FOLLOWING, TURN, FragmentConnector, of_episodes, vtrace
 from training.config import TrainConfig
-from training.distributions import PlackettLuce
-from training.env import MODULE, TurnEnv
-from training.episodes import chunks, to_episode
-from training.fragments import SLOT_REWARDS, advantages, fragment, fragments
-from training.networks import RecommenderNetwork
-from training.vtrace import FOLLOWING, TURN, FragmentConnector, of_episodes, vtrace
+from training.models.distributions import PlackettLuce
+from training.models.networks import RecommenderNetwork
+from training.models.observations import MODULE
+from training.sampling.env import TurnEnv
+from training.sampling.episodes import chunks, to_episode
+from training.sampling.fragments import SLOT_REWARDS, advantages, fragment, fragments
 
 GAMMA, LAMBDA = 0.9, 0.6
 

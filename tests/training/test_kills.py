@@ -8,7 +8,7 @@ import time
 import pytest
 from launched import ROUNDS, check_whole, children, curve, finish, folder, kill, start, wait_until
 
-from training.policy import load, load_user
+from training.runs.policy import load, load_user
 
 ENDLESS = ("--rounds", str(10**7), "--no-report")
 

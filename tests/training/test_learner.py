@@ -11,13 +11,15 @@ from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 from recenv.config import GameConfig, RewardConfig
 from recenv.env.visit import RECOMMENDER_AGENT
 from recenv.sim.simulator import Simulator
+from training.algorithms.ppo import TwoSidedLearner
 from training.config import NetworkConfig
-from training.distributions import PlackettLuce, answer_distribution
-from training.episodes import chunks
-from training.fragments import SLOT_REWARDS
-from training.learner import TwoSidedLearner
-from training.networks import USER_LEAVES, RecommenderNetwork, UserNetwork
-from training.rollout import Rollout, Turn
+from training.models.distributions import PlackettLuce, answer_distribution
+from training.models.networks import RecommenderNetwork, UserNetwork
+from training.models.observations import USER_LEAVES
+from training.sampling.episodes import chunks
+from training.sampling.fragments import SLOT_REWARDS
+from training.sampling.rollout import Rollout
+from training.sampling.turns import Turn
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,11 @@ from recenv.errors import ArtifactError
 from recenv.evaluation import rollout
 from recenv.recommenders import PopularityRecommender, RandomRecommender
 from recenv.sim.simulator import Simulator
-from recenv.sim.synthetic import PlantedConfig, planted_world
+from recenv.synthetic.world import PlantedConfig, planted_world
 from recenv.users.policy import FittedUser
 from training.config import NetworkConfig
-from training.networks import RECOMMENDER_LEAVES, USER_LEAVES
-from training.policy import (
+from training.models.observations import RECOMMENDER_LEAVES, USER_LEAVES
+from training.runs.policy import (
     NetworkRecommender,
     NetworkUser,
     load,
@@ -258,7 +258,7 @@ from recenv.world import World
 from recenv.config import GameConfig
 from recenv.evaluation import rollout
 from recenv.sim.simulator import Simulator
-from training.policy import load, load_user
+from training.runs.policy import load, load_user
 world = World.load({str(tmp_path / "world")!r})
 game = GameConfig.from_dict({game.to_dict()!r})
 played = rollout(Simulator(world, game), load({str(tmp_path)!r}, world),

@@ -13,7 +13,8 @@ from recenv.env.registration import load_world
 from recenv.errors import ArtifactError
 from recenv.sim.simulator import Simulator
 from training.config import TrainConfig
-from training.policy import (
+from training.runs.folder import Checkpoint, RunFolder
+from training.runs.policy import (
     NetworkRecommender,
     has_policy,
     load,
@@ -21,7 +22,6 @@ from training.policy import (
     make_network,
     save_policy,
 )
-from training.runs import Checkpoint, RunFolder
 
 GAME = {"slate_size": 3, "num_candidates": 12, "max_rounds": 6}
 
@@ -98,8 +98,8 @@ for name in ("ray", "ray.rllib", "ray.tune"):
     sys.modules[name] = None  # importing it raises
 import numpy as np
 from recenv.sim.simulator import Simulator
-from training.policy import load, load_user
-from training.runs import RunFolder
+from training.runs.policy import load, load_user
+from training.runs.folder import RunFolder
 path, checkpoint = sys.argv[1], sys.argv[2] or None
 policy, user = load(path, checkpoint=checkpoint), load_user(path, checkpoint=checkpoint)
 simulator = Simulator(*RunFolder(__import__("pathlib").Path(path)).config().resolve())
@@ -152,7 +152,7 @@ def test_a_saved_world_is_found_again_and_checked(tmp_path, config):
 
 
 def load_other_world():
-    from recenv.sim.synthetic import PlantedConfig, planted_world
+    from recenv.synthetic.world import PlantedConfig, planted_world
 
     return planted_world(PlantedConfig(num_users=60, num_items=50, seed=1))
 

@@ -12,12 +12,13 @@ from recenv.sim.simulator import Simulator
 from recenv.sim.state import LIVE
 from recenv.world import build_world
 from training.config import NetworkConfig, TrainConfig
-from training.env import TurnEnv
-from training.fragments import fragment
-from training.opponents import make_fixed_user, make_opponent
-from training.policy import NetworkRecommender, NetworkUser, make_network, save_policy
-from training.regimes import Pool, past, sides_learning
-from training.rollout import Rollout, Turn
+from training.runs.opponents import make_fixed_user, make_opponent
+from training.runs.policy import NetworkRecommender, NetworkUser, make_network, save_policy
+from training.sampling.env import TurnEnv
+from training.sampling.fragments import fragment
+from training.sampling.regimes import Pool, past, sides_learning
+from training.sampling.rollout import Rollout
+from training.sampling.turns import Turn
 
 BOTH = {RECOMMENDER_AGENT, USER_AGENT}
 NETWORK = NetworkConfig(hidden=8)

@@ -10,10 +10,10 @@ from launched import train_each
 from recenv.config import GameConfig
 from recenv.env.registration import load_world
 from recenv.sim.simulator import Simulator
-from training.algorithms import ALGORITHMS
-from training.networks import USER_LEAVES
-from training.policy import load, load_user
-from training.regimes import Pool
+from training.config.algorithms import ALGORITHMS
+from training.models.observations import USER_LEAVES
+from training.runs.policy import load, load_user
+from training.sampling.regimes import Pool
 
 GAME = {"slate_size": 3, "max_rounds": 5}
 FEW = {"rounds_per_iteration": 128, "learning_rate": 0.01}

@@ -7,9 +7,9 @@ from marked_play import BOTH, played
 
 from recenv.env.visit import RECOMMENDER_AGENT, USER_AGENT
 from recenv.errors import ConfigError
-from training.episodes import chunks
-from training.fragments import fragment
-from training.replay import Replay
+from training.algorithms.replay_buffer import Replay
+from training.sampling.episodes import chunks
+from training.sampling.fragments import fragment
 
 
 def mark(values):

@@ -14,7 +14,7 @@ import pytest
 
 from recenv.errors import ArtifactError, ConfigError
 from training.config import TrainConfig
-from training.runs import RunFolder, create_seeds, seed_runs
+from training.runs.folder import RunFolder, create_seeds, seed_runs
 
 
 def save(folder):
@@ -73,7 +73,7 @@ def test_a_checkpoint_that_was_not_indexed_is_replaced(tmp_path):
 WRITER = """
 import sys
 from pathlib import Path
-from training.runs import RunFolder
+from training.runs.folder import RunFolder
 
 run = RunFolder(Path(sys.argv[1]))
 begin = run.checkpoint().iteration + 1 if run.checkpoint() else 1
@@ -189,7 +189,7 @@ def test_two_processes_do_not_train_the_same_run(tmp_path):
         [
             sys.executable,
             "-c",
-            "import sys, time; from pathlib import Path; from training.runs import RunFolder\n"
+            "import sys, time; from pathlib import Path; from training.runs.folder import RunFolder\n"
             "with RunFolder(Path(sys.argv[1])).lock(): print('held', flush=True); time.sleep(99)",
             str(run.path),
         ],

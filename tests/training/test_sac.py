@@ -10,14 +10,14 @@ import torch
 
 from recenv.config import GameConfig
 from recenv.sim.simulator import Simulator
-from training.distributions import PlackettLuce
-from training.network_config import NetworkConfig
-from training.networks import RECOMMENDER_LEAVES, USER_LEAVES
-from training.policy import make_network
-from training.values.config import ValueConfig
-from training.values.modules import SoftModule
-from training.values.networks import make_value_network
-from training.values.sac import SACLearner, soft_answers, soft_slates
+from training.algorithms.sac import SACLearner, soft_answers, soft_slates
+from training.config.network import NetworkConfig
+from training.config.values import ValueConfig
+from training.models.distributions import PlackettLuce
+from training.models.observations import RECOMMENDER_LEAVES, USER_LEAVES
+from training.models.value_modules import SoftModule
+from training.models.value_networks import make_value_network
+from training.runs.policy import make_network
 
 CONFIG = NetworkConfig(hidden=8)
 

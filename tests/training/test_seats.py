@@ -5,10 +5,11 @@ from random_play import marked
 
 from recenv.env.visit import RECOMMENDER_AGENT, USER_AGENT
 from recenv.sim.simulator import Simulator
-from training.episodes import chunks
-from training.fragments import fragment
-from training.rollout import Rollout, Turn
-from training.seats import PRESENT, Seats
+from training.sampling.episodes import chunks
+from training.sampling.fragments import fragment
+from training.sampling.rollout import Rollout
+from training.sampling.self_play import PRESENT, Seats
+from training.sampling.turns import Turn
 
 BOTH = {RECOMMENDER_AGENT, USER_AGENT}
 

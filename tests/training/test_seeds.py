@@ -12,13 +12,13 @@ import torch
 from recenv.errors import ConfigError, MissingDependencyError
 from recenv.schema import CLICK
 from recenv.sim.simulator import Simulator
-from recenv.sim.synthetic import PlantedConfig, planted_world
-from training.algorithms import BC
+from recenv.synthetic.world import PlantedConfig, planted_world
 from training.config import NetworkConfig, TrainConfig
-from training.modules import module_specs
-from training.networks import RECOMMENDER_LEAVES
-from training.policy import NetworkRecommender, load, make_network, save_policy
-from training.seeds import blank_seeds, make_seeds
+from training.config.algorithms import BC
+from training.models.initial_tables import blank_seeds, make_seeds
+from training.models.observations import RECOMMENDER_LEAVES
+from training.models.rl_modules import module_specs
+from training.runs.policy import NetworkRecommender, load, make_network, save_policy
 
 INITS = ("lm", "cf", "hybrid", "random")
 

@@ -11,19 +11,20 @@ from marked_play import played
 
 from recenv.env.visit import RECOMMENDER_AGENT
 from recenv.sim.simulator import Simulator
-from training.algorithms import SlateQ
+from training.algorithms.replay_buffer import Replay
+from training.algorithms.slateq import slateq_losses, target_value
 from training.config import TrainConfig
-from training.env import MODULE, TurnEnv
-from training.fragments import fragment, fragments
-from training.network_config import NetworkConfig
-from training.networks import RECOMMENDER_LEAVES
-from training.policy import NetworkRecommender, load, save_policy
-from training.replay import Replay
-from training.rollout import Rollout, Turn
+from training.config.algorithms import SlateQ
+from training.config.network import NetworkConfig
+from training.config.values import ValueConfig
+from training.models.observations import MODULE, RECOMMENDER_LEAVES
+from training.models.value_networks import Worth, make_value_network
+from training.runs.policy import NetworkRecommender, load, save_policy
+from training.sampling.env import TurnEnv
+from training.sampling.fragments import fragment, fragments
+from training.sampling.rollout import Rollout
+from training.sampling.turns import Turn
 from training.session import algorithm_config
-from training.values.config import ValueConfig
-from training.values.networks import Worth, make_value_network
-from training.values.slateq import slateq_losses, target_value
 
 GAMMA = 0.9
 CONFIG = NetworkConfig(hidden=8)

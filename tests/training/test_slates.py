@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from training.values.slates import click_probabilities, ranked, search_slates
+from training.models.slate_search import click_probabilities, ranked, search_slates
 
 C, K, B = 6, 3, 60
 ALL = list(itertools.permutations(range(C), K))

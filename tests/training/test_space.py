@@ -5,7 +5,7 @@ import pytest
 
 from recenv.errors import ConfigError, UnknownNameError
 from training.config import TrainConfig
-from training.space import Domain, Space, config_with
+from training.search.space import Domain, Space, config_with
 
 SPACE = """
 rounds = 8192

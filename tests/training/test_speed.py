@@ -2,8 +2,8 @@
 
 import pytest
 
-from training import speed
-from training.speed import BATCHES, STOCK, measure, report
+from training.studies import speed
+from training.studies.speed import BATCHES, STOCK, measure, report
 
 
 @pytest.mark.slow
@@ -13,7 +13,7 @@ def test_the_benchmark_measures_every_way(monkeypatch):
     assert len(result["rates"]) == len(STOCK) + len(BATCHES)
     assert all(rate["median"] > 0 for rate in result["rates"].values())
     assert all(took > 0 for took in result["shares"].values())
-    text = report(result, "python -m training.speed")
+    text = report(result, "python -m training.studies.speed")
     parts = ("rates", "shares", "learning", "training")
     for name in (name for part in parts for name in result[part]):
         assert name in text

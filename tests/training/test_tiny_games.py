@@ -10,9 +10,9 @@ from recenv.config import GameConfig
 from recenv.env.visit import RECOMMENDER_AGENT, USER_AGENT
 from recenv.evaluation import rollout
 from recenv.sim.simulator import Simulator
-from training.algorithms import ALGORITHMS
 from training.config import NetworkConfig
-from training.policy import NetworkRecommender, NetworkUser, load, load_user, make_network
+from training.config.algorithms import ALGORITHMS
+from training.runs.policy import NetworkRecommender, NetworkUser, load, load_user, make_network
 
 GAMES = {f"{game.__name__} {cooperation:g}": (game, cooperation) for game, cooperation in KNOWN}
 SETTINGS = {

@@ -11,8 +11,8 @@ from launched import ROUNDS, TINY, check_whole, finish, kill, start, wait_until
 from recenv import artifacts
 from recenv.errors import ArtifactError, ConfigError
 from training.config import TrainConfig
-from training.search import Search, SearchFolder
-from training.space import Space, config_with
+from training.search.folder import Search, SearchFolder
+from training.search.space import Space, config_with
 
 SPACE = """
 [ippo]

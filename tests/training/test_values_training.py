@@ -6,12 +6,12 @@ from launched import check_whole, finish, folder, kill, start, wait_for_iteratio
 
 from recenv.env.registration import load_world
 from recenv.errors import ConfigError
-from training.algorithms import ALGORITHMS, IDQN
 from training.config import TrainConfig
-from training.networks import RecommenderNetwork
-from training.policy import load, load_user
+from training.config.algorithms import ALGORITHMS, IDQN
+from training.models.networks import RecommenderNetwork
+from training.models.value_networks import AnswerQNetwork, SlateQNetwork, SlotQNetwork
+from training.runs.policy import load, load_user
 from training.session import algorithm_config
-from training.values.networks import AnswerQNetwork, SlateQNetwork, SlotQNetwork
 
 VALUES = ("slateq", "idqn", "sac")
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from recenv.benchmark.recovery_laws import draw_durations, planted_duration
 from recenv.errors import SchemaError
-from recenv.users.duration import DurationLaw
+from recenv.studies.recovery.laws import draw_durations, planted_duration
+from recenv.users.durations import DurationLaw
 
 ALIKE = 1e6
 """A precision under which all users are one."""

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from recenv.benchmark.recovery_laws import (
+from recenv.studies.recovery.laws import (
     FIT,
     MOVING,
     ROUNDS,
@@ -16,9 +16,9 @@ from recenv.benchmark.recovery_laws import (
     true_replay,
     with_model,
 )
-from recenv.sim import emit_log
-from recenv.users import dynamics
-from recenv.users.replay import replay
+from recenv.synthetic import emit_log
+from recenv.users.fitting import dynamics
+from recenv.users.fitting.replay import replay
 
 CAP = ROUNDS.max_rounds
 
@@ -191,7 +191,7 @@ def test_the_replay_repeats_what_the_simulator_did(world):
 
 
 def test_the_whole_fit_finds_the_laws_of_a_visit(world):
-    """Vectors fitted as well: loose bounds; ``recenv.benchmark.recovery`` measures these errors."""
+    """Vectors fitted as well: loose bounds; ``recenv.studies.recovery.study`` measures these errors."""
     log = emit_log(world, ROUNDS, visits_per_user=40, seed=14)
     model = refit(world, log)
     fitted = model.dynamics

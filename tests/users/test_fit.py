@@ -9,8 +9,9 @@ from recenv.config import GameConfig, UserModelConfig
 from recenv.encoders.interest import InterestVectors
 from recenv.errors import SchemaError
 from recenv.schema import CLICK
-from recenv.sim import emit_log
+from recenv.synthetic import emit_log
 from recenv.users import laws
+from recenv.users.fitting import fit_user_model
 from recenv.users.model import UserModel
 
 GAME = GameConfig(slate_size=5, num_candidates=20)
@@ -32,7 +33,7 @@ def pairs(world):
 
 def errors(world, log, folded=None, config=CONFIG):
     """RMSE of click and purchase probabilities over all pairs, after a fit to the log."""
-    model = UserModel.fit(
+    model = fit_user_model(
         log, world.catalog, world.interests, config, folded=folded, progress=False
     )
     users, items = pairs(world)
@@ -124,7 +125,7 @@ def test_sampled_negatives_recover_the_odds_without_impressions(still_world):
     )
     log = dataclasses.replace(world.train, events=events, has_impressions=False)
     config = CONFIG.replace(click_rate=float(p.mean()))
-    fit = UserModel.fit(log, world.catalog, world.interests, config, progress=False)
+    fit = fit_user_model(log, world.catalog, world.interests, config, progress=False)
     assert fit.repeat is not None
     assert fit.repeat.excludes  # no pair stands twice in this log; what follows is of first looks
     assert fit.click_probs(users[clicked], items[clicked]).max() < 1e-4
@@ -133,7 +134,7 @@ def test_sampled_negatives_recover_the_odds_without_impressions(still_world):
     assert fit.laws["click level"].source == "prior"
     got = fit.click_probs(users, items)
     assert abs(got.mean() - p.mean()) < 0.003  # the stated level, whatever it is
-    low = UserModel.fit(
+    low = fit_user_model(
         log, world.catalog, world.interests, config.replace(click_rate=0.02), progress=False
     )
     low = dataclasses.replace(low, repeat=None)
@@ -219,10 +220,10 @@ def test_wrong_input_is_named(still_world, log):
     world = still_world
     few = InterestVectors(world.interests.items[:3], world.interests.users, False, "x")
     with pytest.raises(SchemaError, match="interest vectors are of 150 users and 3 items"):
-        UserModel.fit(log, world.catalog, few, CONFIG, progress=False)
+        fit_user_model(log, world.catalog, few, CONFIG, progress=False)
     everyone = np.ones(world.num_users, bool)
     with pytest.raises(SchemaError, match="No click is left"):
-        UserModel.fit(log, world.catalog, world.interests, CONFIG, folded=everyone, progress=False)
+        fit_user_model(log, world.catalog, world.interests, CONFIG, folded=everyone, progress=False)
     with pytest.raises(SchemaError, match="There is no item 80"):
         world.user_model.click_probs([0], [80])
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numba import njit
 
-from recenv.users.inner import LANES, slate_sums, weighted_sums
+from recenv.jit.dot import LANES, slate_sums, weighted_sums
 
 
 @njit

@@ -5,7 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from recenv.benchmark.recovery_laws import (
+from recenv.errors import ConfigError
+from recenv.schema import CLICK, PURCHASE
+from recenv.studies.recovery.laws import (
     FIT,
     REPEAT,
     make_world,
@@ -13,10 +15,9 @@ from recenv.benchmark.recovery_laws import (
     planted_duration,
     refit,
 )
-from recenv.errors import ConfigError
-from recenv.schema import CLICK, PURCHASE
-from recenv.sim.baskets import emit_baskets
-from recenv.users.model import UserModel
+from recenv.synthetic.baskets import emit_baskets
+from recenv.users.fitting import fit_user_model
+from recenv.users.fitting.examples import make_rows, repeats, with_past
 from recenv.users.repeat import (
     FLOOR,
     PRIOR_VISITS,
@@ -25,7 +26,6 @@ from recenv.users.repeat import (
     past_frequency,
     visit_numbers,
 )
-from recenv.users.rows import make_rows, repeats, with_past
 
 
 def past_by_hand(user, item, visit, consumed, half_life):
@@ -177,7 +177,7 @@ def test_a_log_without_repeats_says_never():
     first = ~log.events.duplicated(["user", "item"]).to_numpy()
     once = dataclasses.replace(log.take(first), exposes_catalog=False)
     assert len(once) >= 1000
-    model = UserModel.fit(once, world.catalog, world.interests, FIT, progress=False)
+    model = fit_user_model(once, world.catalog, world.interests, FIT, progress=False)
     assert model.repeat.excludes
     taken = once.column("response") >= CLICK
     pair = once.column("user")[taken], once.column("item")[taken]

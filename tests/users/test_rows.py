@@ -5,13 +5,13 @@ import dataclasses
 import numpy as np
 import pytest
 
-from recenv.benchmark import recovery_laws as laws
 from recenv.config import UserModelConfig
 from recenv.schema import CLICK, IGNORE, PURCHASE
-from recenv.sim import emit_log
-from recenv.sim.baskets import emit_baskets
-from recenv.sim.emit import PopularityLogging
-from recenv.users.rows import Negatives, exposure, make_rows, purchase_source, repeats
+from recenv.studies.recovery import laws
+from recenv.synthetic import emit_log
+from recenv.synthetic.baskets import emit_baskets
+from recenv.synthetic.log import PopularityLogging
+from recenv.users.fitting.examples import Negatives, exposure, make_rows, purchase_source, repeats
 
 CONFIG = UserModelConfig()
 
@@ -140,7 +140,7 @@ def test_planted_examination_is_recovered(fitted):
 
 
 def test_planted_probabilities_are_recovered(priced, fitted):
-    """1 000 impressions a user and 1 500 an item; ``recenv.benchmark.recovery`` measures more."""
+    """1 000 impressions a user and 1 500 an item; ``recenv.studies.recovery.study`` measures more."""
     assert rmse(priced, fitted, "click_probs") < 0.06
     assert rmse(priced, fitted, "purchase_probs") < 0.10
 

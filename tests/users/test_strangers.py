@@ -5,11 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from recenv.benchmark.recovery_laws import make_world
 from recenv.errors import SchemaError
 from recenv.schema import CLICK, PURCHASE
-from recenv.users.newcomers import Answers, anonymous
-from recenv.users.strangers import stranger_purchase_probs
+from recenv.studies.next_item.unknown_user import stranger_purchase_probs
+from recenv.studies.recovery.laws import make_world
+from recenv.users.fitting.cold_start import Answers, anonymous
 
 
 def of_two_users(click, purchase, responses):

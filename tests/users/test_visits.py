@@ -6,17 +6,12 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from recenv.benchmark.recovery_laws import make_world, planted_duration
+from recenv.data.continuation import continuation
 from recenv.schema import CLICK, IGNORE
-from recenv.sim.baskets import emit_baskets
-from recenv.users.duration import DurationLaw
-from recenv.users.visits import (
-    continuation,
-    fit_lengths,
-    fit_returns,
-    return_times,
-    visit_lengths,
-)
+from recenv.studies.recovery.laws import make_world, planted_duration
+from recenv.synthetic.baskets import emit_baskets
+from recenv.users.durations import DurationLaw
+from recenv.users.fitting.durations import fit_lengths, fit_returns, return_times, visit_lengths
 
 
 @pytest.fixture(scope="module")

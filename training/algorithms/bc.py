@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from ray.rllib.algorithms.bc import BC
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.algorithms.bc import BC as RLlibBC
+from ray.rllib.algorithms.bc import BCConfig
 from ray.rllib.algorithms.marwil.torch.marwil_torch_learner import MARWILTorchLearner
 from ray.rllib.core.columns import Columns
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from ray.rllib.utils.metrics import LEARNER_RESULTS, LEARNER_UPDATE_TIMER, TIMERS
 from torch import Tensor
 
-from training.connectors import tensors
-from training.demonstrations import Demonstrations, Steps
-from training.learner import reaching
+from recenv.errors import ConfigError
+from training.algorithms.losses import reaching
+from training.config import TrainConfig
+from training.config.algorithms.bc import BC, LOG
+from training.models.observations import tensors
+from training.runs.recording import load
+from training.sampling.demonstrations import (
+    Demonstrations,
+    Steps,
+    check_recording,
+    logged_visits,
+)
 
 DEMONSTRATIONS = "demonstrations"
 """Key of ``learner_config_dict``: a function without arguments that makes them."""
@@ -54,7 +67,7 @@ class CloningLearner(MARWILTorchLearner):
         return out
 
 
-class Cloning(BC):
+class Cloning(RLlibBC):
     """RLlib's BC, fed with demonstrations of several agents: its own data loading has one agent.
 
     Every iteration draws visits, plays them back, and learns from their rounds in minibatches.
@@ -122,3 +135,48 @@ class Cloning(BC):
             for side, taken in self._demonstrations.steps(visits).items()
             if side in learning and len(taken)
         }
+
+
+def build(settings: BC, config: TrainConfig) -> AlgorithmConfig:
+    """RLlib's config of behaviour cloning in a run.
+
+    Raises:
+        ArtifactError: there is no recording.
+        ConfigError: it is of another world or game, or the log shows no slates.
+    """
+    demonstrations(settings, config)  # found wanting here rather than inside RLlib
+    rllib: Any = BCConfig(algo_class=Cloning)
+    rllib._is_online = True  # RLlib takes the spaces of several agents from a runner alone
+    return rllib.training(
+        learner_class=CloningLearner,
+        learner_config_dict={
+            DEMONSTRATIONS: partial(demonstrations, settings, config),
+            "heldout": settings.heldout,
+            "rounds": settings.rounds_per_iteration,
+        },
+        lr=settings.learning_rate,
+        minibatch_size=settings.minibatch_size,
+        train_batch_size_per_learner=settings.rounds_per_iteration,
+        grad_clip=settings.gradient_clip,
+        grad_clip_by="global_norm",
+    ).offline_data(dataset_num_iters_per_learner=1)
+
+
+def demonstrations(settings: BC, config: TrainConfig) -> Demonstrations:
+    """What is imitated in a run.
+
+    Raises:
+        ArtifactError: there is no recording.
+        ConfigError: it is of another world or game, or the log shows no slates.
+    """
+    world, game = config.resolve()
+    same = False
+    if planted := settings.data == LOG:
+        visits = logged_visits(world, game)
+    else:
+        visits, meta = load(Path(settings.data))
+        same = check_recording(meta, world, game, settings.data)
+    if len(visits) < 2:
+        held = f"the log of {world.name!r}" if planted else settings.data
+        raise ConfigError(f"BC.data: {held} holds one such visit; cloning needs more.")
+    return Demonstrations(world, game, visits, planted=planted, same_rewards=same)

@@ -1,18 +1,16 @@
-"""From what runners sampled to what learners train on."""
+"""Generalised advantage estimation, as the connector from samples to PPO's batches."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from ray.rllib.connectors.connector_v2 import ConnectorV2
 from ray.rllib.core.columns import Columns
 from ray.rllib.evaluation.postprocessing import Postprocessing
-from torch import Tensor
 
-from recenv.sim.observation import Observation
-from training.fragments import SLOT_REWARDS, advantages, joined
+from training.models.observations import tensors
+from training.sampling.fragments import SLOT_REWARDS, advantages, joined
 
 
 class AdvantageConnector(ConnectorV2):
@@ -24,7 +22,7 @@ class AdvantageConnector(ConnectorV2):
 
     Args:
         gamma: discount per turn of one side.
-        gae_lambda: see ``training.fragments.advantages``.
+        gae_lambda: see ``training.sampling.fragments.advantages``.
     """
 
     def __init__(self, *, gamma: float, gae_lambda: float) -> None:
@@ -67,11 +65,3 @@ class AdvantageConnector(ConnectorV2):
             batch[side] = {k: v[order] for k, v in tensors(columns, device).items()}
             batch[side][Columns.OBS] = {k: v[:n][order] for k, v in seen.items()}
         return batch
-
-
-def tensors(arrays: Observation, device: torch.device | str) -> dict[str, Tensor]:
-    """Arrays as tensors on a device; shared where they can be, copied where they are read-only."""
-    return {
-        name: torch.from_numpy(a if a.flags.writeable else np.array(a)).to(device)
-        for name, a in arrays.items()
-    }

@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from torch import Tensor
 
-from training.replay import Batch
-from training.values.learner import ReplayLearner
-from training.values.networks import AnswerQNetwork, Answers, SlotQNetwork, Slots
+from training.algorithms.replay_algorithm import replay_config
+from training.algorithms.replay_buffer import Batch
+from training.algorithms.replay_learner import ReplayLearner
+from training.config import TrainConfig
+from training.config.algorithms import IDQN
+from training.models.value_networks import AnswerQNetwork, Answers, SlotQNetwork, Slots
 
 
 def slate_value(network: SlotQNetwork, slots: Slots, slates: Tensor) -> Tensor:
@@ -106,7 +110,7 @@ def answer_losses(
 
 
 class IDQNLearner(ReplayLearner):
-    """Independent deep Q-learning on replayed steps; settings are ``training.algorithms.IDQN``."""
+    """Independent deep Q-learning on replayed steps; settings are ``training.config.algorithms.IDQN``."""
 
     def compute_loss_for_module(
         self, *, module_id: str, config: Any, batch: Any, fwd_out: Any
@@ -124,3 +128,8 @@ class IDQNLearner(ReplayLearner):
             losses = answer_losses(network, batch, following, gamma=settings.gamma)
         self.metrics.log_dict({**losses, "q_mean": following.mean()}, key=module_id, window=1)
         return torch.stack(list(losses.values())).sum()
+
+
+def build(settings: IDQN, config: TrainConfig) -> AlgorithmConfig:
+    """RLlib's config of IDQN in a run; errors as of ``replay_config``."""
+    return replay_config(settings, config, IDQNLearner)

@@ -1,4 +1,4 @@
-"""Learners of IMPALA and APPO: V-trace along links, in a thread whose death is noticed."""
+"""IMPALA: V-trace along the links of flat samples, in a thread whose death is noticed."""
 
 from __future__ import annotations
 
@@ -7,28 +7,29 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from ray.rllib.algorithms.appo.torch.appo_torch_learner import APPOTorchLearner
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.algorithms.impala import IMPALAConfig
 from ray.rllib.algorithms.impala.torch.impala_torch_learner import IMPALATorchLearner
 from ray.rllib.core.columns import Columns
-from ray.rllib.core.rl_module.apis import TARGET_NETWORK_ACTION_DIST_INPUTS
-from ray.rllib.utils.metrics import NUM_ENV_STEPS_TRAINED_LIFETIME
 from torch import Tensor
 
-from training.fragments import SLOT_REWARDS
-from training.learner import UserTie, reaching
-from training.networks import RecommenderNetwork
-from training.vtrace import FOLLOWING, TURN, vtrace
+from training.algorithms.losses import UserTie, reaching
+from training.algorithms.vtrace import FOLLOWING, TURN, FragmentConnector, vtrace
+from training.config import TrainConfig
+from training.config.algorithms import IMPALA
+from training.models.networks import RecommenderNetwork
+from training.sampling.fragments import SLOT_REWARDS
 
 
-class _Loss(UserTie):
-    """The loss of IMPALA and APPO on ``training.vtrace.FragmentConnector``'s batches.
+class VTraceLoss(UserTie):
+    """The loss of IMPALA and APPO on ``training.algorithms.vtrace.FragmentConnector``'s batches.
 
-    **Recommender.** With ``slot_credit``, as ``training.learner.TwoSidedLearner`` credits slots:
+    **Recommender.** With ``slot_credit``, as ``training.algorithms.ppo.TwoSidedLearner`` credits slots:
     with r_k what slot k earned, b_k its learned mean given the visit, w the clipped importance
     weight and A V-trace's advantage of the whole slate, slot k is credited with
     ``w (r_k - b_k) + (A - w sum_j (r_j - b_j))``.
 
-    **User.** Its tie to the fitted user: see ``training.learner.UserTie``.
+    **User.** Its tie to the fitted user: see ``training.algorithms.losses.UserTie``.
 
     Credits are standardised over the batch. Reads ``slot_credit``, ``lam`` and
     ``behaviour_weight`` from the config's ``learner_config_dict``.
@@ -117,7 +118,7 @@ class _Loss(UserTie):
         return -(now * credit).sum(-1).mean()
 
 
-class _Watched:
+class WatchedThread:
     """An RLlib learner with a thread of its own, whose error reaches whoever asked for the update.
 
     RLlib's thread dies of an error unnoticed: a local learner then waits for it forever, a remote
@@ -161,36 +162,50 @@ class _Watched:
         return itertools.chain.from_iterable(itertools.repeat(list(batches), passes))
 
 
-class ImpalaLearner(_Loss, _Watched, IMPALATorchLearner):  # type: ignore[misc]
+class ImpalaLearner(VTraceLoss, WatchedThread, IMPALATorchLearner):  # type: ignore[misc]
     """IMPALA's update (Espeholt et al. 2018): policy gradient on V-trace's advantages."""
 
 
-class AppoLearner(_Loss, _Watched, APPOTorchLearner):  # type: ignore[misc]
-    """APPO's update, the one of IMPACT (Luo et al. 2020): a surrogate clipped at a target policy.
+def build(settings: IMPALA, config: TrainConfig) -> AlgorithmConfig:
+    """RLlib's config of IMPALA in a run."""
+    rllib = asynchronous(IMPALAConfig(), settings, config)
+    return rllib.training(learner_class=ImpalaLearner, learner_queue_size=1)
 
-    V-trace evaluates the target network, a late copy of the policy; ratios to it are clipped, slot
-    by slot where slots are credited. The paper's weight ``min(pi_sampled / pi_target, 2)`` takes
-    the place of ratios to the sampling policy.
-    """
 
-    _batches = 0
-
-    def after_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
-        """See ``Learner``. RLlib would count each pass over a batch towards the target's age."""
-        self._batches += 1
-        age = self._batches * self.config.train_batch_size_per_learner
-        super().after_gradient_based_update(
-            timesteps={**timesteps, NUM_ENV_STEPS_TRAINED_LIFETIME: age}
+def asynchronous(rllib: Any, settings: IMPALA, config: TrainConfig) -> Any:
+    """RLlib's config with what IMPALA and APPO share."""
+    batch, steps = settings.batch_rounds * config.num_envs_per_env_runner, len(config.trained)
+    return (
+        rllib.learners(
+            add_default_connectors_to_learner_pipeline=False,
+            learner_connector=lambda observations, actions: FragmentConnector(),
         )
-
-    def _evaluated(self, module: Any, make: Any, now: Any, batch: Any, n: int) -> Any:
-        late = module.forward_target(batch)[TARGET_NETWORK_ACTION_DIST_INPUTS]
-        return make.from_logits(late[:n])
-
-    def _policy_loss(
-        self, config: Any, credit: Tensor, now: Tensor, target: Tensor, behaviour: Tensor
-    ) -> Tensor:
-        weight = torch.exp(behaviour - target).clamp(max=config.target_worker_clipping)
-        ratio = weight * torch.exp(now - behaviour)
-        clipped = ratio.clamp(1 - config.clip_param, 1 + config.clip_param)
-        return -torch.minimum(ratio * credit, clipped * credit).sum(-1).mean()
+        .env_runners(
+            rollout_fragment_length=settings.batch_rounds * steps,
+            # weights are pushed: the server that stock runners pull from is not asked here
+            use_env_runner_state_server=False,
+        )
+        .reporting(
+            min_time_s_per_iteration=0,
+            min_sample_timesteps_per_iteration=config.steps_per_iteration,
+        )
+        .training(
+            learner_config_dict={
+                "slot_credit": settings.slot_credit,
+                "behaviour_weight": config.behaviour_weight,
+                "lam": settings.lam,
+                "passes": settings.passes,
+            },
+            lr=settings.learning_rate,
+            train_batch_size_per_learner=batch * steps,
+            gamma=settings.gamma,
+            vtrace_clip_rho_threshold=settings.rho_clip,
+            vtrace_clip_pg_rho_threshold=settings.rho_clip,
+            entropy_coeff=settings.entropy,
+            vf_loss_coeff=settings.value_weight,
+            grad_clip=settings.gradient_clip,
+            grad_clip_by="global_norm",
+            timeout_s_sampler_manager=0.05,  # else this process polls at full speed
+            broadcast_interval=1,
+        )
+    )

@@ -2,57 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import torch
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 from ray.rllib.core.columns import Columns
 from ray.rllib.evaluation.postprocessing import Postprocessing
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 from torch import Tensor
 
-from training.distributions import PlackettLuce
-from training.fragments import SLOT_REWARDS
-from training.networks import RecommenderNetwork
-
-
-def reaching(loss: Tensor, unused: Iterable[Tensor]) -> Tensor:
-    """The loss, with gradients of zero for what it does not depend on.
-
-    Several learners add up their gradients parameter by parameter, and wait for each.
-    """
-    return loss + 0 * sum(parameter.sum() for parameter in unused)
-
-
-class UserTie:
-    """A user that stays near the logged one, for any learner of its policy.
-
-    With weight w, ``w * KL(policy || fitted user)`` in nats per turn is added to the loss (Jacob et
-    al., ICML 2022, "Modeling strong and human-like gameplay with KL-regularized search"), and the
-    sum divided by 1 + w, so that gradients are of one size whatever the weight. The divergence is
-    exact, and so adds no variance, as a reward would.
-    """
-
-    def tied(
-        self, loss: Tensor, weight: float, module: Any, batch: Any, fwd_out: dict[str, Any]
-    ) -> Tensor:
-        """() the user's loss with the tie.
-
-        Args:
-            loss: () of the policy and its critic.
-            weight: w, ``TrainConfig.behaviour_weight``.
-            module: of the user.
-            batch: that the loss is of.
-            fwd_out: what the module says of it.
-        """
-        if weight == 0:
-            return loss
-        make = module.get_train_action_dist_cls()
-        now = make.from_logits(fwd_out[Columns.ACTION_DIST_INPUTS])
-        fitted = make.from_logits(module.network.fitted_logits(batch[Columns.OBS]))
-        share = 1 / (1 + weight)
-        return share * loss + (1 - share) * _valid(batch, now.kl(fitted)).mean()
+from training.algorithms.gae import AdvantageConnector
+from training.algorithms.losses import UserTie, reaching, valid_steps
+from training.config import TrainConfig
+from training.config.algorithms import IPPO
+from training.models.distributions import PlackettLuce
+from training.models.networks import RecommenderNetwork
+from training.sampling.fragments import SLOT_REWARDS
 
 
 class TwoSidedLearner(UserTie, PPOTorchLearner):
@@ -104,7 +71,7 @@ class TwoSidedLearner(UserTie, PPOTorchLearner):
         self, module_id: str, module: Any, config: Any, batch: Any, fwd_out: Any
     ) -> Tensor:
         def mean(values: Tensor) -> Tensor:
-            return _valid(batch, values).mean()
+            return valid_steps(batch, values).mean()
 
         now: PlackettLuce = module.get_train_action_dist_cls().from_logits(
             fwd_out[Columns.ACTION_DIST_INPUTS]
@@ -120,7 +87,7 @@ class TwoSidedLearner(UserTie, PPOTorchLearner):
             surprise = earned - expected  # (B, K)
             rest = (target - value) - surprise.sum(-1)  # (B,)
             credit = surprise + rest[:, None]
-            counted = _valid(batch, credit)
+            counted = valid_steps(batch, credit)
             credit = (credit - counted.mean()) / counted.std().clamp(min=1e-4)
         ratio = torch.exp(now.slot_logp(actions) - before.slot_logp(actions))
         clipped = ratio.clamp(1 - config.clip_param, 1 + config.clip_param)
@@ -130,12 +97,12 @@ class TwoSidedLearner(UserTie, PPOTorchLearner):
         slot_loss = mean(((expected - earned) ** 2).sum(-1))
         entropy = mean(now.entropy())
         coefficient: Any = self.entropy_coeff_schedulers_per_module[module_id].get_current_value()
-        variance = _valid(batch, target).var().clamp(min=1e-6)
+        variance = valid_steps(batch, target).var().clamp(min=1e-6)
         self.metrics.log_dict(
             {
                 "policy_loss": policy_loss,
                 "vf_loss_unclipped": mean(value_error),
-                "vf_explained_var": 1 - _valid(batch, target - value).var() / variance,
+                "vf_explained_var": 1 - valid_steps(batch, target - value).var() / variance,
                 "entropy": entropy,
             },
             key=module_id,
@@ -144,7 +111,42 @@ class TwoSidedLearner(UserTie, PPOTorchLearner):
         return policy_loss + config.vf_loss_coeff * (value_loss + slot_loss) - coefficient * entropy
 
 
-def _valid(batch: dict[str, Any], values: Tensor) -> Tensor:
-    """The rows that are steps: RLlib's own pipeline adds an artificial one to each episode."""
-    mask = batch.get(Columns.LOSS_MASK)
-    return values if mask is None else values[mask]
+def build(settings: IPPO, config: TrainConfig) -> AlgorithmConfig:
+    """RLlib's config of PPO in a run."""
+
+    rllib: Any = PPOConfig()
+    if config.batched_runner:
+        rllib = rllib.learners(
+            add_default_connectors_to_learner_pipeline=False,
+            learner_connector=lambda observations, actions: AdvantageConnector(
+                gamma=settings.gamma, gae_lambda=settings.gae_lambda
+            ),
+        )
+    return rllib.training(
+        learner_class=TwoSidedLearner,
+        learner_config_dict={
+            "slot_credit": settings.slot_credit,
+            "behaviour_weight": config.behaviour_weight,
+        },
+        lr=settings.learning_rate,
+        num_epochs=settings.epochs,
+        minibatch_size=settings.minibatch_size,
+        train_batch_size_per_learner=config.steps_per_iteration // max(1, config.num_learners),
+        gamma=settings.gamma,
+        lambda_=settings.gae_lambda,
+        clip_param=settings.clip,
+        entropy_coeff=_entropy(settings, config),
+        vf_loss_coeff=settings.value_weight,
+        vf_clip_param=settings.value_clip,
+        grad_clip=settings.gradient_clip,
+        grad_clip_by="global_norm",
+        use_kl_loss=False,
+    )
+
+
+def _entropy(settings: IPPO, config: TrainConfig) -> float | list[list[float]]:
+    """RLlib's schedule: pairs of environment steps and weight."""
+    if settings.entropy_end is None:
+        return settings.entropy
+    steps = config.iterations * config.steps_per_iteration
+    return [[0, settings.entropy], [steps, settings.entropy_end]]

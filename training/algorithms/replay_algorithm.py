@@ -19,6 +19,10 @@ from ray.rllib.utils.metrics import (
     TIMERS,
 )
 
+from training.algorithms.replay_learner import ReplayLearner
+from training.config import TrainConfig
+from training.config.algorithms.replay import ReplaySettings
+
 
 class ReplayConfig(AlgorithmConfig):
     """RLlib's config, whose modules and learner are always given."""
@@ -35,7 +39,7 @@ class ReplayAlgorithm(Algorithm):
     """One sample and one call of the learner an iteration; the learner replays by itself.
 
     RLlib's DQN keeps a buffer of episodes on the driver and converts, ships and logs every
-    minibatch. Here the buffer is the learner's (``training.values.learner``).
+    minibatch. Here the buffer is the learner's (``training.algorithms.replay_learner``).
     """
 
     config: Any
@@ -70,3 +74,39 @@ class ReplayAlgorithm(Algorithm):
                 policies=set(results[0]) - {ALL_MODULES},
                 inference_only=True,
             )
+
+
+def replay_config(
+    settings: ReplaySettings, config: TrainConfig, learner: type[ReplayLearner]
+) -> AlgorithmConfig:
+    """RLlib's config, with this learner.
+
+    Raises:
+        ConfigError: several learners, or samples that are not flat.
+    """
+    config.require(
+        config.num_learners <= 1,
+        "num_learners",
+        f"0 or 1: {config.algorithm} learns from one replay, which its learner keeps",
+    )
+    config.require(
+        config.batched_runner,
+        "batched_runner",
+        f"on: {config.algorithm} replays flat samples, and RLlib's own runner gives episodes",
+    )
+    rllib: Any = ReplayConfig()
+    return (
+        rllib.env_runners(rollout_fragment_length="auto")
+        .learners(
+            learner_class=learner,
+            learner_config_dict={"settings": settings},
+            add_default_connectors_to_learner_pipeline=False,
+        )
+        .training(
+            lr=settings.learning_rate,
+            train_batch_size_per_learner=config.steps_per_iteration,
+            gamma=settings.gamma,
+            grad_clip=settings.gradient_clip,
+            grad_clip_by="global_norm",
+        )
+    )

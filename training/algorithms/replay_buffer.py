@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from recenv.errors import ConfigError
-from training.fragments import Fragment
+from training.sampling.fragments import Fragment
 
 _STEPS = ("actions", "rewards", "terminated", "slot_rewards", "responses", "fitted_clicks")
 

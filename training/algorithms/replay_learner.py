@@ -10,9 +10,9 @@ from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from ray.rllib.utils import metrics as names
 from torch import Tensor
 
-from training.fragments import Fragments, joined
-from training.replay import Replay
-from training.values.modules import follow
+from training.algorithms.replay_buffer import Replay
+from training.models.value_modules import follow
+from training.sampling.fragments import Fragments, joined
 
 _PASSES = 2
 """Replayed steps are drawn at most so often in one call, on average: while few are there, fewer

@@ -5,15 +5,19 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from torch import Tensor
 
-from training.distributions import PlackettLuce
-from training.networks import RecommenderNetwork, UserNetwork
-from training.replay import Batch
-from training.values.idqn import answer_losses, slate_losses
-from training.values.learner import ReplayLearner
-from training.values.modules import follow
-from training.values.networks import AnswerQNetwork, SlotQNetwork
+from training.algorithms.idqn import answer_losses, slate_losses
+from training.algorithms.replay_algorithm import replay_config
+from training.algorithms.replay_buffer import Batch
+from training.algorithms.replay_learner import ReplayLearner
+from training.config import TrainConfig
+from training.config.algorithms import SAC
+from training.models.distributions import PlackettLuce
+from training.models.networks import RecommenderNetwork, UserNetwork
+from training.models.value_modules import follow
+from training.models.value_networks import AnswerQNetwork, SlotQNetwork
 
 Critics = list[Any]
 
@@ -30,7 +34,7 @@ def soft_slates(actor: RecommenderNetwork, critics: Critics, seen: dict[str, Ten
     """The slates that an actor draws, valued by ``SlotQNetwork`` critics.
 
     Expectations are exact within each slot and drawn over the slots before it; see
-    ``training.distributions.PlackettLuce.expected``.
+    ``training.models.distributions.PlackettLuce.expected``.
     """
     policy = PlackettLuce(actor(seen).scores, actor.slots)
     values = []
@@ -74,7 +78,7 @@ class SACLearner(ReplayLearner):
 
     Two critics; the lower one counts. The temperature of the entropy follows a target. A user is
     tied to the fitted one by ``TrainConfig.behaviour_weight`` times their divergence, in rewards.
-    Settings are ``training.algorithms.SAC``.
+    Settings are ``training.config.algorithms.SAC``.
     """
 
     def after_step(self, module: Any) -> None:
@@ -125,9 +129,14 @@ class SACLearner(ReplayLearner):
 def critic_losses(
     critic: Any, batch: Batch, following: Tensor, *, gamma: float, slot_credit: bool
 ) -> Tensor:
-    """Sum of the losses of one critic; see ``training.values.idqn``."""
+    """Sum of the losses of one critic; see ``training.algorithms.idqn``."""
     if isinstance(critic, AnswerQNetwork):
         losses = answer_losses(critic, batch, following, gamma=gamma)
     else:
         losses = slate_losses(critic, batch, following, gamma=gamma, slot_credit=slot_credit)
     return torch.stack(list(losses.values())).sum()
+
+
+def build(settings: SAC, config: TrainConfig) -> AlgorithmConfig:
+    """RLlib's config of SAC in a run; errors as of ``replay_config``."""
+    return replay_config(settings, config, SACLearner)

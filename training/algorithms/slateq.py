@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from torch import Tensor
 
-from training.replay import Batch
-from training.values.learner import ReplayLearner
-from training.values.networks import SlateQNetwork, Worth
+from training.algorithms.replay_algorithm import replay_config
+from training.algorithms.replay_buffer import Batch
+from training.algorithms.replay_learner import ReplayLearner
+from training.config import TrainConfig
+from training.config.algorithms import SlateQ
+from training.models.value_networks import SlateQNetwork, Worth
 
 
 def target_value(target: SlateQNetwork, batch: Batch) -> Tensor:
@@ -93,7 +97,7 @@ def log(p: Tensor) -> Tensor:
 
 
 class SlateQLearner(ReplayLearner):
-    """SlateQ on replayed steps; settings are ``training.algorithms.SlateQ``."""
+    """SlateQ on replayed steps; settings are ``training.config.algorithms.SlateQ``."""
 
     def compute_loss_for_module(
         self, *, module_id: str, config: Any, batch: Any, fwd_out: Any
@@ -113,3 +117,8 @@ class SlateQLearner(ReplayLearner):
         )
         self.metrics.log_dict({**losses, "q_mean": following.mean()}, key=module_id, window=1)
         return torch.stack(list(losses.values())).sum()
+
+
+def build(settings: SlateQ, config: TrainConfig) -> AlgorithmConfig:
+    """RLlib's config of SlateQ in a run; errors as of ``replay_config``."""
+    return replay_config(settings, config, SlateQLearner)

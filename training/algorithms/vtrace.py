@@ -1,6 +1,6 @@
 """V-trace along the links of flat samples: values and advantages from another policy's steps.
 
-B visits, T turns, N steps, M observations that lead to no step (see ``training.fragments``).
+B visits, T turns, N steps, M observations that lead to no step (see ``training.sampling.fragments``).
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from ray.rllib.core.columns import Columns
 from torch import Tensor
 
 from recenv.env.visit import RECOMMENDER_AGENT, USER_AGENT
-from training.connectors import tensors
-from training.env import MODULE
-from training.fragments import SLOT_REWARDS, Fragment, Fragments, joined
+from training.models.observations import MODULE, tensors
+from training.sampling.fragments import SLOT_REWARDS, Fragment, Fragments, joined
 
 FOLLOWING = "following"
 """Column: (N + M,) row of what was seen next; of no meaning where no step was taken."""

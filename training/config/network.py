@@ -29,13 +29,13 @@ class NetworkConfig(Config):
         hidden: units of the hidden layers.
         init: what the user and item tables begin as: the world's interest vectors ("lm"),
             collaborative factors ("cf"), both ("hybrid"), or noise of the same size
-            ("random"); see ``training.seeds``.
+            ("random"); see ``training.models.initial_tables``.
         factors: dimensions of collaborative factors.
         table_rate: how fast the tables leave their seeds; 0 freezes them.
         history: how the visit's events enter the recommender: as the mean of what was clicked
             ("mean"), or also through a recurrent network ("gru") or attention ("transformer");
-            see ``training.history``.
-        slates: how slates are drawn from scores; see ``training.distributions``.
+            see ``training.models.history``.
+        slates: how slates are drawn from scores; see ``training.models.distributions``.
         interest_weight, popularity_weight: what one standard deviation of the inner product of
             interest and item, and of log popularity, add to a candidate's score before training.
     """

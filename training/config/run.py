@@ -9,17 +9,25 @@ from typing import Any, Literal
 from recenv.config import Config, GameConfig
 from recenv.errors import ConfigError
 from recenv.world import World
-from training.algorithms import APPO, BC, IDQN, IMPALA, IPPO, MAPPO, SAC, AlgorithmSettings, SlateQ
-from training.network_config import NetworkConfig
-from training.values.config import ValueConfig
+from training.config.algorithms import (
+    APPO,
+    BC,
+    IDQN,
+    IMPALA,
+    IPPO,
+    MAPPO,
+    SAC,
+    AlgorithmSettings,
+    SlateQ,
+)
+from training.config.network import NetworkConfig
+from training.config.values import ValueConfig
 from training.world import resolve
 
 Side = Literal["recommender", "user"]
 MODULES: tuple[Side, Side] = ("recommender", "user")
 FITTED = "fitted"
 """Name of the user that was fitted to the log."""
-
-__all__ = ["FITTED", "MODULES", "NetworkConfig", "Side", "TrainConfig"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +44,7 @@ class TrainConfig(Config):
             trained a user.
         regime: how sides that both learn meet: "together", each against the other as it is now;
             "alternating", one at a time against the other held still; "population", each against
-            a pool of what the other was; see ``training.regimes``.
+            a pool of what the other was; see ``training.sampling.regimes``.
         alternate_every: iterations until the other side's turn to learn, if alternating.
         snapshot_every: iterations between the snapshots of a population.
         pool_size: snapshots of each side that a population keeps.
@@ -44,7 +52,7 @@ class TrainConfig(Config):
             visit counts; by default they are cut off there, and worth what would have followed
             (Pardo et al., ICML 2018, "Time limits in reinforcement learning").
         behaviour_weight: what a nat of a learning user's divergence from the fitted user costs it,
-            per turn, in the algorithm's own units (see ``training.anchor``): 0 sets it free, and
+            per turn, in the algorithm's own units (see ``training.sampling.divergence``): 0 sets it free, and
             with a very large one it stays the fitted user.
         warm_start: folder of a run, whose policies the learning sides' networks begin as; where
             it has none of a side, that side begins as ever.
@@ -131,10 +139,7 @@ class TrainConfig(Config):
                 "train",
                 f"something that {self.algorithm} can train: {' or '.join(self.settings.sides)}",
             )
-        if isinstance(self.settings, IMPALA):
-            self.settings.check_batches(self.num_envs_per_env_runner)
-        if isinstance(self.settings, BC):
-            self.settings.check_data()
+        self.settings.check_run(self.num_envs_per_env_runner)
         if "recommender" in self.trained:
             self.network.check_slates(self.algorithm, self.settings.slates)
         GameConfig().replace(**self.game)  # names and types; the fit to the world comes later

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from recenv.config import GameConfig
 from recenv.world import World
-from training.env import TRUE_INTEREST
-from training.networks import Observation, mlp
-from training.tables import category_table, unwritten, world_table
+from training.models.networks import Observation, mlp
+from training.models.observations import TRUE_INTEREST
+from training.models.tables import category_table, unwritten, world_table
 
 
 class Critic(nn.Module):

@@ -19,8 +19,8 @@ from ray.rllib.core.distribution.torch.torch_distribution import (
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from training.network_config import Slates
-from training.networks import top_slots
+from training.config.network import Slates
+from training.models.networks import top_slots
 
 MASKED = -1e9
 """Score of a candidate that is already in the slate; finite, so that gradients are too."""

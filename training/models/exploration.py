@@ -11,7 +11,7 @@ from ray.rllib.core.distribution.torch.torch_distribution import (
 )
 from torch import Tensor
 
-from training.distributions import slate_distribution
+from training.models.distributions import slate_distribution
 
 _NEVER = -1e9
 """Log-probability of an answer that cannot be drawn."""

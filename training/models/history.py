@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.network_config import History
+from training.config.network import History
 
 _RESPONSES = 3  # ignored, clicked, purchased
 

@@ -14,7 +14,7 @@ import torch
 from recenv.recommenders import ALSConfig, ALSRecommender
 from recenv.schema import CLICK
 from recenv.world import World
-from training.network_config import NetworkConfig
+from training.config.network import NetworkConfig
 
 Table = npt.NDArray[np.float32]
 

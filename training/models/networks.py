@@ -13,33 +13,13 @@ from torch import Tensor, nn
 
 from recenv.config import GameConfig
 from recenv.world import World
-from training.history import make_encoder
-from training.network_config import NetworkConfig
-from training.seeds import blank_seeds, make_seeds
-from training.tables import category_table, popularity_table, unwritten
+from training.config.network import NetworkConfig
+from training.models.history import make_encoder
+from training.models.initial_tables import blank_seeds, make_seeds
+from training.models.tables import category_table, popularity_table, unwritten
 
 Observation = dict[str, Tensor]
 
-RECOMMENDER_LEAVES = (
-    "user",
-    "candidates",
-    "history_items",
-    "history_responses",
-    "visit_interest",
-    "round",
-)
-"""Entries of the recommender's observation that the network reads: the rest it looks up."""
-USER_LEAVES = (
-    "boredom",
-    "satisfaction",
-    "spent",
-    "slate",
-    "prices",
-    "utility",
-    "behaviour",
-    "round",
-)
-"""Entries of the user's observation that the network reads."""
 
 # RLlib has torch use deterministic algorithms where a seed is given. Torch then also fills what it
 # allocates, to show up who reads memory that was never written: nothing here does; it takes time.
@@ -69,7 +49,7 @@ class RecommenderNetwork(nn.Module):
 
     ``score = interest_weight * <u, v> + popularity_weight * z(log popularity)
     + <u A + w B + h D, v> + bias + MLP(features)``, where z standardises, u and v are rows of the
-    user and item tables (``training.seeds`` plus learned offsets), w is the mean vector of what
+    user and item tables (``training.models.initial_tables`` plus learned offsets), w is the mean vector of what
     was clicked in this visit and h the encoded visit, if ``config.history`` encodes it. The
     learned terms are zero before training: every network then ranks as its seeds do. The
     bilinear maps and the MLP are shared, so they serve users never trained on.

@@ -20,11 +20,11 @@ from torch import Tensor
 from recenv.config import GameConfig
 from recenv.world import World
 from training.config import NetworkConfig, TrainConfig
-from training.critics import CentralCritic, Critic
-from training.distributions import answer_distribution, slate_distribution
-from training.networks import RecommenderNetwork, UserNetwork
-from training.tables import HoldsTables
-from training.values.modules import MODULES as VALUE_MODULES
+from training.models.critics import CentralCritic, Critic
+from training.models.distributions import answer_distribution, slate_distribution
+from training.models.networks import RecommenderNetwork, UserNetwork
+from training.models.tables import HoldsTables
+from training.models.value_modules import MODULES as VALUE_MODULES
 from training.world import resolve
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from training.values.config import Choice, Search
+from training.config.values import Choice, Search
 
 _LARGEST = 15.0
 """Log-odds are cut off here, so that their exponentials stay sums that float32 can hold."""

@@ -13,11 +13,11 @@ from ray.rllib.core.rl_module.torch import TorchRLModule
 from torch import Tensor, nn
 
 from recenv.config import GameConfig
-from training.distributions import answer_distribution, slate_distribution
-from training.network_config import NetworkConfig
-from training.values.config import ValueConfig
-from training.values.distributions import answers_explored, slates_explored
-from training.values.networks import make_value_network
+from training.config.network import NetworkConfig
+from training.config.values import ValueConfig
+from training.models.distributions import answer_distribution, slate_distribution
+from training.models.exploration import answers_explored, slates_explored
+from training.models.value_networks import make_value_network
 from training.world import resolve
 
 _TEMPERATURE = 0.05

@@ -13,16 +13,16 @@ from torch import Tensor, nn
 
 from recenv.config import GameConfig
 from recenv.world import World
-from training.network_config import NetworkConfig
-from training.networks import (
+from training.config.network import NetworkConfig
+from training.config.values import ValueConfig
+from training.models.networks import (
     Answered,
     Observation,
     RecommenderNetwork,
     Scored,
     UserNetwork,
 )
-from training.values.config import ValueConfig
-from training.values.slates import click_probabilities, ranked, search_slates
+from training.models.slate_search import click_probabilities, ranked, search_slates
 
 IMPOSSIBLE = -1e9
 """Logit of an answer that a greedy user never gives."""
@@ -263,7 +263,7 @@ def make_value_network(
     *,
     seeded: bool = True,
 ) -> RecommenderNetwork | UserNetwork:
-    """The network that acts for a side; arguments as of ``training.policy.make_network``."""
+    """The network that acts for a side; arguments as of ``training.runs.policy.make_network``."""
     if values.kind == "soft":
         if side == "user":
             return UserNetwork(world, game, config)

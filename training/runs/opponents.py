@@ -16,7 +16,7 @@ from recenv.recommenders import (
 from recenv.users.policy import UserPolicy
 from recenv.world import World
 from training.config import FITTED, Side
-from training.policy import NetworkRecommender, NetworkUser, load, load_user
+from training.runs.policy import NetworkRecommender, NetworkUser, load, load_user
 
 
 def make_opponent(name: str, world: World, game: GameConfig | None = None) -> Recommender:

@@ -17,15 +17,11 @@ from recenv.sim.observation import Observation
 from recenv.users.policy import draw_leaving, draw_responses
 from recenv.world import World
 from training.config import NetworkConfig, Side
-from training.networks import (
-    RECOMMENDER_LEAVES,
-    USER_LEAVES,
-    RecommenderNetwork,
-    UserNetwork,
-)
-from training.runs import RunFolder, Which
-from training.values.config import ValueConfig
-from training.values.networks import make_value_network
+from training.models.networks import RecommenderNetwork, UserNetwork
+from training.models.observations import RECOMMENDER_LEAVES, USER_LEAVES
+from training.runs.folder import RunFolder, Which
+from training.config.values import ValueConfig
+from training.models.value_networks import make_value_network
 from training.world import load_world
 
 
@@ -108,7 +104,7 @@ def make_network(
         side, world, game, config: whose, where and how.
         seed: draws its hidden layers, and its tables if they begin at random.
         seeded: False for a network whose weights are loaded next; see ``RecommenderNetwork``.
-        values: of a network of action values; see ``training.values.networks``.
+        values: of a network of action values; see ``training.models.value_networks``.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -1,7 +1,7 @@
 """Recorded visits as ids: what was shown and answered, from which the simulator rebuilds the rest.
 
 A round is the ids of its slate and its answers, a few dozen bytes; observations are a thousand
-times that. ``training.demonstrations`` plays recordings back.
+times that. ``training.sampling.demonstrations`` plays recordings back.
 """
 
 from __future__ import annotations

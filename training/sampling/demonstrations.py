@@ -19,8 +19,8 @@ from recenv.sim.simulator import Simulator
 from recenv.sim.state import EMPTY, LIVE, State
 from recenv.world import World
 from training.config import Side
-from training.env import observe
-from training.recording import Visits
+from training.models.observations import observe
+from training.runs.recording import Visits
 
 _WATCHED = ("slate_size", "num_candidates", "max_rounds", "history_length", "member", "item_table")
 """Settings of the game that what is seen and shown depends on."""

@@ -1,7 +1,7 @@
 """How far a learning user is from the fitted one.
 
 The user's network is the fitted user plus a learned residual; ``TrainConfig.behaviour_weight``
-says what a nat of divergence costs it (``training.learner.UserTie``). Here the divergence is
+says what a nat of divergence costs it (``training.algorithms.losses.UserTie``). Here the divergence is
 measured, on the turns that were sampled, whatever the algorithm and the weight.
 """
 
@@ -19,9 +19,9 @@ from ray.rllib.core.distribution.torch.torch_distribution import (
 )
 
 from recenv.env.visit import USER_AGENT
-from training.distributions import answer_distribution
-from training.env import MODULE
-from training.rollout import Turn
+from training.models.distributions import answer_distribution
+from training.models.observations import MODULE
+from training.sampling.turns import Turn
 
 KL_FROM_FITTED = "kl_from_fitted"
 """Metric of runners: mean KL(policy || fitted user) in nats per turn."""

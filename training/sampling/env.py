@@ -5,26 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import gymnasium
-import numpy as np
 from ray.rllib.env.multi_agent_env import MultiAgentEnv
 
 from recenv.env.visit import RECOMMENDER_AGENT, USER_AGENT, Visit
 from recenv.recommenders.base import Recommender
 from recenv.sim.observation import Observation
-from recenv.sim.simulator import Outcome, Simulator
-from recenv.sim.state import State
+from recenv.sim.simulator import Outcome
 from recenv.users.policy import UserPolicy
-from training.config import FITTED, Side
-from training.networks import RECOMMENDER_LEAVES, USER_LEAVES
+from training.config import FITTED
+from training.models.observations import AGENT, LEAVES, MODULE, TRUE_INTEREST, observe
 from training.noise import quiet
-from training.opponents import make_fixed_user, make_opponent
+from training.runs.opponents import make_fixed_user, make_opponent
 from training.world import resolve
-
-AGENT: dict[Side, str] = {"recommender": RECOMMENDER_AGENT, "user": USER_AGENT}
-MODULE = {agent: side for side, agent in AGENT.items()}
-LEAVES = {RECOMMENDER_AGENT: RECOMMENDER_LEAVES, USER_AGENT: USER_LEAVES}
-TRUE_INTEREST = "true_interest"
-"""Leaf that only a centralised critic reads: the user's current interest, (B, D)."""
 
 MultiAgentStep = tuple[
     dict[str, Observation],
@@ -38,31 +30,6 @@ MultiAgentStep = tuple[
 def module_of(agent: Any, episode: Any, **kwargs: Any) -> str:
     """RLlib's ``policy_mapping_fn``."""
     return MODULE[agent]
-
-
-def observe(simulator: Simulator, agent: str, state: State, *, central: bool) -> Observation:
-    """(B, ...) the entries of an agent's observation that its networks read.
-
-    Args:
-        simulator: of the game.
-        agent: whose turn it is.
-        state: of B visits.
-        central: both agents' entries and the user's true interest, for a centralised critic.
-    """
-    ours: Observation = {}
-    theirs: Observation = {}
-    if central or agent == RECOMMENDER_AGENT:
-        ours = _pick(RECOMMENDER_LEAVES, simulator.recommender_observation(state))
-    if central or agent == USER_AGENT:
-        whole = simulator.user_observation(state)
-        theirs = _pick(USER_LEAVES, whole)
-        if central:
-            theirs[TRUE_INTEREST] = whole["interest"]
-    return {**ours, **theirs}
-
-
-def _pick(leaves: tuple[str, ...], observation: Observation) -> Observation:
-    return {name: observation[name] for name in leaves}
 
 
 class TurnEnv(MultiAgentEnv):
@@ -187,12 +154,3 @@ class TurnEnv(MultiAgentEnv):
             leaves = {n: spaces[a][n] for a, names in LEAVES.items() for n in names}
             leaves[TRUE_INTEREST] = spaces[USER_AGENT]["interest"]
         return gymnasium.spaces.Dict(leaves)
-
-
-def env_action(agent: str, actions: np.ndarray, slate_size: int) -> np.ndarray:
-    """(B, ...) actions of an agent's space to the simulator's (B, K) or (B, K + 1)."""
-    if slate_size > 1:
-        return actions
-    if agent == USER_AGENT:
-        return np.stack([actions // 2, actions % 2], axis=1)
-    return actions[:, None]

@@ -20,12 +20,14 @@ from ray.rllib.utils import metrics as names
 from ray.rllib.utils.framework import get_device
 
 from recenv.env.visit import RECOMMENDER_AGENT, USER_AGENT
-from training.anchor import KL_FROM_FITTED, kl_from_fitted
-from training.env import MODULE, TurnEnv
-from training.fragments import fragments
-from training.regimes import past
-from training.rollout import Actor, Played, Rollout, Turn
-from training.seats import Seats
+from training.models.observations import MODULE
+from training.sampling.divergence import KL_FROM_FITTED, kl_from_fitted
+from training.sampling.env import TurnEnv
+from training.sampling.fragments import fragments
+from training.sampling.regimes import past
+from training.sampling.rollout import Played, Rollout
+from training.sampling.self_play import Seats
+from training.sampling.turns import Actor, Turn
 
 
 class BatchedEnvRunner(MultiAgentEnvRunner):
@@ -118,7 +120,7 @@ class BatchedEnvRunner(MultiAgentEnvRunner):
 
         Args:
             version: of the pool; one that is here already is not fetched again.
-            reference: its members, see ``training.regimes.Pool``, or Ray's reference to them.
+            reference: its members, see ``training.sampling.regimes.Pool``, or Ray's reference to them.
         """
         if version != self._pool_version:
             fetched = ray.get(reference) if isinstance(reference, ray.ObjectRef) else reference

@@ -14,9 +14,11 @@ from ray.rllib.env.utils.infinite_lookback_buffer import InfiniteLookbackBuffer
 
 from recenv.env.visit import RECOMMENDER_AGENT, USER_AGENT
 from recenv.sim.observation import Observation
-from training.env import MODULE, module_of
-from training.fragments import SLOT_REWARDS
-from training.rollout import Played, Turn
+from training.models.observations import MODULE
+from training.sampling.env import module_of
+from training.sampling.fragments import SLOT_REWARDS
+from training.sampling.rollout import Played
+from training.sampling.turns import Turn
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from recenv.env.visit import RECOMMENDER_AGENT, USER_AGENT
 from recenv.sim.observation import Observation
-from training.rollout import Played, Turn
+from training.sampling.rollout import Played
+from training.sampling.turns import Turn
 
 SLOT_REWARDS = "slot_rewards"
 """Column: (N, K) what each slot added to the recommender's reward."""

@@ -8,7 +8,7 @@
   iterated best response (fictitious play's older cousin: Cournot 1838).
 - "population": each against past policies of the other. Snapshots are taken every
   ``snapshot_every`` iterations, and every visit is played by one drawn from all that are kept
-  (``training.seats``): fictitious self-play (Heinrich, Lanctot & Silver, ICML 2015), and a
+  (``training.sampling.self_play``): fictitious self-play (Heinrich, Lanctot & Silver, ICML 2015), and a
   policy-space response oracle whose meta-strategy is uniform (Lanctot et al., NeurIPS 2017).
 """
 
@@ -24,9 +24,7 @@ from torch import nn
 
 from recenv import artifacts
 from training.config import MODULES, Side, TrainConfig
-
-Weights = dict[str, np.ndarray]
-"""A network's tensors by name."""
+from training.models.weights import Weights
 
 _KIND = "population"
 

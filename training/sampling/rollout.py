@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -16,20 +16,10 @@ from recenv.sim.observation import Observation
 from recenv.sim.simulator import Outcome, Simulator
 from recenv.sim.state import LEFT, LIVE, State
 from recenv.users.policy import UserPolicy
-from training.env import env_action, observe
-from training.seats import Seats
+from training.models.observations import env_action, observe
+from training.sampling.self_play import Seats
+from training.sampling.turns import Actor, Turn
 
-
-class Turn(NamedTuple):
-    """What one agent did in B visits, in one turn."""
-
-    observation: Observation  # (B, ...) leaves
-    action: np.ndarray  # (B, ...)
-    logp: np.ndarray  # (B,) log-probability of the action
-    inputs: np.ndarray  # (B, F) inputs of the action's distribution
-
-
-Actor = Callable[[Observation], Turn]
 Rows = npt.NDArray[np.int64]
 
 

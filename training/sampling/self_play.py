@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from recenv.env.visit import RECOMMENDER_AGENT, USER_AGENT
 from recenv.sim.observation import Observation
-
-if TYPE_CHECKING:
-    from training.rollout import Actor, Turn
+from training.sampling.turns import Actor, Turn
 
 PRESENT = -1
 """Member that is the policy as it is now, which learns."""

@@ -13,8 +13,8 @@ from typing import Any, Literal
 from recenv.artifacts import write_atomically
 from recenv.errors import ArtifactError, ConfigError
 from training.config import TrainConfig
-from training.runs import RunFolder
-from training.space import Space, Values, config_with
+from training.runs.folder import RunFolder
+from training.search.space import Space, Values, config_with
 
 State = Literal["finished", "stopped", "failed", "unfinished"]
 

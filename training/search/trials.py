@@ -1,7 +1,7 @@
 """Trials of a search under Ray Tune: who runs them, when, and which are stopped.
 
 Tune is given the trials' numbers alone; what each stands for was drawn and written down before
-(``training.search``). A trial's state is its run's folder, so whatever Tune remembers of an
+(``training.search.folder``). A trial's state is its run's folder, so whatever Tune remembers of an
 interrupted search, no trial is trained twice.
 """
 
@@ -22,9 +22,9 @@ from ray.tune.schedulers import ASHAScheduler
 
 from training.config import TrainConfig
 from training.noise import quiet
-from training.runs import Row
-from training.search import SearchFolder
-from training.space import config_with
+from training.runs.folder import Row
+from training.search.folder import SearchFolder
+from training.search.space import config_with
 from training.train import train
 
 _FAILURES = 2

@@ -1,4 +1,4 @@
-"""``python -m training.cold_start``: what tables begin as, for users never trained on.
+"""``python -m training.studies.cold_start``: what tables begin as, for users never trained on.
 
 Trains one recommender for each way that its tables can begin (``NetworkConfig.init``) and each
 seed, against the fitted user. After every few iterations its greedy policy plays the same visits
@@ -29,11 +29,11 @@ from recenv.schema import CLICK
 from recenv.sim.simulator import Simulator
 from recenv.world import World
 from training.cli import config_of, make_parser, parse
-from training.cold_start_report import summary, write_cold_start
 from training.config import TrainConfig
-from training.network_config import Init
-from training.policy import NetworkRecommender
+from training.config.network import Init
+from training.runs.policy import NetworkRecommender
 from training.session import Session, ray_session
+from training.studies.cold_start_report import summary, write_cold_start
 from training.train import INTERRUPTED
 
 ROUNDS = 102_400
@@ -216,7 +216,7 @@ def main(argv: list[str] | None = None) -> int:
     }
     shown = sys.argv[1:] if argv is None else argv
     report = write_cold_start(
-        arguments.out, figures, " ".join(["python -m training.cold_start", *shown])
+        arguments.out, figures, " ".join(["python -m training.studies.cold_start", *shown])
     )
     print(report.read_text())
     return 0

@@ -1,6 +1,6 @@
 """How fast a cluster samples and trains, and what memory its workers take.
 
-    CPUS=3 training/launch/two_nodes.sh python -m training.scaling --out docs/reports
+    CPUS=3 training/launch/two_nodes.sh python -m training.studies.scaling --out docs/reports
 
 trains in a planted world on the cluster that RAY_ADDRESS names, with one env runner on each node
 and with two, and looks at the memory of each: what of the world lies in the object store of its
@@ -27,13 +27,13 @@ import ray
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from recenv import artifacts
-from recenv.benchmark.rates import Rate
 from recenv.benchmark.tables import markdown
 from recenv.errors import ConfigError, RecenvError
-from recenv.sim.synthetic import PlantedConfig, planted_world
+from recenv.studies.speed.rates import Rate
+from recenv.synthetic.world import PlantedConfig, planted_world
 from training.cluster import ClusterError, ray_session
 from training.config import TrainConfig
-from training.network_config import NetworkConfig
+from training.config.network import NetworkConfig
 from training.session import Session
 
 _MB = 1e6
@@ -272,7 +272,7 @@ def page(told: dict[str, Any]) -> str:
     return "\n\n".join(
         [
             "# Training on a cluster",
-            "`CPUS=3 training/launch/two_nodes.sh python -m training.scaling`",
+            "`CPUS=3 training/launch/two_nodes.sh python -m training.studies.scaling`",
             f"{nodes} nodes of Ray on this machine's {told['cores']} cores; ippo, both sides, in a "
             f"planted world of {told['items']} items with {told['dim']} dimensions, whose tables "
             f"are frozen. Medians of {told['repeats']} (least - most); sampled: rounds that all "

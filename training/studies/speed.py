@@ -1,6 +1,6 @@
 """How fast rounds are sampled and learned from, beside RLlib's own way.
 
-    python -m training.speed --out docs/reports
+    python -m training.studies.speed --out docs/reports
 
 samples the same game with the same networks through RLlib's own multi-agent runner (1, 16 and 32
 environments) and through the batched one, a round being one slate and its answer, both sides
@@ -24,15 +24,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from recenv.benchmark.rates import Rate, short
 from recenv.benchmark.tables import markdown
 from recenv.env.visit import RECOMMENDER_AGENT, USER_AGENT
 from recenv.errors import ConfigError, RecenvError
+from recenv.studies.speed.rates import Rate, short
 from training.config import TrainConfig
-from training.env import MODULE, observe
-from training.episodes import chunks, to_episode
-from training.fragments import fragments
-from training.rollout import Played, Rollout, Turn
+from training.models.observations import MODULE, observe
+from training.sampling.episodes import chunks, to_episode
+from training.sampling.fragments import fragments
+from training.sampling.rollout import Played, Rollout
+from training.sampling.turns import Turn
 from training.session import algorithm_config, ray_session
 
 STOCK = (1, 16, 32)
@@ -333,7 +334,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     shown = sys.argv[1:] if argv is None else argv
-    text = report(result, " ".join(["python -m training.speed", *shown]))
+    text = report(result, " ".join(["python -m training.studies.speed", *shown]))
     name = "training-speed-gpu" if arguments.gpu else "training-speed"
     print(text)
     if arguments.out:

@@ -14,7 +14,7 @@ from recenv.evaluation.fidelity import measures as m
 from recenv.evaluation.fidelity.report import Check, FidelityConfig, Figure, Status, Value
 from recenv.evaluation.fidelity.resample import Compared, Draws, Resampler
 from recenv.evaluation.fidelity.visits import Events, Ints
-from recenv.users.model import Provenance
+from recenv.users.provenance import Provenance
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from recenv.evaluation.fidelity.visits import consumed_from, visit_numbers
 from recenv.schema import CLICK, PURCHASE, InteractionLog
-from recenv.users.duration import DurationLaw
+from recenv.users.durations import DurationLaw
 from recenv.users.model import MAX_SLOTS, UserModel
 from recenv.world import World
 

@@ -19,7 +19,7 @@ from recenv.evaluation.fidelity import measures
 from recenv.evaluation.fidelity.report import Value
 from recenv.evaluation.fidelity.resample import Draws, Resampler
 from recenv.schema import CLICK, InteractionLog
-from recenv.users.dynamics import logistic
+from recenv.users.fitting.dynamics import logistic
 from recenv.users.repeat import NEVER, feature, past_frequency, visit_numbers
 from recenv.world import World
 

@@ -1,6 +1,6 @@
 """How much more a promoted item of Complete Journey is bought, and how much of that is its own.
 
-``python -m recenv.benchmark.promotion_lift`` prints the ratio of P(bought | promoted) to
+``python -m recenv.studies.baskets.promotion_lift`` prints the ratio of P(bought | promoted) to
 P(bought | not promoted), over every basket and item: raw, within each item, and within each item
 and store. What sells is promoted, so the raw ratio is mostly the items'; the others compare an
 item's promoted weeks with its other weeks (Mantel & Haenszel 1959, JNCI 22, risk ratio). Seasons
@@ -87,7 +87,7 @@ def _ratio(bought: Floats, offered: Floats, rest: Floats, other: Floats) -> floa
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the ratios of the product types, or of single products."""
     parser = argparse.ArgumentParser(
-        prog="python -m recenv.benchmark.promotion_lift",
+        prog="python -m recenv.studies.baskets.promotion_lift",
         description="Promoted items of Complete Journey: how much more often they are bought.",
     )
     parser.add_argument("--folder", type=Path, help="the wheel's files; default: the wheel")

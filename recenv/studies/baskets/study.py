@@ -1,6 +1,6 @@
 """Complete Journey: does the fitted world buy as households do in weeks it has not seen?
 
-    python -m recenv.benchmark.baskets [--out folder]
+    python -m recenv.studies.baskets [--out folder]
 
 The log is cut by time; figures are of what comes after the training part, for the households
 fitted on and for those held out, apart. (The files are called simulated by their publisher.)
@@ -12,7 +12,7 @@ fitted on and for those held out, apart. (The files are called simulated by thei
 - **next basket**: the first visit after the training part, all types ranked; hit@k is whether
   any of the k highest was bought.
 - **visits**: items, days between visits and value of simulated visits beside the held-out ones;
-  see ``recenv.benchmark.basket_visits``.
+  see ``recenv.studies.baskets.visits``.
 
 Intervals are 95 %, over households. The exit code is 1 if a threshold is missed.
 """
@@ -20,7 +20,6 @@ Intervals are 95 %, over households. The exit code is 1 if a threshold is missed
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,9 +28,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm.auto import tqdm
 
-from recenv.benchmark import basket_choices as choices
-from recenv.benchmark import basket_visits as visits
-from recenv.benchmark.basket_choices import LOGISTIC, MODEL, PERSONAL, Past, Questions, Scored
 from recenv.benchmark.tables import markdown, write_study
 from recenv.config import InterestConfig, SplitConfig, UserModelConfig, WorldConfig
 from recenv.data import load
@@ -42,6 +38,8 @@ from recenv.evaluation.fidelity.report import Value
 from recenv.evaluation.fidelity.trivial import trivial_world
 from recenv.evaluation.statistics import Estimate, mean_interval, paired_difference
 from recenv.schema import InteractionLog
+from recenv.studies.baskets import choices, visits
+from recenv.studies.baskets.choices import LOGISTIC, MODEL, PERSONAL, Past, Questions, Scored
 from recenv.world import World, build_world
 
 GROUPS = {"fitted": False, "held out": True}
@@ -313,7 +311,7 @@ def plain(value: Any) -> Any:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """See the module's docstring."""
-    parser = argparse.ArgumentParser(prog="python -m recenv.benchmark.baskets")
+    parser = argparse.ArgumentParser(prog="python -m recenv.studies.baskets")
     parser.add_argument("--out", type=Path, help="folder for baskets.json and baskets.md")
     parser.add_argument("--config", type=Path, help="TOML of a WorldConfig with a split by time")
     parser.add_argument("--visits", type=int, default=Options().asked, help="asked, per group")
@@ -358,7 +356,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         title = "Complete Journey: what households buy, how much, and when they return"
         write_study(given.out, "baskets", title, text, made)
     return 1 if lacking else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

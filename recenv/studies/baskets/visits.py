@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from recenv.benchmark.basket_choices import RESAMPLES, Visits, first_of
 from recenv.config import RewardConfig
 from recenv.evaluation.fidelity import measures
 from recenv.evaluation.fidelity.replay import MakeSimulator, consume, game_for
@@ -20,6 +19,7 @@ from recenv.evaluation.fidelity.report import Value
 from recenv.evaluation.fidelity.resample import Resampler
 from recenv.schema import PURCHASE
 from recenv.sim.simulator import Simulator
+from recenv.studies.baskets.choices import RESAMPLES, Visits, first_of
 from recenv.world import World
 
 Floats = npt.NDArray[np.float64]

@@ -2,7 +2,7 @@
 
 - **per user**: the last ``TEST_SHARE`` of every user's ratings are the test.
 - **global**: the ratings after a date are the test, such that their share is the same; many of
-  those users are new, so that nothing is known of them (``recenv.users.strangers``).
+  those users are new, so that nothing is known of them (``recenv.studies.next_item.unknown_user``).
 
 ECE, the expected calibration error, is over ``BINS`` bins of equal count (Guo et al. 2017, "On
 Calibration of Modern Neural Networks", ICML, with bins of equal count for equal width). The mean
@@ -17,13 +17,13 @@ import numpy.typing as npt
 from scipy.stats import rankdata
 from tqdm.auto import tqdm
 
-from recenv.benchmark.rankers import Settings, fit_users
 from recenv.benchmark.tables import markdown
 from recenv.config import SplitConfig
 from recenv.data.split import make_split
 from recenv.evaluation.statistics import CONFIDENCE
 from recenv.schema import PURCHASE, Catalog, InteractionLog
-from recenv.users.strangers import stranger_purchase_probs
+from recenv.studies.next_item.rankers import Settings, fit_users
+from recenv.studies.next_item.unknown_user import stranger_purchase_probs
 
 TEST_SHARE = 0.2
 BINS = 10

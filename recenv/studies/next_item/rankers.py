@@ -1,4 +1,4 @@
-"""What ranks the next item in ``recenv.benchmark.next_item``: classical methods, and our users.
+"""What ranks the next item in ``recenv.studies.next_item.study``: classical methods, and our users.
 
 A ranker learns from the users that are not held out and scores every item for any user.
 """
@@ -18,6 +18,7 @@ from recenv.encoders.history import history_weights, user_means
 from recenv.encoders.interest import InterestVectors, fit_interests, one_thread
 from recenv.errors import MissingDependencyError
 from recenv.schema import PURCHASE, Catalog, InteractionLog
+from recenv.users.fitting import fit_user_model
 from recenv.users.model import UserModel
 
 Scores = npt.NDArray[np.floating]
@@ -199,7 +200,7 @@ def fit_users(
             is_language_model=settings.is_language_model,
             progress=progress,
         )
-        model = UserModel.fit(
+        model = fit_user_model(
             known,
             catalog,
             interests,

@@ -1,6 +1,6 @@
 """How well users are known: the next liked film of users that nothing was learned from.
 
-    python -m recenv.benchmark.next_item [--folds 5] [--out folder]
+    python -m recenv.studies.next_item [--folds 5] [--out folder]
 
 MovieLens-100K, users with at least ``MIN_LIKES`` likes (a like is a rating of 4 or 5), divided
 into folds. A fold's users are unseen in training; their vectors come from their history alone.
@@ -16,7 +16,7 @@ were rated lower stay in. (``unrated`` in the JSON leaves those out as well, whi
 tie gets the middle rank. Events of equal time stand in random order (``recenv.data.order``). Warm
 and cold are not comparable: first likes are popular films.
 
-The second report, P(like | rated), is in ``recenv.benchmark.like_rate``.
+The second report, P(like | rated), is in ``recenv.studies.next_item.like_rate``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ import numpy.typing as npt
 import pandas as pd
 from tqdm.auto import tqdm
 
-from recenv.benchmark.rankers import Scores, Settings, Task, classical, ours
 from recenv.benchmark.tables import markdown, write_study
 from recenv.config import WorldConfig
 from recenv.data import load
@@ -40,6 +39,7 @@ from recenv.encoders.items import encode_items, item_source
 from recenv.errors import ConfigError
 from recenv.evaluation.statistics import Estimate, mean_interval
 from recenv.schema import PURCHASE, Catalog, InteractionLog
+from recenv.studies.next_item.rankers import Scores, Settings, Task, classical, ours
 
 MIN_LIKES = 7
 COLD_LIKES = 5
@@ -328,7 +328,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         report.append(table(runner, ("new items",)))
     found: dict[str, Any] = as_json(runner)
     if "like" in options.tables:
-        from recenv.benchmark.like_rate import like_rates, like_table
+        from recenv.studies.next_item.like_rate import like_rates, like_table
 
         rates = like_rates(log, catalog, vectors, settings, progress=not options.quiet)
         report.append(like_table(rates))
@@ -347,7 +347,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
         title = "MovieLens-100K: the next liked film of users nothing was learned from"
         text = f"{count} folds. Mean ± half of a 95 % interval over users.\n\n{text}"
         write_study(options.out, "next-item", title, text, found)
-
-
-if __name__ == "__main__":
-    main()

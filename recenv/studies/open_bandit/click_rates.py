@@ -1,6 +1,6 @@
 """A policy's click rate from another one's log, without users: what the fitted ones are held to.
 
-A model of item and position, and off-policy estimates (``recenv.benchmark.open_bandit``).
+A model of item and position, and off-policy estimates (``recenv.studies.open_bandit.study``).
 """
 
 from __future__ import annotations

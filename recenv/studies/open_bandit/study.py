@@ -1,6 +1,6 @@
 """Open Bandit check: can users fitted to one policy's log tell the other policy's click rate?
 
-``python -m recenv.benchmark.open_bandit`` prints, for campaign ``all`` and both directions, the
+``python -m recenv.studies.open_bandit`` prints, for campaign ``all`` and both directions, the
 click-through rate (CTR) that users fitted to one log would have on the other one's impressions,
 the same by a small click model of item and position, off-policy estimates of the same number,
 and the CTR that the other log has. ``--folder`` takes the full data set. The fitted users' error
@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,14 +25,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm.auto import tqdm
 
-from recenv.benchmark.click_rates import (
-    SLOTS,
-    Floats,
-    Prediction,
-    cells,
-    off_policy,
-    predict_ctr,
-)
 from recenv.benchmark.tables import write_study
 from recenv.config import WorldConfig
 from recenv.data import open_bandit
@@ -42,7 +33,15 @@ from recenv.encoders.interest import fit_interests
 from recenv.encoders.items import encode_items, item_source
 from recenv.evaluation.off_policy import PolicyValue
 from recenv.schema import CLICK, Catalog, InteractionLog
-from recenv.users.model import UserModel
+from recenv.studies.open_bandit.click_rates import (
+    SLOTS,
+    Floats,
+    Prediction,
+    cells,
+    off_policy,
+    predict_ctr,
+)
+from recenv.users.fitting import fit_user_model
 
 LIMIT = 2.0
 """Largest |z| with which a prediction passes."""
@@ -97,7 +96,7 @@ def predict_by_users(
     asked, slot = codes[1][target.column("user")], target.column("position").astype(np.int64) - 1
 
     def rate(weight: Floats | None) -> float:
-        model = UserModel.fit(
+        model = fit_user_model(
             known, catalog, interests, config.user_model, weight=weight, progress=False
         )
         click = model.click_probs(asked, target.column("item"))
@@ -253,7 +252,7 @@ def results(checks: Sequence[Check]) -> list[dict[str, Any]]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table; 1 if the fitted users miss a CTR by more than ``LIMIT`` errors."""
-    parser = argparse.ArgumentParser(prog="python -m recenv.benchmark.open_bandit", description=(
+    parser = argparse.ArgumentParser(prog="python -m recenv.studies.open_bandit", description=(
         "Predict one logging policy's click-through rate from the other one's log."
     ))  # fmt: skip
     parser.add_argument("--folder", type=Path, help="the full data set; default: the sample")
@@ -281,7 +280,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         title = "Open Bandit: one policy's click rate from the other's log"
         write_study(given.out, "open-bandit", title, text, report | {"checks": results(checks)})
     return 0 if all(one.passed for one in checks) else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -12,9 +12,9 @@ import numpy as np
 
 from recenv.artifacts import write_atomically
 from recenv.benchmark import tables
-from recenv.benchmark.ranking import FITTED_SEED, LOG_CHANGES, TRUE_SEED, RankingConfig
 from recenv.config import content_hash
 from recenv.plots import RankingPoint, ranking_plot
+from recenv.studies.policy_ranking.cells import FITTED_SEED, LOG_CHANGES, TRUE_SEED, RankingConfig
 
 TARGET = 0.9
 """Kendall's tau that is wanted of 100 000 events under a popularity-mixed policy."""

@@ -1,6 +1,6 @@
 """How fast, and in how much memory, a large log is read.
 
-    python -m recenv.benchmark.reading --rows 30000000
+    python -m recenv.studies.reading --rows 30000000
 
 writes a ``ratings.csv`` and ``movies.csv`` in MovieLens-25M's format (200 000 users, 60 000
 films, both skewed) to a temporary folder, reads it in a process of its own with
@@ -121,7 +121,7 @@ print(json.dumps({"rows": rows, "seconds": seconds, "cpu": cpu, "base": base, "p
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Measure, print a table, and return (and with ``--out`` write) the figures."""
-    parser = argparse.ArgumentParser(prog="python -m recenv.benchmark.reading")
+    parser = argparse.ArgumentParser(prog="python -m recenv.studies.reading")
     parser.add_argument("--rows", type=int, default=30_000_000, help="ratings to write and read")
     parser.add_argument("--folder", type=Path, help="for the files; default: the temporary folder")
     parser.add_argument("--out", type=Path, help="folder for reading.json and reading.md")
@@ -147,7 +147,3 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     if options.out is not None:
         write_study(options.out, "reading", "Reading a large log", text, result)
     return result
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""One planted law, one log, one estimate: what ``recenv.benchmark.recovery`` repeats.
+"""One planted law, one log, one estimate: what ``recenv.studies.recovery.study`` repeats.
 
 Each function draws a log of about ``size`` times its base from planted parameters, fits, and says
 how far each estimate is from what was planted.
@@ -17,13 +17,14 @@ from scipy.special import expit
 
 from recenv.config import GameConfig, UserModelConfig
 from recenv.schema import CLICK, PURCHASE, InteractionLog
-from recenv.sim.baskets import emit_baskets
-from recenv.sim.emit import LoggingPolicy, PopularityLogging, UniformLogging, emit_log
-from recenv.sim.synthetic import PlantedConfig, planted_world
-from recenv.users import dynamics, replay, visits
-from recenv.users.duration import DurationLaw
+from recenv.synthetic.baskets import emit_baskets
+from recenv.synthetic.log import LoggingPolicy, PopularityLogging, UniformLogging, emit_log
+from recenv.synthetic.world import PlantedConfig, planted_world
+from recenv.users.durations import DurationLaw
+from recenv.users.fitting import durations as visits
+from recenv.users.fitting import dynamics, fit_user_model, replay
+from recenv.users.fitting.examples import make_rows
 from recenv.users.model import UserModel
-from recenv.users.rows import make_rows
 from recenv.world import World
 
 Floats = npt.NDArray[np.float64]
@@ -112,7 +113,7 @@ def pairs(world: World) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
 
 def refit(world: World, log: InteractionLog, valid: InteractionLog | None = None) -> UserModel:
     """The whole fit, as of any log."""
-    return UserModel.fit(log, world.catalog, world.interests, FIT, valid=valid, progress=False)
+    return fit_user_model(log, world.catalog, world.interests, FIT, valid=valid, progress=False)
 
 
 def _shown(size: int, seed: int, policy: LoggingPolicy) -> Measured:

@@ -1,8 +1,7 @@
 """Do the estimators recover planted parameters, and do their errors shrink as 1 / sqrt(n)?
 
-``python -m recenv.benchmark.recovery`` plants parameters, draws logs of three sizes from them,
-fits each log as any other, and measures how far off the estimates are (``recovery_laws`` has the
-laws). The slope of log error on log events is -1/2 for an estimator that is consistent and as
+``python -m recenv.studies.recovery`` plants parameters, draws logs of three sizes from them,
+fits each log as any other, and measures how far off the estimates are (``laws`` has them). The slope of log error on log events is -1/2 for an estimator that is consistent and as
 fast as parametric ones can be; a bias that stays makes it flatter.
 
 A cell (one law, one log) is kept as JSON, so that an interrupted run goes on.
@@ -11,14 +10,9 @@ A cell (one law, one log) is kept as JSON, so that an interrupted run goes on.
 from __future__ import annotations
 
 import argparse
-import functools
-import hashlib
-import json
-import multiprocessing
 import os
 import sys
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,11 +22,12 @@ import numpy.typing as npt
 from tqdm.auto import tqdm
 
 from recenv.artifacts import write_atomically
-from recenv.benchmark.recovery_laws import LAWS
 from recenv.benchmark.tables import markdown
-from recenv.config import Config
+from recenv.config import Config, content_hash
 from recenv.errors import UnknownNameError
 from recenv.plots import Shrinkage, shrinkage_plot
+from recenv.studies.cells import Cell, run_cells, sources_hash
+from recenv.studies.recovery.laws import LAWS
 
 SIZES = (1, 4, 16)
 """Multiples of each law's smallest log."""
@@ -41,15 +36,23 @@ SEEDS = {"visit length": 16, "return time": 16, "within visits": 12, "window": 8
 """Cheap laws get more worlds; the others, which need whole fits, ``WHOLE_FIT_SEEDS``."""
 WHOLE_FIT_SEEDS = 4
 
-_SOURCES = ("users", "sim", "benchmark/recovery_laws.py", "config.py", "rng.py")
+_SOURCES = (
+    "users",
+    "sim",
+    "synthetic",
+    "jit",
+    "studies/recovery/laws.py",
+    "config.py",
+    "rng.py",
+)
 _RESAMPLES = 2000
 
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Cell(Config):
-    """One law, one log: ``size`` is a multiple of the law's smallest."""
+class RecoveryConfig(Config):
+    """One cell: one law, one log; ``size`` is a multiple of the law's smallest."""
 
     law: str = "tenure"
     size: int = 1
@@ -60,6 +63,12 @@ class Cell(Config):
         if self.law not in LAWS:
             raise UnknownNameError("law", self.law, LAWS)
         self.require(self.size >= 1, "size", "at least 1")
+
+    @property
+    def cell(self) -> Cell:
+        """The measurement; another code of laws or fits is another one."""
+        law = self.law.replace(",", "").replace(" ", "-")
+        return Cell(f"{law}-{content_hash(sources_hash(*_SOURCES), self.hash)}", measure, (self,))
 
 
 class Recovery(NamedTuple):
@@ -85,65 +94,15 @@ class Recovery(NamedTuple):
     calibration: float | None
 
 
-def run_cell(cell: Cell, folder: Path) -> dict[str, Any]:
-    """The cell's result, from ``folder`` if it is there."""
-    path = folder / f"{cell.law.replace(',', '').replace(' ', '-')}-{cell.hash}.json"
-    code = sources_hash()
-    if path.is_file():
-        kept = json.loads(path.read_text())
-        if kept["code"] == code:
-            return kept
+def measure(config: RecoveryConfig) -> dict[str, Any]:
+    """One cell: plant, emit, fit, compare."""
     # logs of different sizes share no draw, so that their errors are independent
-    measured = LAWS[cell.law](cell.size, 1000 * cell.seed + cell.size)
-    result = {
-        "cell": cell.to_dict(),
-        "code": code,
+    measured = LAWS[config.law](config.size, 1000 * config.seed + config.size)
+    return {
+        "cell": config.to_dict(),
         "events": measured.events,
         "found": {name: found._asdict() for name, found in measured.found.items()},
     }
-    write_atomically(path, json.dumps(result, indent=1))
-    return result
-
-
-@functools.cache
-def sources_hash() -> str:
-    """Hash of the code that draws and fits, as it was when this process began."""
-    root = Path(__file__).parents[1]
-    digest = hashlib.sha256()
-    for name in _SOURCES:
-        path = root / name
-        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-            digest.update(file.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def _run(job: tuple[Cell, str]) -> dict[str, Any]:
-    return run_cell(job[0], Path(job[1]))
-
-
-def run_cells(
-    cells: Sequence[Cell], folder: Path, *, jobs: int = 1, progress: bool = True
-) -> list[dict[str, Any]]:
-    """Results in the order of the cells; those already in ``folder`` are read."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / ".gitignore", "*\n")  # a cache, not a result
-    todo = [(cell, str(folder)) for cell in cells]
-    with tqdm(total=len(todo), desc="recovery", unit="log", disable=not progress) as bar:
-        if jobs == 1:
-            return _collect(map, todo, bar)
-        context = multiprocessing.get_context("spawn")  # numba's and torch's threads do not fork
-        with ProcessPoolExecutor(jobs, mp_context=context) as pool:
-            return _collect(pool.map, todo, bar)
-
-
-def _collect(
-    apply: Callable[..., Any], todo: list[tuple[Cell, str]], bar: tqdm
-) -> list[dict[str, Any]]:
-    results = []
-    for result in apply(_run, todo):
-        results.append(result)
-        bar.update()
-    return results
 
 
 def summarise(results: Sequence[dict[str, Any]]) -> dict[str, list[Recovery]]:
@@ -226,7 +185,7 @@ _NOTES = {
     "window": "60 users and more, no effects, gaps as `return_times` reads them from a log of 40 "
     "days: each user's last is censored by the end of the log.",
     "baskets": "Purchases alone, each visit open to the whole catalogue of 300 items "
-    "(`recenv.sim.baskets`); weights of 0.3 at a half-life of 5 visits and 0.6 at 80 are "
+    "(`recenv.synthetic.baskets`); weights of 0.3 at a half-life of 5 visits and 0.6 at 80 are "
     "planted. Taste that a small log does not tell looks like a past and the reverse; the "
     "stated errors of the weights hold all else fixed.",
     "whole fit": "The same laws as *within visits*, but with vectors and biases fitted to the "
@@ -288,10 +247,10 @@ def _table(rows: Sequence[Recovery]) -> str:
 
 def plan(
     seeds: int, laws: Sequence[str], *, sizes: Sequence[int] = SIZES, few: bool = False
-) -> list[Cell]:
+) -> list[RecoveryConfig]:
     """All cells, the largest logs last; ``seeds`` worlds for what needs a whole fit."""
     return [
-        Cell(law=law, size=size, seed=seed)
+        RecoveryConfig(law=law, size=size, seed=seed)
         for size in sizes
         for law in laws
         for seed in range(seeds if few else SEEDS.get(law, seeds))
@@ -299,9 +258,9 @@ def plan(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """``python -m recenv.benchmark.recovery``: run all cells and write the report."""
+    """``python -m recenv.studies.recovery``: run all cells and write the report."""
     given = sys.argv[1:] if arguments is None else list(arguments)
-    parser = argparse.ArgumentParser(prog="recenv.benchmark.recovery", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m recenv.studies.recovery", description=__doc__)
     parser.add_argument("--laws", nargs="+", choices=list(LAWS), default=list(LAWS))
     parser.add_argument("--seeds", type=int, default=WHOLE_FIT_SEEDS, help="worlds per whole fit")
     parser.add_argument("--out", type=Path, default=Path("docs/reports"), help="its folder")
@@ -311,11 +270,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sizes = SIZES[:2] if options.quick else SIZES
     seeds = 2 if options.quick else options.seeds
     cells = plan(seeds, options.laws, sizes=sizes, few=options.quick)
-    results = run_cells(cells, options.out / "recovery-cells", jobs=options.jobs)
-    command = " ".join(["python -m recenv.benchmark.recovery", *given])
+    with tqdm(total=len(cells), desc="recovery", unit="log") as bar:
+        folder = options.out / "recovery-cells"
+        results = run_cells([c.cell for c in cells], folder, bar=bar, jobs=options.jobs)
+    command = " ".join(["python -m recenv.studies.recovery", *given])
     print(write_report(options.out, results, command).read_text())
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recenv.benchmark.rates import GAME, Bar, Clock, touched_bytes, world_of
 from recenv.errors import ConfigError
 from recenv.sim.simulator import Simulator
+from recenv.studies.speed.rates import GAME, Bar, Clock, touched_bytes, world_of
 
 if TYPE_CHECKING:
     from recenv.sim.cuda import CudaSimulator

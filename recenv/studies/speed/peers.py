@@ -1,6 +1,6 @@
 """How fast other recommender simulators are, measured on this machine.
 
-    python -m recenv.benchmark.peers --repeats 5
+    python -m recenv.studies.speed.peers --repeats 5
 
 installs the simulators that PyPI has into virtual environments of their own (RecSim without
 TensorFlow, RecoGym, gym-recsys; about 2 GB, most of it the torch that RecoGym imports, and more
@@ -357,7 +357,7 @@ def _json(told: PeerResult) -> dict[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print the table; 1 if a peer could not be measured."""
-    parser = argparse.ArgumentParser(prog="python -m recenv.benchmark.peers")
+    parser = argparse.ArgumentParser(prog="python -m recenv.studies.speed.peers")
     parser.add_argument("--seconds", type=float, default=2.0, help="length of a repeat")
     parser.add_argument("--repeats", type=int, default=5, help="of each peer")
     parser.add_argument(

@@ -19,7 +19,7 @@ from recenv.config import GameConfig
 from recenv.env.registration import parallel_env, single_env, vector_env
 from recenv.sim.simulator import Simulator
 from recenv.sim.state import Field, Screen
-from recenv.sim.synthetic import PlantedConfig, planted_world
+from recenv.synthetic.world import PlantedConfig, planted_world
 from recenv.users import laws
 from recenv.world import World
 

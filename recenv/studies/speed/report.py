@@ -6,15 +6,13 @@ import math
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from recenv.benchmark import peers
-from recenv.benchmark.rates import short
 from recenv.benchmark.tables import markdown
 from recenv.plots import Panel, panels_plot, scale_plot
-
-if TYPE_CHECKING:
-    from recenv.benchmark.speed import Study
+from recenv.studies.speed import peers
+from recenv.studies.speed.measurements import Study
+from recenv.studies.speed.rates import short
 
 _COLUMNS = 3
 

@@ -16,6 +16,12 @@ import numpy.typing as npt
 from scipy.optimize import minimize
 from scipy.special import expit
 
+from recenv.schema import CLICK, PURCHASE
+from recenv.users.fitting.examples import Rows
+from recenv.users.fitting.identification import Evidence
+from recenv.users.fitting.network import LawsNetwork
+from recenv.users.repeat import feature
+
 F32 = npt.NDArray[np.float32]
 Array = npt.NDArray[np.float64]
 _TINY = 1e-7
@@ -119,3 +125,72 @@ def apply_scale(arrays: dict[str, F32], law: str, scale: Scale, mean: F32) -> No
     arrays[bias] = (level - scale.personal * common).astype(np.float32)
     arrays[user] = (scale.user * arrays[user]).astype(np.float32)
     arrays[weight] = (arrays[weight] * np.float32(scale.personal)).astype(np.float32)
+
+
+def calibrate(
+    arrays: dict[str, F32], evidence: Evidence, network: LawsNetwork, late: Rows | None, seed: int
+) -> dict[str, Scale]:
+    """Scale both laws to the validation events; a no-op without any.
+
+    Args:
+        arrays: of the user model; changed in place.
+        evidence: of the training events.
+        network: fitted.
+        late: training and validation rows.
+        seed: of the contrast.
+    """
+    scales = {"click": Scale(), "purchase": Scale()}
+    if late is None:
+        return scales
+    rows = evidence.problem(late).draw(np.random.default_rng(seed + 4))
+    rows = rows.take(rows.late)
+    mean = evidence.mean_user(arrays["user_vectors"])
+    clicks, purchases = _parts(arrays, evidence, network, rows, mean)
+    taken, newcomer = rows.response >= CLICK, evidence.per_user[rows.user] == 0
+    # weighted instead of with an offset: what is misfitted is to be right on average over all
+    counts = rows.weight * np.where(taken, 1, np.exp(rows.offset))
+    scales["click"] = fit_scale(clicks, taken, counts, network.examined(rows.slot), newcomer)
+    apply_scale(arrays, "click", scales["click"], mean)
+    if evidence.purchases == "fitted":
+        bought = rows.response[taken] == PURCHASE
+        every, new = np.ones(len(bought)), newcomer[taken]
+        purchases = Parts(*(part[taken] for part in purchases))
+        scales["purchase"] = fit_scale(purchases, bought, rows.weight[taken], every, new)
+        apply_scale(arrays, "purchase", scales["purchase"], mean)
+    return scales
+
+
+def take_over(
+    arrays: dict[str, F32], evidence: Evidence, chosen: dict[str, float]
+) -> dict[str, Scale]:
+    """Scale both laws, in place, as another fit's validation events said."""
+    scales = {law: Scale.chosen(law, chosen) for law in ("click", "purchase")}
+    mean = evidence.mean_user(arrays["user_vectors"])
+    for law, scale in scales.items():
+        apply_scale(arrays, law, scale, mean)
+    return scales
+
+
+def _parts(
+    arrays: dict[str, F32], evidence: Evidence, network: LawsNetwork, rows: Rows, mean: F32
+) -> tuple[Parts, Parts]:
+    """What both laws say of the rows, part by part."""
+    user, item = rows.user, rows.item
+    vectors = arrays["item_vectors"][item]
+    personal, common = vectors * (arrays["user_vectors"][user] - mean), vectors * mean
+    past, weights = feature(rows.past), network.repeat_weight.detach().numpy()
+    click = Parts(
+        personal=personal @ arrays["click_weight"],
+        level=arrays["item_click_bias"][item] + common @ arrays["click_weight"],
+        user=arrays["user_click_bias"][user],
+        fixed=past @ weights,
+        past=past if evidence.repeat_share > 0 else past[:, :0],
+    )
+    purchase = Parts(
+        personal=personal @ arrays["purchase_weight"],
+        level=arrays["item_purchase_bias"][item] + common @ arrays["purchase_weight"],
+        user=arrays["user_purchase_bias"][user],
+        fixed=np.zeros(rows.size),
+        past=past[:, :0],
+    )
+    return click, purchase

@@ -1,4 +1,4 @@
-"""Users of whom nothing is known: the one user who would best explain what all others did.
+"""Cold-start users: the one user who would best explain what all others did.
 
 Their mean vector is not it: every user's vector fits that user's own items, so that a mean
 answers too surely, and at another level. (The marginal of a logistic law over users is flatter
@@ -14,8 +14,15 @@ import numpy.typing as npt
 from scipy.optimize import minimize
 from scipy.special import expit
 
+from recenv.schema import CLICK, PURCHASE
+from recenv.users.fitting.examples import some_users
+from recenv.users.fitting.identification import Evidence
+from recenv.users.fitting.network import LawsNetwork
+from recenv.users.repeat import feature
+
 F32 = npt.NDArray[np.float32]
 _TINY = 1e-7
+_MOST_ROWS = 100_000  # on which users without events are made
 
 
 class Answers(NamedTuple):
@@ -55,3 +62,48 @@ def anonymous(laws: list[Answers], mean: F32, l2: float) -> tuple[F32, tuple[np.
     start = np.concatenate([mean.astype(float), np.zeros(len(laws))])
     x = minimize(loss, start, jac=True, method="L-BFGS-B").x
     return x[:dim].astype(np.float32), tuple(np.float32(b) for b in x[dim:])
+
+
+def set_users_without_events(
+    arrays: dict[str, F32], evidence: Evidence, network: LawsNetwork, seed: int, l2: float
+) -> None:
+    """Users without any event become the one who explains best how all others answered.
+
+    Where nothing is known of what was shown, what they clicked is no answer.
+
+    Args:
+        arrays: of the user model; changed in place.
+        evidence: of the training events.
+        network: fitted.
+        seed: of the contrast.
+        l2: weight of the penalty that draws to the mean user.
+    """
+    new = evidence.per_user == 0
+    if not new.any():
+        return
+    problem = evidence.problem(some_users(evidence.rows.take(evidence.own), _MOST_ROWS))
+    rows = problem.draw(np.random.default_rng(seed + 5))
+    item, taken = rows.item, rows.response >= CLICK
+    bought = rows.response[taken] == PURCHASE
+    past = feature(rows.past) @ network.repeat_weight.detach().numpy()
+    laws: dict[str, Answers] = {}
+    if evidence.exposure != "clicks":
+        laws["click"] = Answers(
+            arrays["item_vectors"][item] * arrays["click_weight"],
+            (arrays["item_click_bias"][item] + rows.offset + past).astype(np.float32),
+            taken,
+            rows.weight,
+            network.examined(rows.slot),
+        )
+    if evidence.purchases == "fitted" and bought.any() and not bought.all():
+        laws["purchase"] = Answers(
+            arrays["item_vectors"][item[taken]] * arrays["purchase_weight"],
+            arrays["item_purchase_bias"][item[taken]],
+            bought,
+            rows.weight[taken],
+            np.ones(len(bought), np.float32),
+        )
+    vector, biases = anonymous(list(laws.values()), evidence.mean_user(arrays["user_vectors"]), l2)
+    arrays["user_vectors"][new] = vector
+    for law, bias in zip(laws, biases, strict=True):
+        arrays[f"user_{law}_bias"][new] = bias

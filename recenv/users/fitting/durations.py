@@ -1,4 +1,4 @@
-"""Visits as durations: how many items one takes, and how many days pass until the next."""
+"""Fitting of durations: items per visit, and days until the next visit."""
 
 from __future__ import annotations
 
@@ -7,27 +7,16 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from recenv.data.continuation import Continuation
 from recenv.schema import CLICK, InteractionLog
-from recenv.users.duration import DurationLaw
-from recenv.users.model import Provenance
+from recenv.users.durations import DurationLaw
+from recenv.users.provenance import Provenance
 
 DAY = 86_400.0  # seconds
 FEWEST = 50
 """Fewer durations than this tell nothing."""
 
 _LONGEST_RETURN = 120  # days with a hazard of their own
-
-
-class Continuation(NamedTuple):
-    """What goes on after the events that are fitted on: how long, never what.
-
-    A visit, and the time until the next, belong to the part of the log in which they began.
-    """
-
-    sessions: npt.NDArray[np.int64]  # (c,) visits that the end of the events cuts
-    lengths: npt.NDArray[np.int64]  # (c,) items that they take in all; -1: not to be known
-    next_visit: npt.NDArray[np.float64]  # (U,) seconds; inf: none came, nan: not to be known
-    end: npt.NDArray[np.float64]  # () seconds, when the whole log ends
 
 
 class Fitted(NamedTuple):
@@ -88,35 +77,6 @@ def return_times(log: InteractionLog, goes_on: Continuation | None) -> Durations
     ended = np.concatenate([np.ones(int(same.sum()), bool), ~np.isinf(back[known])])
     user = np.concatenate([sessions.user[:-1][same], owner[known]])
     return Durations(length.astype(np.int64), ended, user)
-
-
-def continuation(
-    log: InteractionLog, later: npt.NDArray[np.bool_], heldout: npt.NDArray[np.bool_]
-) -> Continuation:
-    """What goes on after the rows that are not ``later``.
-
-    Args:
-        log: the whole log.
-        later: (n,) the rows that are not fitted on.
-        heldout: (U,) users of whom nothing later may be known.
-    """
-    next_visit = np.where(heldout, np.nan, np.inf)
-    end = np.array(log.column("time").max())
-    if "session" not in log.events:
-        none = np.empty(0, np.int64)
-        return Continuation(none, none, next_visit, end)
-    session, user, time = (log.column(name) for name in ("session", "user", "time"))
-    consumed = log.column("response") >= CLICK
-    cut = np.intersect1d(session[later], session[~later])
-    whole = consumed & np.isin(session, cut)
-    lengths = np.bincount(np.searchsorted(cut, session[whole]), minlength=len(cut))
-    owner = np.zeros(len(cut), np.int64)
-    inside = np.isin(session, cut)
-    owner[np.searchsorted(cut, session[inside])] = user[inside]
-    lengths = np.where(heldout[owner], -1, lengths)
-    new = later & consumed & ~np.isin(session, cut) & ~heldout[user]
-    np.minimum.at(next_visit, user[new], time[new])
-    return Continuation(cut, lengths, next_visit, end)
 
 
 def fit_lengths(

@@ -1,6 +1,6 @@
 """Fitting of how a visit changes its user: boredom, drift and leaving.
 
-The logged visits are replayed (``recenv.users.replay``) with the very laws that the simulator
+The logged visits are replayed (``recenv.users.fitting.replay``) with the very laws that the simulator
 steps; what the log answers at each round is then likelier or less likely under given rates of
 boredom and drift, and those are chosen by maximum likelihood.
 """
@@ -15,9 +15,9 @@ import numpy.typing as npt
 from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit
 
-from recenv.compiled import compiled
+from recenv.jit.compiled import compiled
 from recenv.users import laws
-from recenv.users.replay import Replay, Rounds, Vectors, replay
+from recenv.users.fitting.replay import Replay, Rounds, Vectors, replay
 
 Array = npt.NDArray[np.float64]
 FEWEST_VISITS = 50

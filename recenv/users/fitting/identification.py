@@ -1,8 +1,8 @@
-"""What a log tells before anything is fitted: all stages of a fit must ask the same of it."""
+"""Identification: what a log can tell, asked once for all stages of a fit."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +10,7 @@ import pandas as pd
 
 from recenv.config import UserModelConfig
 from recenv.schema import CLICK, Catalog, InteractionLog
-from recenv.users.rows import (
+from recenv.users.fitting.examples import (
     Exposure,
     Negatives,
     Rows,
@@ -21,9 +21,7 @@ from recenv.users.rows import (
     purchase_source,
     repeats,
 )
-
-if TYPE_CHECKING:
-    from recenv.users.optimise import Problem
+from recenv.users.fitting.optimise import Problem
 
 _FEWEST_REPEATABLE = 1000  # events without one repeat say that nothing is consumed twice
 
@@ -48,10 +46,13 @@ class Evidence(NamedTuple):
         """(U,) rows of each user."""
         return np.bincount(self.rows.user, minlength=len(self.folded))
 
+    def mean_user(self, user_vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """(D,) mean vector of the users fitted on; each counts as often as it has events."""
+        weights = np.where(self.folded, 0, self.per_user)
+        return np.average(user_vectors, axis=0, weights=weights).astype(np.float32)
+
     def problem(self, rows: Rows) -> Problem:
         """How a law is fitted to some of the rows, or to later ones."""
-        from recenv.users.optimise import Problem
-
         negatives = None
         if self.exposure != "impressions" and rows.size:
             negatives = Negatives(
@@ -80,7 +81,7 @@ def gather(
     weight: npt.NDArray[np.floating] | None,
     cut: npt.NDArray[np.int64] | None,
 ) -> Evidence:
-    """The evidence of a log; see ``UserModel.fit`` for the arguments, ``make_rows`` for ``cut``."""
+    """The evidence of a log; see ``fit_user_model`` for the arguments, ``make_rows`` for ``cut``."""
     rows = _weighted(make_rows(log, config, cut), folded, weight)
     taken = rows.response >= CLICK
     seen = exposure(log)

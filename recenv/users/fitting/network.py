@@ -18,7 +18,7 @@ _TINY = 1e-6
 
 
 class Batch(NamedTuple):
-    """Columns of n rows; see ``recenv.users.rows.Rows``."""
+    """Columns of n rows; see ``recenv.users.fitting.examples.Rows``."""
 
     user: Tensor  # (n,) codes
     item: Tensor  # (n,) codes
@@ -37,7 +37,7 @@ class Batch(NamedTuple):
 
 
 class LawsNetwork(nn.Module):
-    """Parameters of both laws; see ``recenv.users.fit`` for the formula.
+    """Parameters of both laws; see ``recenv.users.fitting.pipeline`` for the formula.
 
     Args:
         users: (U, D) language-model vectors.
@@ -110,6 +110,10 @@ class LawsNetwork(nn.Module):
     def examination(self) -> Tensor:
         """(S,) P(slot is looked at); the first slot's is 1 by convention."""
         return torch.cat([torch.ones(1), torch.sigmoid(self.slot_logit)])
+
+    def examined(self, slot: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
+        """(n,) probability that each of (n,) slots, counted from 0, is looked at."""
+        return self.examination.detach().numpy()[np.minimum(slot, len(self.prior))]
 
     def item_biases(self, item: Tensor) -> Tensor:
         """(n, 2) what the items' texts, prices and residuals add."""

@@ -1,13 +1,13 @@
-"""Where each fitted law comes from, in words."""
+"""Provenance notes: where each fitted law comes from, in words."""
 
 from __future__ import annotations
 
 from recenv.config import UserModelConfig
 from recenv.schema import CLICK, PURCHASE, InteractionLog
-from recenv.users.dynamics import Estimate, LeaveFit
-from recenv.users.model import Provenance
+from recenv.users.fitting.dynamics import Estimate, LeaveFit
+from recenv.users.fitting.examples import exposure, purchase_source
+from recenv.users.provenance import Provenance
 from recenv.users.repeat import HALF_LIVES
-from recenv.users.rows import exposure, purchase_source
 
 
 def of_click(log: InteractionLog, config: UserModelConfig) -> dict[str, Provenance]:

@@ -14,9 +14,9 @@ from tqdm.auto import tqdm
 
 from recenv.config import UserModelConfig
 from recenv.schema import CLICK, PURCHASE
-from recenv.users.network import Batch, LawsNetwork
+from recenv.users.fitting.examples import Negatives, Rows, with_past
+from recenv.users.fitting.network import Batch, LawsNetwork
 from recenv.users.repeat import feature
-from recenv.users.rows import Negatives, Rows, with_past
 
 
 class Problem(NamedTuple):

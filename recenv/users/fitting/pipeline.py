@@ -1,4 +1,4 @@
-"""Fitting of every law that a log can tell, by penalised maximum likelihood, with torch.
+"""The pipeline of a fit: every law that a log can tell, by penalised maximum likelihood.
 
 Click and purchase: ``logit P(click | looked at) = sum_d w_d theta_ud v_id + a + b_u + b_i +
 repeat`` and the same form, with weights and biases of its own, for ``P(purchase | click)``.
@@ -10,69 +10,66 @@ chosen on validation events. Examination of each slot is fitted together with th
 position-based model: Richardson et al. 2007), each impression weighted by its inverse propensity
 where the log has propensities.
 
-``rows`` says what the clicks are contrasted with, ``evidence`` what a log tells at all;
-``choose`` sets the penalties, ``within`` fits boredom, drift and leaving, ``visits`` lengths and
-returns, ``repeat`` what is consumed again, ``finish`` calibrates.
+``examples`` says what the clicks are contrasted with, ``identification`` what a log tells at all;
+``penalties`` chooses their strength, ``within_visit`` fits boredom, drift and leaving, ``durations``
+lengths and returns, ``calibration`` scales the laws to validation events, ``levels`` sets their
+levels, ``errors`` gives standard errors, ``notes`` says where each law comes from.
 """
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from tqdm.auto import tqdm
 
 from recenv.config import UserModelConfig
-from recenv.encoders.interest import one_thread
-from recenv.errors import MissingDependencyError, SchemaError
+from recenv.data.continuation import Continuation
+from recenv.encoders.interest import InterestVectors, one_thread
+from recenv.errors import SchemaError
 from recenv.schema import CLICK, Catalog, InteractionLog
-from recenv.users import provenance, visits
-from recenv.users.calibrate import Scale
-from recenv.users.dynamics import Estimate
-from recenv.users.evidence import gather, later_rows
+from recenv.users.fitting import calibration, durations, errors, levels, notes
+from recenv.users.fitting.calibration import Scale
+from recenv.users.fitting.cold_start import set_users_without_events
+from recenv.users.fitting.dynamics import Estimate
+from recenv.users.fitting.examples import Rows
+from recenv.users.fitting.identification import gather, later_rows
+from recenv.users.fitting.network import LawsNetwork
+from recenv.users.fitting.optimise import Problem, optimise
+from recenv.users.fitting.penalties import choose, stronger
+from recenv.users.fitting.within_visit import Within, fit_within, moved, state
 from recenv.users.laws import examination_prior
 from recenv.users.model import Dynamics, UserModel
-from recenv.users.rows import Rows
-from recenv.users.within import Within, fit_within, moved, state
-
-if TYPE_CHECKING:
-    from recenv.encoders.interest import InterestVectors
-    from recenv.users.network import LawsNetwork
-    from recenv.users.optimise import Problem
 
 F32 = npt.NDArray[np.float32]
 _LADDER_SHARE = 0.5  # of the updates of a whole fit, while the penalties are chosen
 _REFINEMENT = 0.3  # share of the updates after boredom and drift are known
 
 
-def fit_user_model(
+def fit(
     log: InteractionLog,
     catalog: Catalog,
     interests: InterestVectors,
     config: UserModelConfig,
     *,
-    valid: InteractionLog | None = None,
-    chosen: UserModel | None = None,
-    folded: npt.NDArray[np.bool_] | None = None,
-    weight: npt.NDArray[np.floating] | None = None,
-    goes_on: visits.Continuation | None = None,
-    progress: bool = True,
+    valid: InteractionLog | None,
+    chosen: UserModel | None,
+    folded: npt.NDArray[np.bool_] | None,
+    weight: npt.NDArray[np.floating] | None,
+    goes_on: Continuation | None,
+    progress: bool,
 ) -> UserModel:
-    """See ``UserModel.fit``."""
-    try:
-        import torch  # noqa: F401
-    except ImportError as error:
-        raise MissingDependencyError("torch", "lm", "Fitting a user model") from error
+    """See ``recenv.users.fitting.fit_user_model``."""
     folded = np.zeros(log.num_users, bool) if folded is None else folded
     _check(log, catalog, interests, folded)
     with (
         one_thread(),
         tqdm(total=0, desc="user model", unit="epoch", disable=not progress) as bar,
     ):
-        fit = _Fit(log, catalog, interests, config, folded, weight, goes_on, chosen, bar)
-        return fit.run(valid)
+        stages = _Fit(log, catalog, interests, config, folded, weight, goes_on, chosen, bar)
+        return stages.run(valid)
 
 
 def _check(
@@ -106,7 +103,7 @@ class _Fit:
         config: UserModelConfig,
         folded: npt.NDArray[np.bool_],
         weight: npt.NDArray[np.floating] | None,
-        goes_on: visits.Continuation | None,
+        goes_on: Continuation | None,
         chosen: UserModel | None,
         bar: tqdm,
     ) -> None:
@@ -119,9 +116,6 @@ class _Fit:
 
     def run(self, valid: InteractionLog | None) -> UserModel:
         """All stages."""
-        from recenv.users.choose import stronger
-        from recenv.users.optimise import optimise
-
         late = later_rows(self.log, valid, self.config, self.folded, self.weight)
         factor, weighted = self._choices(late)
         self.evidence = evidence = self.evidence._replace(by_propensity=weighted)
@@ -142,17 +136,11 @@ class _Fit:
 
     def _choices(self, late: Rows | None) -> tuple[float, bool]:
         """The step of the L2 ladder, and whether to weight by inverse propensity."""
-        from recenv.users.choose import choose
-
         if self.chosen is not None:
             return self.chosen["l2 factor"], bool(self.chosen["by propensity"])
         return choose(self.evidence, late, self.config, partial(self._fitted, share=_LADDER_SHARE))
 
     def _network(self, config: UserModelConfig) -> LawsNetwork:
-        import torch
-
-        from recenv.users.network import LawsNetwork
-
         evidence = self.evidence
         slots = int(evidence.rows.slot.max(initial=0)) + 1
         scale = _scale(self.interests, np.flatnonzero(~self.folded))
@@ -170,8 +158,6 @@ class _Fit:
     def _fitted(
         self, problem: Problem, config: UserModelConfig, *, share: float = 1.0
     ) -> LawsNetwork:
-        from recenv.users.optimise import optimise
-
         network = self._network(config)
         optimise(network, problem, config, self.bar, share=share)
         return network
@@ -184,19 +170,17 @@ class _Fit:
         self, network: LawsNetwork, config: UserModelConfig, late: Rows | None
     ) -> tuple[dict[str, F32], Estimate | None, dict[str, Scale]]:
         """The model's arrays, the weight of tenure, and how the laws were calibrated."""
-        from recenv.users import finish
-
         arrays, evidence, seed = network.arrays(), self.evidence, config.seed
         l2 = self.config.user_l2  # as stated, not times the step of the ladder
-        tenure = finish.set_purchases(arrays, evidence, network, config)
+        tenure = levels.set_purchases(arrays, evidence, network, config)
         # the validation events are of newcomers, too
-        finish.set_newcomers(arrays, evidence, network, seed, l2)
+        set_users_without_events(arrays, evidence, network, seed, l2)
         if self.chosen is None:
-            scales = finish.calibrate(arrays, evidence, network, late, seed)
+            scales = calibration.calibrate(arrays, evidence, network, late, seed)
         else:
-            scales = finish.take_over(arrays, evidence, self.chosen)
-        finish.set_newcomers(arrays, evidence, network, seed, l2)
-        finish.set_level(arrays, evidence, config)
+            scales = calibration.take_over(arrays, evidence, self.chosen)
+        set_users_without_events(arrays, evidence, network, seed, l2)
+        levels.set_level(arrays, evidence, config)
         return arrays, tenure, scales
 
     def _model(
@@ -208,20 +192,18 @@ class _Fit:
         stated: Dynamics,
         late: Rows | None,
     ) -> UserModel:
-        from recenv.users import finish
-
         evidence = self.evidence
         arrays, tenure, scales = self._arrays(network, config, late)
-        repeat = finish.repeat_weights(evidence, network, scales["click"], config.seed)
-        lengths = visits.fit_lengths(self.log, self.folded, self.weight, self.goes_on)
-        returns = visits.fit_returns(self.log, self.folded, self.weight, self.goes_on)
-        examination, errors = finish.examination(evidence, network, config)
-        price = finish.price_effects(evidence, network, config)
+        repeat = errors.repeat_weights(evidence, network, scales["click"], config.seed)
+        lengths = durations.fit_lengths(self.log, self.folded, self.weight, self.goes_on)
+        returns = durations.fit_returns(self.log, self.folded, self.weight, self.goes_on)
+        examination, slot_errors = errors.examination(evidence, network, config)
+        price = levels.price_effects(evidence, network, config)
         return UserModel(
             **arrays,
             examination=examination,
             dynamics=stated,
-            repeat=finish.repeat_law(evidence, repeat),
+            repeat=errors.repeat_law(evidence, repeat),
             visit_length=lengths.law,
             return_time=returns.law,
             coefficients={
@@ -237,15 +219,15 @@ class _Fit:
                 **scales["purchase"].choices("purchase"),
             },
             laws={
-                **provenance.of_click(self.log, config),
-                "purchase": provenance.of_purchase(self.log, config, tenure),
-                "examination": provenance.of_examination(self.log, config, errors),
-                "repeat": provenance.of_repeat(
+                **notes.of_click(self.log, config),
+                "purchase": notes.of_purchase(self.log, config, tenure),
+                "examination": notes.of_examination(self.log, config, slot_errors),
+                "repeat": notes.of_repeat(
                     self.log, once=evidence.once, share=evidence.repeat_share, weights=repeat
                 ),
-                "boredom": provenance.of_boredom(self.log, found.boredom),
-                "drift": provenance.of_drift(self.log, found.drift),
-                "leave": provenance.of_leave(self.log, found.leave),
+                "boredom": notes.of_boredom(self.log, found.boredom),
+                "drift": notes.of_drift(self.log, found.drift),
+                "leave": notes.of_leave(self.log, found.leave),
                 "visit length": lengths.provenance,
                 "return": returns.provenance,
             },

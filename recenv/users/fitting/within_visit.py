@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from recenv.config import UserModelConfig
-from recenv.users.dynamics import (
+from recenv.users.fitting.dynamics import (
     FEWEST_VISITS,
     Estimate,
     LeaveFit,
@@ -16,14 +16,14 @@ from recenv.users.dynamics import (
     fit_leaving,
     visit_cap,
 )
-from recenv.users.evidence import Evidence
+from recenv.users.fitting.examples import Rows, several_rounds
+from recenv.users.fitting.identification import Evidence
+from recenv.users.fitting.replay import Replay, Vectors, prepare, replay, vectors_of
 from recenv.users.model import Dynamics
 from recenv.users.repeat import NEVER, feature
-from recenv.users.replay import Replay, Vectors, prepare, replay, vectors_of
-from recenv.users.rows import Rows, several_rounds
 
 if TYPE_CHECKING:
-    from recenv.users.network import LawsNetwork
+    from recenv.users.fitting.network import LawsNetwork
 
 
 class Within(NamedTuple):

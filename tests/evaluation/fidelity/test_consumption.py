@@ -15,9 +15,9 @@ from recenv.config import SplitConfig
 from recenv.data.split import make_split
 from recenv.evaluation.fidelity import FidelityConfig, FidelityReport, fidelity
 from recenv.schema import EVENT_COLUMNS, InteractionLog
-from recenv.sim import planted_world
-from recenv.sim.synthetic import PlantedConfig
-from recenv.users.duration import DurationLaw
+from recenv.synthetic import planted_world
+from recenv.synthetic.world import PlantedConfig
+from recenv.users.durations import DurationLaw
 from recenv.world import World
 
 USERS, ITEMS, VISITS, DAY = 120, 60, 16, 86_400.0

@@ -13,10 +13,12 @@ from recenv.data.split import Split, make_split
 from recenv.errors import ConfigError
 from recenv.evaluation.fidelity import FidelityConfig, FidelityReport, fidelity
 from recenv.schema import InteractionLog
-from recenv.sim import Simulator, State, emit_log, planted_world
+from recenv.sim import Simulator, State
 from recenv.sim.simulator import Outcome
-from recenv.sim.synthetic import PlantedConfig
-from recenv.users.model import Provenance, UserModel
+from recenv.synthetic import emit_log, planted_world
+from recenv.synthetic.world import PlantedConfig
+from recenv.users.model import UserModel
+from recenv.users.provenance import Provenance
 from recenv.world import World
 
 GAME = GameConfig(num_candidates=20, max_rounds=12)

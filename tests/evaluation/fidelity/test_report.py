@@ -21,8 +21,8 @@ from recenv.evaluation.fidelity import (
     Value,
     fidelity,
 )
-from recenv.sim import emit_log, planted_world
-from recenv.sim.synthetic import PlantedConfig
+from recenv.synthetic import emit_log, planted_world
+from recenv.synthetic.world import PlantedConfig
 
 GAME = GameConfig(num_candidates=20)
 

@@ -1,15 +1,15 @@
-"""The learning algorithms: for each, its settings and how they configure RLlib."""
+"""Settings of the learning algorithms, by name."""
 
 from __future__ import annotations
 
-from training.algorithms.appo import APPO
-from training.algorithms.base import AlgorithmSettings
-from training.algorithms.bc import BC
-from training.algorithms.idqn import IDQN
-from training.algorithms.impala import IMPALA
-from training.algorithms.ppo import IPPO, MAPPO
-from training.algorithms.sac import SAC
-from training.algorithms.slateq import SlateQ
+from training.config.algorithms.appo import APPO
+from training.config.algorithms.base import AlgorithmSettings
+from training.config.algorithms.bc import BC
+from training.config.algorithms.idqn import IDQN
+from training.config.algorithms.impala import IMPALA
+from training.config.algorithms.ppo import IPPO, MAPPO
+from training.config.algorithms.sac import SAC
+from training.config.algorithms.slateq import SlateQ
 
 ALGORITHMS: dict[str, type[AlgorithmSettings]] = {
     "ippo": IPPO,

@@ -1,39 +1,41 @@
-"""What a run needs from a learning algorithm."""
+"""Settings that every algorithm has, and what it can learn with."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from dataclasses import dataclass
+from typing import ClassVar
 
-if TYPE_CHECKING:
-    from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
-
-    from training.config import TrainConfig
-    from training.values.config import ValueConfig
+from recenv.config import Config
+from training.config.values import ValueConfig
 
 
-class AlgorithmSettings(Protocol):
-    """An algorithm's settings, and how they configure RLlib.
+@dataclass(frozen=True)
+class AlgorithmSettings(Config):
+    """An algorithm's settings; ``training.algorithms.build`` makes its learner from them.
 
     Attributes:
         central: critics read both agents' observations and the true state.
-        slates: kinds of slates that it can learn with, as in ``NetworkConfig.slates``.
+        asynchronous: learners tell what they learned in a later iteration than they were asked in.
         sides: the sides that it can train.
+        slates: kinds of slates that it can learn with, as in ``NetworkConfig.slates``.
+        rounds_per_iteration: rounds sampled in one iteration.
     """
 
-    central: ClassVar[bool]
-    slates: ClassVar[tuple[str, ...]]
-    sides: ClassVar[tuple[str, ...]]
+    central: ClassVar[bool] = False
+    asynchronous: ClassVar[bool] = False
+    sides: ClassVar[tuple[str, ...]] = ("recommender", "user")
+    slates: ClassVar[tuple[str, ...]] = ("plackett-luce", "independent")
 
-    @property
-    def rounds_per_iteration(self) -> int:
-        """Rounds sampled in one iteration."""
-        ...
+    rounds_per_iteration: int = 4096
 
     @property
     def values(self) -> ValueConfig | None:
         """How its action values become actions; None for algorithms whose networks are policies."""
-        ...
+        return None
 
-    def build(self, config: TrainConfig) -> AlgorithmConfig:
-        """RLlib's config of the algorithm in this run."""
-        ...
+    def check_run(self, visits: int) -> None:
+        """Raise ConfigError unless the settings fit a run.
+
+        Args:
+            visits: that one runner steps together.
+        """

@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from training.algorithms.replayed import EpsilonSettings
-from training.values.config import ValueConfig
-
-if TYPE_CHECKING:
-    from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
-
-    from training.config import TrainConfig
+from training.config.algorithms.replay import EpsilonSettings
+from training.config.values import ValueConfig
 
 
 @dataclass(frozen=True)
@@ -19,7 +13,7 @@ class IDQN(EpsilonSettings):
     """Independent Q-learning (Tan, ICML 1993; Tampuu et al. 2017) by double deep Q-networks.
 
     A slate's value is a sum over slots and an answer's a sum over its parts (see
-    ``training.values.networks``). ``slot_credit`` tells the recommender which slot earned what.
+    ``training.models.value_networks``). ``slot_credit`` tells the recommender which slot earned what.
     What ``TrainConfig.behaviour_weight`` weighs is in units of the user's reward.
     """
 
@@ -29,9 +23,3 @@ class IDQN(EpsilonSettings):
     def values(self) -> ValueConfig:
         """See ``AlgorithmSettings.values``."""
         return ValueConfig("slots")
-
-    def build(self, config: TrainConfig) -> AlgorithmConfig:
-        """See ``AlgorithmSettings.build``."""
-        from training.values.idqn import IDQNLearner
-
-        return self._build(config, IDQNLearner)

@@ -3,32 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
-from recenv.config import Config
-
-if TYPE_CHECKING:
-    from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
-
-    from training.config import TrainConfig
+from training.config.algorithms.base import AlgorithmSettings
 
 
 @dataclass(frozen=True)
-class IPPO(Config):
+class IPPO(AlgorithmSettings):
     """Independent PPO (Schulman et al. 2017; de Witt et al. 2020) with GAE (Schulman et al. 2016).
 
     Each side learns by itself; its critic reads what its actor sees. ``minibatch_size`` counts
     turns of one side. ``slot_credit`` tells the recommender which slot earned what (see
-    ``training.learner``). The weight of the entropy goes on a straight line to ``entropy_end``, if
+    ``training.algorithms.ppo``). The weight of the entropy goes on a straight line to ``entropy_end``, if
     that is given, which it reaches with the run's last round. ``TrainConfig.behaviour_weight``
     weighs nats against advantages of unit variance.
     """
 
-    central: ClassVar[bool] = False
-    sides: ClassVar[tuple[str, ...]] = ("recommender", "user")
-    slates: ClassVar[tuple[str, ...]] = ("plackett-luce", "independent")
-
-    rounds_per_iteration: int = 4096
     learning_rate: float = 0.001
     epochs: int = 4
     minibatch_size: int = 512
@@ -59,61 +49,13 @@ class IPPO(Config):
             self.require(getattr(self, name) >= 0, name, "zero or more")
         self.require((self.entropy_end or 0) >= 0, "entropy_end", "zero or more, or left out")
 
-    @property
-    def values(self) -> None:
-        """See ``AlgorithmSettings.values``."""
-        return None
-
-    def build(self, config: TrainConfig) -> AlgorithmConfig:
-        """See ``AlgorithmSettings.build``."""
-        from ray.rllib.algorithms.ppo import PPOConfig
-
-        from training.connectors import AdvantageConnector
-        from training.learner import TwoSidedLearner
-
-        settings: Any = PPOConfig()
-        if config.batched_runner:
-            settings = settings.learners(
-                add_default_connectors_to_learner_pipeline=False,
-                learner_connector=lambda observations, actions: AdvantageConnector(
-                    gamma=self.gamma, gae_lambda=self.gae_lambda
-                ),
-            )
-        return settings.training(
-            learner_class=TwoSidedLearner,
-            learner_config_dict={
-                "slot_credit": self.slot_credit,
-                "behaviour_weight": config.behaviour_weight,
-            },
-            lr=self.learning_rate,
-            num_epochs=self.epochs,
-            minibatch_size=self.minibatch_size,
-            train_batch_size_per_learner=config.steps_per_iteration // max(1, config.num_learners),
-            gamma=self.gamma,
-            lambda_=self.gae_lambda,
-            clip_param=self.clip,
-            entropy_coeff=self._entropy(config),
-            vf_loss_coeff=self.value_weight,
-            vf_clip_param=self.value_clip,
-            grad_clip=self.gradient_clip,
-            grad_clip_by="global_norm",
-            use_kl_loss=False,
-        )
-
-    def _entropy(self, config: TrainConfig) -> float | list[list[float]]:
-        """RLlib's schedule: pairs of environment steps and weight."""
-        if self.entropy_end is None:
-            return self.entropy
-        steps = config.iterations * config.steps_per_iteration
-        return [[0, self.entropy], [steps, self.entropy_end]]
-
 
 @dataclass(frozen=True)
 class MAPPO(IPPO):
     """Multi-agent PPO (Yu et al., NeurIPS 2022): PPO with centralised critics.
 
     As ``IPPO``, but during training each side's critic reads both sides' observations and the
-    user's true state (``training.critics.CentralCritic``). The actors, and what is saved of
+    user's true state (``training.models.critics.CentralCritic``). The actors, and what is saved of
     them, are those of ``IPPO``.
     """
 

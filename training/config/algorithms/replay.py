@@ -1,35 +1,28 @@
-"""What algorithms that learn from replayed steps have in common."""
+"""Settings that algorithms which learn from replayed steps share."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
-from recenv.config import Config
-
-if TYPE_CHECKING:
-    from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
-
-    from training.config import TrainConfig
+from training.config.algorithms.base import AlgorithmSettings
 
 
 @dataclass(frozen=True)
-class ReplaySettings(Config):
+class ReplaySettings(AlgorithmSettings):
     """Sampling, replay and updates.
 
     Attributes:
         rounds_per_iteration: rounds sampled in one iteration.
         updates: gradient steps after them.
         minibatch_size: turns of one side in each step.
-        replay_size: observations kept, see ``training.replay.Replay``.
+        replay_size: observations kept, see ``training.algorithms.replay_buffer.Replay``.
         learning_rate: of Adam.
         gamma: discount per turn of one side.
         target_rate: share of the way that target networks go after each step.
         gradient_clip: greatest norm of a gradient.
     """
 
-    central: ClassVar[bool] = False
-    sides: ClassVar[tuple[str, ...]] = ("recommender", "user")
     slates: ClassVar[tuple[str, ...]] = ("plackett-luce", "greedy")
 
     rounds_per_iteration: int = 2048
@@ -53,41 +46,6 @@ class ReplaySettings(Config):
             self.replay_size >= 2 * self.rounds_per_iteration,
             "replay_size",
             f"at least twice rounds_per_iteration ({self.rounds_per_iteration})",
-        )
-
-    def _build(self, config: TrainConfig, learner: Any) -> AlgorithmConfig:
-        """RLlib's config, with this learner.
-
-        Raises:
-            ConfigError: several learners, or samples that are not flat.
-        """
-        from training.values.algorithm import ReplayConfig
-
-        config.require(
-            config.num_learners <= 1,
-            "num_learners",
-            f"0 or 1: {config.algorithm} learns from one replay, which its learner keeps",
-        )
-        config.require(
-            config.batched_runner,
-            "batched_runner",
-            f"on: {config.algorithm} replays flat samples, and RLlib's own runner gives episodes",
-        )
-        settings: Any = ReplayConfig()
-        return (
-            settings.env_runners(rollout_fragment_length="auto")
-            .learners(
-                learner_class=learner,
-                learner_config_dict={"settings": self},
-                add_default_connectors_to_learner_pipeline=False,
-            )
-            .training(
-                lr=self.learning_rate,
-                train_batch_size_per_learner=config.steps_per_iteration,
-                gamma=self.gamma,
-                grad_clip=self.gradient_clip,
-                grad_clip_by="global_norm",
-            )
         )
 
 

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from training.algorithms.replayed import ReplaySettings
-from training.values.config import ValueConfig
-
-if TYPE_CHECKING:
-    from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
-
-    from training.config import TrainConfig
+from training.config.algorithms.replay import ReplaySettings
+from training.config.values import ValueConfig
 
 
 @dataclass(frozen=True)
@@ -37,9 +32,3 @@ class SAC(ReplaySettings):
     def values(self) -> ValueConfig:
         """See ``AlgorithmSettings.values``."""
         return ValueConfig("soft")
-
-    def build(self, config: TrainConfig) -> AlgorithmConfig:
-        """See ``AlgorithmSettings.build``."""
-        from training.values.sac import SACLearner
-
-        return self._build(config, SACLearner)

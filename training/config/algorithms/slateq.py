@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from training.algorithms.replayed import EpsilonSettings
-from training.values.config import Choice, Search, ValueConfig
-
-if TYPE_CHECKING:
-    from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
-
-    from training.config import TrainConfig
+from training.config.algorithms.replay import EpsilonSettings
+from training.config.values import Choice, Search, ValueConfig
 
 
 @dataclass(frozen=True)
@@ -19,10 +14,10 @@ class SlateQ(EpsilonSettings):
     """SlateQ (Ie et al., IJCAI 2019), for rounds with several clicks.
 
     Attributes:
-        choice: how clicks are modelled, see ``training.values.slates.click_probabilities``.
+        choice: how clicks are modelled, see ``training.models.slate_search.click_probabilities``.
         labels: what the choice model learns from: the clicks, as a platform can, or the fitted
             user's probabilities of them ("fitted"), which only a simulator knows.
-        search: how slates are searched for, see ``training.values.slates.search_slates``.
+        search: how slates are searched for, see ``training.models.slate_search.search_slates``.
     """
 
     sides: ClassVar[tuple[str, ...]] = ("recommender",)
@@ -44,9 +39,3 @@ class SlateQ(EpsilonSettings):
     def values(self) -> ValueConfig:
         """How values become slates."""
         return ValueConfig("slateq", self.choice, self.search)
-
-    def build(self, config: TrainConfig) -> AlgorithmConfig:
-        """See ``AlgorithmSettings.build``."""
-        from training.values.slateq import SlateQLearner
-
-        return self._build(config, SlateQLearner)

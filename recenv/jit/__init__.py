@@ -1,0 +1,1 @@
+"""Compilation with numba, and what compiled code needs of memory and threads."""

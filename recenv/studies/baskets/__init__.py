@@ -1,0 +1,1 @@
+"""Baskets: what do households buy next, how much, and when do they return?"""

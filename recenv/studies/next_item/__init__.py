@@ -1,0 +1,1 @@
+"""Next item: which film is liked next, and are liking probabilities right?"""

@@ -1,0 +1,6 @@
+"""``python -m recenv.studies.next_item``."""
+
+from recenv.studies.next_item.study import main
+
+if __name__ == "__main__":
+    main()

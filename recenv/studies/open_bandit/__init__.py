@@ -1,0 +1,1 @@
+"""Open Bandit: what would the other policy have earned?"""

@@ -1,0 +1,1 @@
+"""Recovery: does every estimator find planted parameters?"""

@@ -1,0 +1,1 @@
+"""Speed: how fast is a step, beside other simulators and the machine's own bound?"""

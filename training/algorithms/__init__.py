@@ -1,0 +1,1 @@
+"""Learning algorithms: for each, its learner and how its settings configure RLlib."""

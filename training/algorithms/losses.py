@@ -1,0 +1,53 @@
+"""Parts of losses that several algorithms share: the divergence from the fitted user, masks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ray.rllib.core.columns import Columns
+from torch import Tensor
+
+
+def reaching(loss: Tensor, unused: Iterable[Tensor]) -> Tensor:
+    """The loss, with gradients of zero for what it does not depend on.
+
+    Several learners add up their gradients parameter by parameter, and wait for each.
+    """
+    return loss + 0 * sum(parameter.sum() for parameter in unused)
+
+
+class UserTie:
+    """A user that stays near the logged one, for any learner of its policy.
+
+    With weight w, ``w * KL(policy || fitted user)`` in nats per turn is added to the loss (Jacob et
+    al., ICML 2022, "Modeling strong and human-like gameplay with KL-regularized search"), and the
+    sum divided by 1 + w, so that gradients are of one size whatever the weight. The divergence is
+    exact, and so adds no variance, as a reward would.
+    """
+
+    def tied(
+        self, loss: Tensor, weight: float, module: Any, batch: Any, fwd_out: dict[str, Any]
+    ) -> Tensor:
+        """() the user's loss with the tie.
+
+        Args:
+            loss: () of the policy and its critic.
+            weight: w, ``TrainConfig.behaviour_weight``.
+            module: of the user.
+            batch: that the loss is of.
+            fwd_out: what the module says of it.
+        """
+        if weight == 0:
+            return loss
+        make = module.get_train_action_dist_cls()
+        now = make.from_logits(fwd_out[Columns.ACTION_DIST_INPUTS])
+        fitted = make.from_logits(module.network.fitted_logits(batch[Columns.OBS]))
+        share = 1 / (1 + weight)
+        return share * loss + (1 - share) * valid_steps(batch, now.kl(fitted)).mean()
+
+
+def valid_steps(batch: dict[str, Any], values: Tensor) -> Tensor:
+    """The rows that are steps: RLlib's own pipeline adds an artificial one to each episode."""
+    mask = batch.get(Columns.LOSS_MASK)
+    return values if mask is None else values[mask]

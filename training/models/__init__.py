@@ -1,0 +1,1 @@
+"""Networks of both sides, their parts, and their RLlib modules."""

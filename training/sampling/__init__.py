@@ -1,0 +1,1 @@
+"""Sampling: visits played by learning agents, as RLlib takes them."""

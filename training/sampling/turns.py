@@ -1,0 +1,22 @@
+"""Turns: what an agent saw and did, and the function that does it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from recenv.sim.observation import Observation
+
+
+class Turn(NamedTuple):
+    """What one agent did in B visits, in one turn."""
+
+    observation: Observation  # (B, ...) leaves
+    action: np.ndarray  # (B, ...)
+    logp: np.ndarray  # (B,) log-probability of the action
+    inputs: np.ndarray  # (B, F) inputs of the action's distribution
+
+
+Actor = Callable[[Observation], Turn]

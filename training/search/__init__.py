@@ -1,0 +1,1 @@
+"""Searches for settings: spaces, folders, trials."""

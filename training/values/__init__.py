@@ -1,1 +1,0 @@
-"""Learning by values: replayed steps, networks of action values, and their learners."""

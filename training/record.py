@@ -1,8 +1,8 @@
 """``python -m training.record``: play visits with some policy and keep them, as ids.
 
 Writes one Parquet file, a row a visit: the user, the ids of each slate, the answers. What the
-agents saw is rebuilt from it when it is read (``training.sampling.demonstrations``); ``--algorithm bc``
-learns from it.
+agents saw is rebuilt from it when it is read (``training.sampling.demonstrations``); ``--algorithm
+bc`` learns from it.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from recenv.evaluation import paired_difference, rollout
 from recenv.plots import RankingPoint, ranking_plot
 from recenv.recommenders import OracleRecommender
 from recenv.sim import Simulator
-from recenv.studies.policy_ranking import study as ranking
+from recenv.studies.policy_ranking import study
 from recenv.studies.policy_ranking.agreement import (
     agreement,
     kendall,
@@ -23,25 +23,27 @@ from recenv.studies.policy_ranking.agreement import (
     surely_ranked,
     visit_error,
 )
+from recenv.studies.policy_ranking.cells import (
+    TRUE_SEED,
+    RankingConfig,
+    code_hash,
+    draw_log,
+    fit_model,
+    measure_truth,
+    play,
+)
 from recenv.studies.policy_ranking.policies import (
     ScoreRecommender,
     candidate_policies,
     click_values,
 )
-from recenv.studies.policy_ranking.study import (
-    RankingConfig,
-    draw_log,
-    fit_model,
-    main,
-    measure_truth,
-    play,
-)
+from recenv.studies.policy_ranking.study import main
 from recenv.synthetic.log import PopularityLogging
 from recenv.world import World
 
 GAME = GameConfig(num_candidates=20)
 TINY = RankingConfig(
-    events=1_500, num_users=20, num_items=40, visits=3, true_visits=3, build=ranking.QUICK_BUILD
+    events=1_500, num_users=20, num_items=40, visits=3, true_visits=3, build=study.QUICK_BUILD
 )
 
 
@@ -168,7 +170,7 @@ def test_the_planted_model_ranks_as_itself() -> None:
     assert set(found["share_draws"]) == {0}
     truth = measure_truth(TINY)
     assert np.shape(truth["values"]) == (len(policies), 20)
-    expected = play(world, TINY.game, policies, 3, ranking.TRUE_SEED).mean(axis=2)
+    expected = play(world, TINY.game, policies, 3, TRUE_SEED).mean(axis=2)
     np.testing.assert_allclose(truth["values"], expected, atol=1e-5)
 
 
@@ -205,7 +207,7 @@ def test_a_study_runs_goes_on_and_reports(
         "| 500 | 1 |",
         "| the planted model itself | 1 |",
         "python -m recenv.studies.policy_ranking --quick",
-        ranking.sources_hash(),
+        code_hash(),
     ):
         assert wanted in first
     folder = tmp_path / "policy-ranking"
@@ -219,13 +221,13 @@ def test_a_study_runs_goes_on_and_reports(
 
     # what is there is read; a cell that is gone is measured again, to the same numbers
     measured = []
-    original = ranking.measure_cell
+    original = study.measure_cell
 
     def spy(cell: RankingConfig, truth: dict) -> dict:
         measured.append(cell)
         return original(cell, truth)
 
-    monkeypatch.setattr(ranking, "measure_cell", spy)
+    monkeypatch.setattr(study, "measure_cell", spy)
     next((folder / "cells").glob("cell-*.json")).unlink()
     assert main(arguments) == 0
     assert len(measured) == 1

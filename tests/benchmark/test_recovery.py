@@ -1,15 +1,14 @@
 """The recovery study: its arithmetic on invented errors, and a tiny run that goes on."""
 
-import json
-
 import numpy as np
 import pytest
 
 from recenv.errors import ConfigError, UnknownNameError
 from recenv.plots import Shrinkage, shrinkage_plot
+from recenv.studies.cells import run_cells
 from recenv.studies.recovery import study as recovery
 from recenv.studies.recovery.laws import LAWS, Found, Measured, make_world, rms
-from recenv.studies.recovery.study import Cell, main, plan, run_cells, summarise
+from recenv.studies.recovery.study import RecoveryConfig, main, plan, summarise
 
 
 def invented(law, size, seed, error, reported=None, scalar=True):
@@ -77,18 +76,17 @@ def test_cells_are_kept_and_checked(tmp_path, monkeypatch):
         return Measured(10 * size, {"a": Found(1.0)})
 
     monkeypatch.setitem(LAWS, "tenure", law)
-    cells = [Cell(law="tenure", size=s, seed=1) for s in (1, 4)]
-    first = run_cells(cells, tmp_path, progress=False)
-    assert run_cells(cells, tmp_path, progress=False) == first
+    configs = [RecoveryConfig(law="tenure", size=s, seed=1) for s in (1, 4)]
+    first = run_cells([c.cell for c in configs], tmp_path)
+    assert run_cells([c.cell for c in configs], tmp_path) == first
     assert calls == [(1, 1001), (4, 1004)]
-    kept = next(tmp_path.glob("tenure-*.json"))
-    kept.write_text(json.dumps(json.loads(kept.read_text()) | {"code": "another"}))
-    run_cells(cells, tmp_path, progress=False)
-    assert len(calls) == 3
+    monkeypatch.setattr(recovery, "sources_hash", lambda *paths: "another")
+    run_cells([c.cell for c in configs], tmp_path)
+    assert len(calls) == 4
     with pytest.raises(UnknownNameError, match="tenure"):
-        Cell(law="tenur")
+        RecoveryConfig(law="tenur")
     with pytest.raises(ConfigError, match="size must be at least 1"):
-        Cell(law="tenure", size=0)
+        RecoveryConfig(law="tenure", size=0)
 
 
 def test_the_plan_ends_with_the_largest_logs():

@@ -12,7 +12,7 @@ from ray.rllib.core.columns import Columns
 
 from recenv.env.visit import RECOMMENDER_AGENT
 from recenv.errors import ConfigError
-from training.algorithms.impala import _Loss, _Watched
+from training.algorithms.impala import VTraceLoss, WatchedThread
 from training.algorithms.vtrace import FOLLOWING, TURN, FragmentConnector, of_episodes, vtrace
 from training.config import TrainConfig
 from training.models.distributions import PlackettLuce
@@ -166,7 +166,7 @@ class _Policy(RecommenderNetwork):
         self.scores = torch.nn.Parameter(scores.clone())
 
 
-class Learner(_Loss):
+class Learner(VTraceLoss):
     """The loss alone, without RLlib's learner."""
 
     def __init__(self, network, values, slots):
@@ -284,7 +284,7 @@ class _Thread:
         return iter([training_data])
 
 
-class _Told(_Watched, _Thread):
+class _Told(WatchedThread, _Thread):
     config = SimpleNamespace(learner_config_dict={"passes": 3})
 
 

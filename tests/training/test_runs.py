@@ -189,7 +189,8 @@ def test_two_processes_do_not_train_the_same_run(tmp_path):
         [
             sys.executable,
             "-c",
-            "import sys, time; from pathlib import Path; from training.runs.folder import RunFolder\n"
+            "import sys, time; from pathlib import Path\n"
+            "from training.runs.folder import RunFolder\n"
             "with RunFolder(Path(sys.argv[1])).lock(): print('held', flush=True); time.sleep(99)",
             str(run.path),
         ],

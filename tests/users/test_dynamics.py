@@ -191,7 +191,7 @@ def test_the_replay_repeats_what_the_simulator_did(world):
 
 
 def test_the_whole_fit_finds_the_laws_of_a_visit(world):
-    """Vectors fitted as well: loose bounds; ``recenv.studies.recovery.study`` measures these errors."""
+    """Vectors fitted as well: loose bounds; ``recenv.studies.recovery`` measures these errors."""
     log = emit_log(world, ROUNDS, visits_per_user=40, seed=14)
     model = refit(world, log)
     fitted = model.dynamics

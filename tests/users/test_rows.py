@@ -140,7 +140,7 @@ def test_planted_examination_is_recovered(fitted):
 
 
 def test_planted_probabilities_are_recovered(priced, fitted):
-    """1 000 impressions a user and 1 500 an item; ``recenv.studies.recovery.study`` measures more."""
+    """1 000 impressions a user and 1 500 an item; ``recenv.studies.recovery`` measures more."""
     assert rmse(priced, fitted, "click_probs") < 0.06
     assert rmse(priced, fitted, "purchase_probs") < 0.10
 

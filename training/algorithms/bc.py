@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from ray.rllib.algorithms import bc as rllib_bc
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
-from ray.rllib.algorithms.bc import BC as RLlibBC
-from ray.rllib.algorithms.bc import BCConfig
 from ray.rllib.algorithms.marwil.torch.marwil_torch_learner import MARWILTorchLearner
 from ray.rllib.core.columns import Columns
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
@@ -67,7 +66,7 @@ class CloningLearner(MARWILTorchLearner):
         return out
 
 
-class Cloning(RLlibBC):
+class Cloning(rllib_bc.BC):
     """RLlib's BC, fed with demonstrations of several agents: its own data loading has one agent.
 
     Every iteration draws visits, plays them back, and learns from their rounds in minibatches.
@@ -145,7 +144,7 @@ def build(settings: BC, config: TrainConfig) -> AlgorithmConfig:
         ConfigError: it is of another world or game, or the log shows no slates.
     """
     demonstrations(settings, config)  # found wanting here rather than inside RLlib
-    rllib: Any = BCConfig(algo_class=Cloning)
+    rllib: Any = rllib_bc.BCConfig(algo_class=Cloning)
     rllib._is_online = True  # RLlib takes the spaces of several agents from a runner alone
     return rllib.training(
         learner_class=CloningLearner,

@@ -110,7 +110,7 @@ def answer_losses(
 
 
 class IDQNLearner(ReplayLearner):
-    """Independent deep Q-learning on replayed steps; settings are ``training.config.algorithms.IDQN``."""
+    """Independent deep Q-learning on replayed steps, by the settings of ``IDQN``."""
 
     def compute_loss_for_module(
         self, *, module_id: str, config: Any, batch: Any, fwd_out: Any

@@ -24,10 +24,10 @@ from training.sampling.fragments import SLOT_REWARDS
 class VTraceLoss(UserTie):
     """The loss of IMPALA and APPO on ``training.algorithms.vtrace.FragmentConnector``'s batches.
 
-    **Recommender.** With ``slot_credit``, as ``training.algorithms.ppo.TwoSidedLearner`` credits slots:
-    with r_k what slot k earned, b_k its learned mean given the visit, w the clipped importance
-    weight and A V-trace's advantage of the whole slate, slot k is credited with
-    ``w (r_k - b_k) + (A - w sum_j (r_j - b_j))``.
+    **Recommender.** With ``slot_credit``, as ``training.algorithms.ppo.TwoSidedLearner`` credits
+    slots: with r_k what slot k earned, b_k its learned mean given the visit, w the clipped
+    importance weight and A V-trace's advantage of the whole slate, slot k is credited with ``w (r_k
+    - b_k) + (A - w sum_j (r_j - b_j))``.
 
     **User.** Its tie to the fitted user: see ``training.algorithms.losses.UserTie``.
 

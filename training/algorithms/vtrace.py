@@ -1,6 +1,7 @@
 """V-trace along the links of flat samples: values and advantages from another policy's steps.
 
-B visits, T turns, N steps, M observations that lead to no step (see ``training.sampling.fragments``).
+B visits, T turns, N steps, M observations that lead to no step (see
+``training.sampling.fragments``).
 """
 
 from __future__ import annotations

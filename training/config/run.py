@@ -52,8 +52,8 @@ class TrainConfig(Config):
             visit counts; by default they are cut off there, and worth what would have followed
             (Pardo et al., ICML 2018, "Time limits in reinforcement learning").
         behaviour_weight: what a nat of a learning user's divergence from the fitted user costs it,
-            per turn, in the algorithm's own units (see ``training.sampling.divergence``): 0 sets it free, and
-            with a very large one it stays the fitted user.
+            per turn, in the algorithm's own units (see ``training.sampling.divergence``): 0 sets it
+            free, and with a very large one it stays the fitted user.
         warm_start: folder of a run, whose policies the learning sides' networks begin as; where
             it has none of a side, that side begins as ever.
         seed: of networks, visits and policies.

@@ -16,10 +16,10 @@ class ValueConfig(Config):
     """What a network of action values is and how it acts; saved with a policy.
 
     Attributes:
-        kind: "slateq" (``training.models.value_networks.SlateQNetwork``), "slots" (``SlotQNetwork`` for
-            the recommender, ``AnswerQNetwork`` for the user), or "soft": policies, for which the
-            latter are critics.
-        choice, search: see ``training.models.slate_search``; of "slateq" alone.
+        kind: "slateq" (``training.models.value_networks.SlateQNetwork``), "slots" (``SlotQNetwork``
+            for the recommender, ``AnswerQNetwork`` for the user), or "soft": policies, for which
+            the latter are critics. choice, search: see ``training.models.slate_search``; of
+            "slateq" alone.
         anchor: what a nat of a user's divergence from the fitted one costs it, in rewards.
     """
 

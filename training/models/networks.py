@@ -49,9 +49,9 @@ class RecommenderNetwork(nn.Module):
 
     ``score = interest_weight * <u, v> + popularity_weight * z(log popularity)
     + <u A + w B + h D, v> + bias + MLP(features)``, where z standardises, u and v are rows of the
-    user and item tables (``training.models.initial_tables`` plus learned offsets), w is the mean vector of what
-    was clicked in this visit and h the encoded visit, if ``config.history`` encodes it. The
-    learned terms are zero before training: every network then ranks as its seeds do. The
+    user and item tables (``training.models.initial_tables`` plus learned offsets), w is the mean
+    vector of what was clicked in this visit and h the encoded visit, if ``config.history`` encodes
+    it. The learned terms are zero before training: every network then ranks as its seeds do. The
     bilinear maps and the MLP are shared, so they serve users never trained on.
 
     If slots are independent each has scores of its own: ``score + <u A_k + w B_k, v>``, zero

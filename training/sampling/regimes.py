@@ -8,8 +8,8 @@
   iterated best response (fictitious play's older cousin: Cournot 1838).
 - "population": each against past policies of the other. Snapshots are taken every
   ``snapshot_every`` iterations, and every visit is played by one drawn from all that are kept
-  (``training.sampling.self_play``): fictitious self-play (Heinrich, Lanctot & Silver, ICML 2015), and a
-  policy-space response oracle whose meta-strategy is uniform (Lanctot et al., NeurIPS 2017).
+  (``training.sampling.self_play``): fictitious self-play (Heinrich, Lanctot & Silver, ICML 2015),
+  and a policy-space response oracle whose meta-strategy is uniform (Lanctot et al., NeurIPS 2017).
 """
 
 from __future__ import annotations

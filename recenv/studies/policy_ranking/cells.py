@@ -2,9 +2,9 @@
 
 A planted world is the truth. Its users leave a log under a known logging policy; a user model is
 fitted to that log as to any other; and a fixed set of policies plays in both worlds, which differ
-in the user model alone. ``python -m recenv.studies.policy_ranking`` measures how well the two rankings
-agree over the size of the log, over the narrowness of the logging policy, and with parts of the
-log or of the model taken away.
+in the user model alone. ``python -m recenv.studies.policy_ranking`` measures how well the two
+rankings agree over the size of the log, over the narrowness of the logging policy, and with parts
+of the log or of the model taken away.
 
 A cell (one log, one fit, one ranking) is kept as JSON, so that an interrupted run goes on.
 """

@@ -1,8 +1,9 @@
 """Do the estimators recover planted parameters, and do their errors shrink as 1 / sqrt(n)?
 
 ``python -m recenv.studies.recovery`` plants parameters, draws logs of three sizes from them,
-fits each log as any other, and measures how far off the estimates are (``laws`` has them). The slope of log error on log events is -1/2 for an estimator that is consistent and as
-fast as parametric ones can be; a bias that stays makes it flatter.
+fits each log as any other, and measures how far off the estimates are (``laws`` has them). The
+slope of log error on log events is -1/2 for an estimator that is consistent and as fast as
+parametric ones can be; a bias that stays makes it flatter.
 
 A cell (one law, one log) is kept as JSON, so that an interrupted run goes on.
 """

@@ -3,9 +3,9 @@
     python -I peers_worker.py '{"peer": "recogym", "settings": {"num_products": 10},
                                 "seconds": 2.0, "repeats": 5}'
 
-``recenv.studies.speed.peers`` starts this file as a script. It imports nothing of recenv, and only the
-standard library before its clock starts, so that what the peer imports counts as the peer's.
-A failure is a traceback on stderr and a status other than 0.
+``recenv.studies.speed.peers`` starts this file as a script. It imports nothing of recenv, and only
+the standard library before its clock starts, so that what the peer imports counts as the peer's. A
+failure is a traceback on stderr and a status other than 0.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Fitting of how a visit changes its user: boredom, drift and leaving.
 
-The logged visits are replayed (``recenv.users.fitting.replay``) with the very laws that the simulator
-steps; what the log answers at each round is then likelier or less likely under given rates of
-boredom and drift, and those are chosen by maximum likelihood.
+The logged visits are replayed (``recenv.users.fitting.replay``) with the very laws that the
+simulator steps; what the log answers at each round is then likelier or less likely under given
+rates of boredom and drift, and those are chosen by maximum likelihood.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ def gather(
     weight: npt.NDArray[np.floating] | None,
     cut: npt.NDArray[np.int64] | None,
 ) -> Evidence:
-    """The evidence of a log; see ``fit_user_model`` for the arguments, ``make_rows`` for ``cut``."""
+    """The evidence of a log; for the arguments see ``fit_user_model`` and ``make_rows``."""
     rows = _weighted(make_rows(log, config, cut), folded, weight)
     taken = rows.response >= CLICK
     seen = exposure(log)

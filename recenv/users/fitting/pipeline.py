@@ -11,9 +11,9 @@ position-based model: Richardson et al. 2007), each impression weighted by its i
 where the log has propensities.
 
 ``examples`` says what the clicks are contrasted with, ``identification`` what a log tells at all;
-``penalties`` chooses their strength, ``within_visit`` fits boredom, drift and leaving, ``durations``
-lengths and returns, ``calibration`` scales the laws to validation events, ``levels`` sets their
-levels, ``errors`` gives standard errors, ``notes`` says where each law comes from.
+``penalties`` chooses their strength, ``within_visit`` fits boredom, drift and leaving,
+``durations`` lengths and returns, ``calibration`` scales the laws to validation events, ``levels``
+sets their levels, ``errors`` gives standard errors, ``notes`` says where each law comes from.
 """
 
 from __future__ import annotations

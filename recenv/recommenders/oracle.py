@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from recenv.jit.compiled import compiled
-from recenv.sim import screens
+from recenv.sim import rewards, screens
 from recenv.sim.simulator import Simulator
 from recenv.sim.state import LIVE, RECOMMENDER, State
 from recenv.users import laws
 
-_ZERO, _ONE, _HALF = np.float32(0), np.float32(1), np.float32(0.5)
+_ZERO, _ONE = np.float32(0), np.float32(1)
 
 
 class OracleRecommender:
@@ -57,36 +57,35 @@ def _answer_value(
         price: over the mean price.
         rules: the record of the game's scalars.
     """
-    mix = _HALF * rules.cooperation
+    keep, mix = rewards.shares(rules)
     utility = laws.utility(buy)
+    clicked, click_gain, effort = rewards.of_click(utility, rules)
+    bought, purchase_gain, paid = rewards.of_purchase(utility, price, rules)
     value = _ZERO
     for response in range(3):
+        recommender, own = _ZERO, _ZERO
         if response == 0:
             probability = _ONE - click
-            recommender = _ZERO
-            own = -rules.effort * examination
-        elif response == 1:
-            probability = click * (_ONE - buy)
-            recommender = rules.click
-            own = rules.click_utility * utility - rules.effort
+            own -= rewards.of_ignoring(examination, rules)
         else:
-            probability = click * buy
-            bought = price if rules.purchase_by_value else _ONE
-            recommender = rules.click + rules.purchase * bought
-            own = (rules.click_utility + rules.purchase_utility) * utility
-            own -= rules.effort + rules.price_sensitivity * price
+            probability = click * (buy if response == 2 else _ONE - buy)
+            recommender += clicked
+            own += click_gain - effort
+        if response == 2:
+            recommender += bought
+            own += purchase_gain - paid
         if probability <= _ZERO:
             continue
         own += rules.behaviour_weight * np.float32(math.log(probability))
-        value += probability * ((_ONE - abs(mix)) * recommender + mix * own)
+        value += probability * (keep * recommender + mix * own)
     return value
 
 
 @compiled
 def _leave_value(leave: np.float32, rules: Any) -> np.float32:
     """Expected reward to the recommender from the user's choice to leave or stay."""
-    mix = _HALF * rules.cooperation
-    value = -(_ONE - abs(mix)) * rules.leave_cost * leave
+    keep, mix = rewards.shares(rules)
+    value = -keep * rules.leave_cost * leave
     for probability in (leave, _ONE - leave):
         if probability > _ZERO:
             log = np.float32(math.log(probability))

@@ -23,12 +23,12 @@ from numba import uint32, uint64
 from recenv import rng
 from recenv.jit.compiled import inlined
 from recenv.jit.memory import shift
-from recenv.sim import screens
+from recenv.sim import rewards, screens
 from recenv.sim.state import EMPTY, LEFT, LIVE, RECOMMENDER, TRUNCATED, UNLIMITED, USER
 from recenv.users import durations as duration
 from recenv.users import laws
 
-_ZERO, _ONE, _HALF = np.float32(0), np.float32(1), np.float32(0.5)
+_ZERO, _ONE = np.float32(0), np.float32(1)
 _ATTEMPTS = 8  # draws of a candidate that the user has not had
 _SMALLEST = np.float32(1e-8)  # floor of a probability inside a logarithm
 
@@ -220,7 +220,7 @@ def respond(b, on, answers, left, tables, rules, state, screen):
         state.last_answer[b, k] = response
         state.answers[b, k] = response
         shown += filled
-        cost += rules.effort * (seen if filled > response else _ZERO)  # if it is ignored
+        cost += rewards.of_ignoring(seen if filled > response else _ZERO, rules)
         # what was consumed is noted in the part of the slate that was read: nobody needs it now
         screen.slate[on, uint64(consumed)] = k
         consumed += int(response > 0)
@@ -233,22 +233,19 @@ def respond(b, on, answers, left, tables, rules, state, screen):
             state.last_answer[b, k],
             screen.utility[on, k],
         )
-        cost += rules.effort
-        gained += rules.click_utility * utility
-        recommender += rules.click
+        earned, gain, effort = rewards.of_click(utility, rules)
+        recommender, gained, cost = recommender + earned, gained + gain, cost + effort
         satisfaction += utility
         if response == 2:
             price = tables.items[uint32(item)].price
-            gained += rules.purchase_utility * utility
-            cost += rules.price_sensitivity * price
-            recommender += rules.purchase * (price if rules.purchase_by_value else _ONE)
+            earned, gain, paid = rewards.of_purchase(utility, price, rules)
+            recommender, gained, cost = recommender + earned, gained + gain, cost + paid
         _consume(b, item, response, tables, rules, state)
     _remember(b, shown, state)
     own = gained - cost
     if rules.behaviour_weight != _ZERO:
         own += rules.behaviour_weight * _log_behaviour(b, on, left, state, screen)
-    mix = _HALF * rules.cooperation
-    keep = _ONE - abs(mix)
+    keep, mix = rewards.shares(rules)
     state.rewards[b, 0] = keep * recommender + mix * own
     state.rewards[b, 1] = keep * own + mix * recommender
     state.satisfaction[b] = laws.satisfied(

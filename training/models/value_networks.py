@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from recenv.config import GameConfig
+from recenv.sim.rewards import own_share
 from recenv.world import World
 from training.config.network import NetworkConfig
 from training.config.values import ValueConfig
@@ -280,7 +281,7 @@ def make_value_network(
 def _expected_click(game: GameConfig) -> float:
     """About what a click earns the recommender; 1 where it earns nothing."""
     reward = game.reward
-    own = (1 - abs(reward.cooperation) / 2) * (reward.click + _PURCHASES * reward.purchase)
+    own = own_share(reward) * (reward.click + _PURCHASES * reward.purchase)
     return own if own > 0 else 1.0
 
 

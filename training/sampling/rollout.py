@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from recenv.env.visit import RECOMMENDER_AGENT, USER_AGENT
 from recenv.recommenders.base import Recommender
-from recenv.schema import CLICK, PURCHASE
 from recenv.sim.observation import Observation
+from recenv.sim.rewards import slot_rewards
 from recenv.sim.simulator import Outcome, Simulator
 from recenv.sim.state import LEFT, LIVE, State
 from recenv.users.policy import UserPolicy
@@ -290,13 +290,8 @@ class Rollout:
 
     def _by_slot(self, outcome: Outcome) -> np.ndarray:
         """(B, K) what each slot's answer added to the recommender's reward."""
-        weights = self.simulator.game.reward
-        response = outcome.answers[:, :-1]
-        paid = weights.purchase * (response == PURCHASE)
-        if weights.purchase_by_value:
-            paid = paid * self.simulator.tables.items["price"][self.state.last_slate]
-        own = weights.click * (response >= CLICK) + paid
-        return ((1 - abs(weights.cooperation) / 2) * own).astype(np.float32)
+        prices = self.simulator.tables.items["price"][self.state.last_slate]
+        return slot_rewards(outcome.answers[:, :-1], prices, self.simulator.game.reward)
 
     def _observe(self, agent: str, state: State) -> Observation:
         return observe(self.simulator, agent, state, central=self.central)

@@ -19,7 +19,7 @@ from recenv.world import World
 from training.cli import parse
 from training.config import FITTED, TrainConfig
 from training.runs.opponents import make_fixed_user, make_opponent
-from training.runs.recording import Visits, record, save
+from training.runs.recording import RecordedVisits, record, save
 from training.world import resolve
 
 ORACLE = "oracle"
@@ -84,7 +84,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _told(path: Path, visits: Visits) -> str:
+def _told(path: Path, visits: RecordedVisits) -> str:
     rounds, size = int(visits.starts[-1]), path.stat().st_size
     assert visits.rewards is not None
     ours, theirs = visits.rewards.mean(0)

@@ -32,7 +32,7 @@ from training.runs.warm_start import start_warm, warm_weights
 from training.sampling.divergence import KL_FROM_FITTED, AnchorCallback
 from training.sampling.env import TurnEnv, module_of
 from training.sampling.env_runner import BatchedEnvRunner
-from training.sampling.regimes import Pool, sides_learning
+from training.sampling.regimes import Population, sides_learning
 
 _LEARNER_METRICS = {
     "policy_loss": "policy_loss",
@@ -121,9 +121,9 @@ class Session:
         if checkpoint is not None:
             self.algorithm.restore_from_path(str(checkpoint.resolve()))
         self.iteration = iteration
-        self.pool = Pool(config.pool_size)
+        self.pool = Population(config.pool_size)
         if checkpoint is not None and config.regime == "population":
-            self.pool = Pool.load(checkpoint / _POOL, config.pool_size)
+            self.pool = Population.load(checkpoint / _POOL, config.pool_size)
         self._pool_version, self._pool_reference = 0, None
         self._steps: dict[Side, float] = {}
 

@@ -121,7 +121,7 @@ def test_scores_by_hand():
     p = np.array([[0.5, 0.5, 0.1, 0.1], [0.5, 0.5, 0.1, 0.1]])
     nothing = np.zeros(2, np.int64)
     asked = choices.Questions(
-        choices.Visits(
+        choices.BasketVisits(
             np.arange(2), nothing, nothing.astype(np.int8), nothing, nothing, np.zeros(2)
         ),
         bought,
@@ -188,7 +188,9 @@ def test_gaps_in_a_window_have_their_closed_form(shop):
     )
     user = np.repeat(np.arange(60), copies)
     zero = np.zeros(len(user), np.int64)
-    first = choices.Visits(user, zero, zero.astype(np.int8), zero + 7, zero, zero.astype(float))
+    first = choices.BasketVisits(
+        user, zero, zero.astype(np.int8), zero + 7, zero, zero.astype(float)
+    )
     found = visits.window_gaps(world, first, 7 + window, seed=1)
     days = np.arange(1, window + 1)
     expected = len(user) * (1 + (window - days) * h) * h * (1 - h) ** (days - 1)

@@ -25,7 +25,7 @@ from training.config import TrainConfig
 from training.models.observations import observe
 from training.runs.folder import RunFolder
 from training.runs.policy import load
-from training.runs.recording import Visits, record, save
+from training.runs.recording import RecordedVisits, record, save
 from training.runs.recording import load as load_recording
 from training.runs.warm_start import warm_weights
 from training.sampling.demonstrations import Demonstrations, check_recording, logged_visits, plant
@@ -401,7 +401,7 @@ def test_two_learners_clone_though_nothing_asks_the_critic(tmp_path):
 
 
 def test_visits_know_their_lengths():
-    visits = Visits(
+    visits = RecordedVisits(
         seed=np.zeros(2, np.uint64),
         session=np.arange(2, dtype=np.uint64),
         user=np.zeros(2, np.int32),

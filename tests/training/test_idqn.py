@@ -21,7 +21,7 @@ from training.algorithms.idqn import (
     slate_target,
     slate_value,
 )
-from training.algorithms.replay_buffer import Replay
+from training.algorithms.replay_buffer import ReplayBuffer
 from training.config import TrainConfig
 from training.config.algorithms import IDQN
 from training.config.network import NetworkConfig
@@ -30,7 +30,7 @@ from training.models.distributions import MASKED
 from training.models.exploration import answers_explored, slates_explored
 from training.models.observations import USER_LEAVES
 from training.models.value_modules import frozen_copy
-from training.models.value_networks import Answers, Slots, make_value_network
+from training.models.value_networks import AnswerValues, SlotValues, make_value_network
 from training.runs.policy import NetworkUser, load_user, save_policy
 from training.sampling.env import TurnEnv
 from training.sampling.fragments import Fragment, Fragments, fragment
@@ -51,7 +51,7 @@ class Tabular(nn.Module):
 
     def slot_values(self, observation):
         own = self.table[observation["state"][:, 0].long()]
-        return Slots(own, torch.zeros_like(own), torch.zeros(len(own)))
+        return SlotValues(own, torch.zeros_like(own), torch.zeros(len(own)))
 
 
 # state, item, reward, following state, whether the user left
@@ -133,7 +133,7 @@ def make(side, world, game, anchor=0.0):
 
 
 def replayed(world, game, agent):
-    replay = Replay(10_000, seed=0)
+    replay = ReplayBuffer(10_000, seed=0)
     for whole in played(world, game, times=2):
         replay.add(fragment(whole, agent))
     return replay.sample(30)
@@ -192,7 +192,7 @@ def every_answer(slots):
     return [list(a) for a in itertools.product(*[range(3)] * slots, range(2))]
 
 
-def by_answer(answers: Answers, row, answer):
+def by_answer(answers: AnswerValues, row, answer):
     """(value, fitted log-probability) of one joint answer, branch by branch."""
     parts = [(v, f) for v, f in zip(answers.branches, answers.fitted, strict=True)]
     flat = [(v[row, k], f[row, k]) for v, f in parts for k in range(v.shape[1])]

@@ -16,7 +16,7 @@ from training.runs.opponents import make_fixed_user, make_opponent
 from training.runs.policy import NetworkRecommender, NetworkUser, make_network, save_policy
 from training.sampling.env import TurnEnv
 from training.sampling.fragments import fragment
-from training.sampling.regimes import Pool, past, sides_learning
+from training.sampling.regimes import Population, past, sides_learning
 from training.sampling.rollout import Rollout
 from training.sampling.turns import Turn
 
@@ -68,7 +68,7 @@ def test_settings_that_make_no_sense_are_refused(settings, message):
 
 @pytest.mark.parametrize("size", [1, 2, 5, 8])
 def test_a_pool_stays_spread_over_all_that_was(size):
-    pool = Pool(size)
+    pool = Population(size)
     for iteration in range(0, 1000, 10):
         pool.add(iteration, {})
         kept = list(pool.members)
@@ -82,12 +82,12 @@ def test_a_pool_stays_spread_over_all_that_was(size):
 
 
 def test_a_pool_is_saved_and_read_back(tmp_path, world, game):
-    pool = Pool(4)
+    pool = Population(4)
     for iteration in (0, 7):
         sides = ("recommender", "user")
         pool.add(iteration, {s: weights(iteration + 1, world, game, s) for s in sides})
     pool.save(tmp_path / "pool")
-    again = Pool.load(tmp_path / "pool", 4)
+    again = Population.load(tmp_path / "pool", 4)
     assert list(again.members) == [0, 7]
     for iteration, sides in pool.members.items():
         assert set(again.members[iteration]) == {"recommender", "user"}
@@ -96,7 +96,7 @@ def test_a_pool_is_saved_and_read_back(tmp_path, world, game):
             for name, array in arrays.items():
                 np.testing.assert_array_equal(array, again.members[iteration][side][name])
     with pytest.raises(ArtifactError):
-        Pool.load(tmp_path / "none", 4)
+        Population.load(tmp_path / "none", 4)
 
 
 def test_a_past_network_has_its_own_weights_and_shares_the_worlds_tables(world, game):

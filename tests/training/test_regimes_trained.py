@@ -13,7 +13,7 @@ from recenv.sim.simulator import Simulator
 from training.config.algorithms import ALGORITHMS
 from training.models.observations import USER_LEAVES
 from training.runs.policy import load, load_user
-from training.sampling.regimes import Pool
+from training.sampling.regimes import Population
 
 GAME = {"slate_size": 3, "max_rounds": 5}
 FEW = {"rounds_per_iteration": 128, "learning_rate": 0.01}
@@ -68,7 +68,7 @@ def trained(tmp_path_factory):
             ),
             "alternating": job(6, each=True, regime="alternating", alternate_every=2),
             "free-ippo": job(8, train="user", behaviour_weight=0.0),
-            "tied-ippo": job(8, train="user", behaviour_weight=1e6),
+            "with_divergence-ippo": job(8, train="user", behaviour_weight=1e6),
             "stock": job(2, batched_runner=False, num_envs_per_env_runner=4),
         },
     )
@@ -105,7 +105,9 @@ def test_a_population_is_what_the_policies_were_and_survives_going_on(trained):
             then = weights(trained / "population" / f"after-{iteration}", side)
             assert same(weights(trained / "population" / f"past-{iteration}", side), then)
             assert not same(weights(trained / "population", side), then)
-    assert list(Pool.load(trained / "population" / "checkpoint" / "population", 2).members) == [
+    assert list(
+        Population.load(trained / "population" / "checkpoint" / "population", 2).members
+    ) == [
         0,
         2,
     ]
@@ -145,16 +147,18 @@ def distance(folder):
 
 def assert_anchored(folder, algorithm):
     """Free, the user goes its own way; with a weight beyond all rewards it stays what it was."""
-    rows = {name: told(folder, f"{name}-{algorithm}")["rows"] for name in ("free", "tied")}
-    for name in ("free", "tied"):
+    rows = {
+        name: told(folder, f"{name}-{algorithm}")["rows"] for name in ("free", "with_divergence")
+    }
+    for name in ("free", "with_divergence"):
         assert rows[name][-1]["user_steps_trained"] > 0
         assert all(np.isfinite(list(row.values())).all() for row in rows[name])
     moved = rows["free"][-1]["user_kl_from_fitted"]
-    kept = rows["tied"][-1]["user_kl_from_fitted"]
+    kept = rows["with_divergence"][-1]["user_kl_from_fitted"]
     assert moved > 0.02
     assert abs(kept) < 1e-3
     assert distance(folder / f"free-{algorithm}")[0] > 0.1
-    assert distance(folder / f"tied-{algorithm}")[0] < 0.01
+    assert distance(folder / f"with_divergence-{algorithm}")[0] < 0.01
 
 
 def test_a_free_user_moves_and_a_tied_one_stays(trained):
@@ -172,7 +176,7 @@ def test_rllibs_own_runner_tells_the_divergence_too(trained):
 def test_every_algorithm_can_tie_its_user(tmp_path, algorithm):
     jobs = {
         f"free-{algorithm}": job(8, algorithm, train="user", behaviour_weight=0.0),
-        f"tied-{algorithm}": job(8, algorithm, train="user", behaviour_weight=1e6),
+        f"with_divergence-{algorithm}": job(8, algorithm, train="user", behaviour_weight=1e6),
     }
     assert_anchored(train(tmp_path, jobs), algorithm)
 

@@ -7,7 +7,7 @@ from marked_play import BOTH, played
 
 from recenv.env.visit import RECOMMENDER_AGENT, USER_AGENT
 from recenv.errors import ConfigError
-from training.algorithms.replay_buffer import Replay
+from training.algorithms.replay_buffer import ReplayBuffer
 from training.sampling.episodes import chunks
 from training.sampling.fragments import fragment
 
@@ -61,7 +61,7 @@ def keyed(piece):
 @pytest.mark.parametrize("trained", [BOTH, {RECOMMENDER_AGENT}, {USER_AGENT}])
 def test_transitions_are_those_of_the_episodes(world, game, trained):
     for agent in trained:
-        replay, expected = Replay(100_000, seed=0), {}
+        replay, expected = ReplayBuffer(100_000, seed=0), {}
         for whole in played(world, game, trained=trained):
             replay.add(keyed(fragment(whole, agent)))
             expected |= by_episodes(whole, agent)
@@ -78,7 +78,7 @@ def test_transitions_are_those_of_the_episodes(world, game, trained):
 def test_the_oldest_give_way_and_the_rest_stay_whole(world, game):
     pieces = list(played(world, game))
     rows = [len(fragment(p, USER_AGENT).observations["round"]) for p in pieces]
-    replay, expected = Replay(max(rows) + 17, seed=0), {}
+    replay, expected = ReplayBuffer(max(rows) + 17, seed=0), {}
     for whole in pieces:  # each time over the ring's end, at another place
         replay.add(keyed(fragment(whole, USER_AGENT)))
         newest = by_episodes(whole, USER_AGENT)
@@ -92,7 +92,11 @@ def test_the_oldest_give_way_and_the_rest_stay_whole(world, game):
 
 
 def test_every_step_is_as_likely_and_a_seed_repeats_the_draws(world, game):
-    replays = [Replay(100_000, seed=3), Replay(100_000, seed=3), Replay(100_000, seed=4)]
+    replays = [
+        ReplayBuffer(100_000, seed=3),
+        ReplayBuffer(100_000, seed=3),
+        ReplayBuffer(100_000, seed=4),
+    ]
     for whole in played(world, game):
         for replay in replays:
             replay.add(keyed(fragment(whole, RECOMMENDER_AGENT)))
@@ -110,4 +114,4 @@ def test_every_step_is_as_likely_and_a_seed_repeats_the_draws(world, game):
 def test_a_ring_too_small_is_told(world, game):
     whole = next(iter(played(world, game)))
     with pytest.raises(ConfigError, match=r"replay_size is 5.*takes \d+ rows"):
-        Replay(5, seed=0).add(fragment(whole, RECOMMENDER_AGENT))
+        ReplayBuffer(5, seed=0).add(fragment(whole, RECOMMENDER_AGENT))

@@ -11,14 +11,14 @@ from marked_play import played
 
 from recenv.env.visit import RECOMMENDER_AGENT
 from recenv.sim.simulator import Simulator
-from training.algorithms.replay_buffer import Replay
+from training.algorithms.replay_buffer import ReplayBuffer
 from training.algorithms.slateq import slateq_losses, target_value
 from training.config import TrainConfig
 from training.config.algorithms import SlateQ
 from training.config.network import NetworkConfig
 from training.config.values import ValueConfig
 from training.models.observations import MODULE, RECOMMENDER_LEAVES
-from training.models.value_networks import Worth, make_value_network
+from training.models.value_networks import ItemValues, make_value_network
 from training.runs.policy import NetworkRecommender, load, save_policy
 from training.sampling.env import TurnEnv
 from training.sampling.fragments import fragment, fragments
@@ -41,7 +41,7 @@ def make(world, game, choice="independent", search="greedy"):
 
 
 def replayed(world, game):
-    replay = Replay(10_000, seed=0)
+    replay = ReplayBuffer(10_000, seed=0)
     for whole in played(world, game, times=2):
         replay.add(fragment(whole, RECOMMENDER_AGENT))
     return replay.sample(24)
@@ -64,7 +64,7 @@ def test_the_target_is_the_best_of_all_slates(world, game, choice, search):
     assert 0 < batch["terminated"].sum() < 24
     slates = list(itertools.permutations(range(game.num_candidates), game.slate_size))
     for row in range(24):
-        appeal, reward, future = (getattr(worth, n)[row].tolist() for n in Worth._fields[:3])
+        appeal, reward, future = (getattr(worth, n)[row].tolist() for n in ItemValues._fields[:3])
         best = -math.inf
         for slate in slates:
             p = click_probability(slate, appeal, looked, choice)
@@ -91,7 +91,7 @@ def test_losses_are_those_of_a_plain_loop(world, game, choice, fitted):
         labels = [float(k in clicked) for k in range(len(slate))]
         if fitted:
             labels = batch["fitted_clicks"][row].tolist()
-        appeal, reward, future = (getattr(worth, n)[row].tolist() for n in Worth._fields[:3])
+        appeal, reward, future = (getattr(worth, n)[row].tolist() for n in ItemValues._fields[:3])
         idle = float(worth.idle[row])
         p = click_probability(slate, appeal, looked, choice)
         rest = float(batch["rewards"][row]) - sum(earned) + GAMMA * float(following[row])
@@ -128,7 +128,7 @@ def test_a_round_teaches_the_consumed_item_and_the_null_item_alone(world, game, 
     batch["responses"][:12, 1] = 1  # one click in half of the rounds, none in the others
     with torch.no_grad():
         seen = network.worth(batch["obs"])
-    worth = Worth(*(leaf.clone().requires_grad_() for leaf in seen))
+    worth = ItemValues(*(leaf.clone().requires_grad_() for leaf in seen))
     losses = slateq_losses(network, worth, batch, torch.ones(24), gamma=GAMMA, fitted=False)
     reward, future, idle = torch.autograd.grad(
         losses["reward_loss"] + losses["q_loss"], [worth.reward, worth.future, worth.idle]

@@ -9,7 +9,7 @@ from recenv.errors import SchemaError
 from recenv.schema import CLICK, PURCHASE
 from recenv.studies.next_item.unknown_user import stranger_purchase_probs
 from recenv.studies.recovery.laws import make_world
-from recenv.users.fitting.cold_start import Answers, anonymous
+from recenv.users.fitting.cold_start import Answers, cold_start_user
 
 
 def of_two_users(click, purchase, responses):
@@ -70,12 +70,12 @@ def test_the_anonymous_user_is_the_one_who_answered():
     examined = np.where(np.arange(n) % 2, 1.0, 0.3).astype(np.float32)
     p = examined / (1 + np.exp(-(vectors @ truth + fixed + bias)))
     rows = Answers(vectors, fixed, rng.random(n) < p, np.ones(n, np.float32), examined)
-    vector, (found,) = anonymous([rows], np.zeros(2, np.float32), 1.0)
+    vector, (found,) = cold_start_user([rows], np.zeros(2, np.float32), 1.0)
     np.testing.assert_allclose(vector, truth, atol=0.03)
     assert found == pytest.approx(bias, abs=0.03)
 
 
 def test_nothing_to_tell_leaves_the_mean_user():
-    vector, biases = anonymous([], np.array([0.3, -1.0], np.float32), 5.0)
+    vector, biases = cold_start_user([], np.array([0.3, -1.0], np.float32), 5.0)
     np.testing.assert_allclose(vector, [0.3, -1.0])
     assert biases == ()

@@ -13,10 +13,10 @@ from training.algorithms.replay_buffer import Batch
 from training.algorithms.replay_learner import ReplayLearner
 from training.config import TrainConfig
 from training.config.algorithms import IDQN
-from training.models.value_networks import AnswerQNetwork, Answers, SlotQNetwork, Slots
+from training.models.value_networks import AnswerQNetwork, AnswerValues, SlotQNetwork, SlotValues
 
 
-def slate_value(network: SlotQNetwork, slots: Slots, slates: Tensor) -> Tensor:
+def slate_value(network: SlotQNetwork, slots: SlotValues, slates: Tensor) -> Tensor:
     """(B,) value of (B, K) slates."""
     each = (slots.own + slots.rest).gather(-1, slates)
     return slots.idle + (network.gains * each).sum(-1)
@@ -76,7 +76,7 @@ def answer_target(network: AnswerQNetwork, target: AnswerQNetwork, batch: Batch)
             logits = target.policy(theirs)
             parts = [weight * torch.logsumexp(branch, -1).sum(-1) for branch in logits]
         else:
-            ours: Answers = network.answers(seen)
+            ours: AnswerValues = network.answers(seen)
             parts = [
                 value.gather(-1, own.argmax(-1, keepdim=True)).sum((1, 2))
                 for value, own in zip(theirs.branches, ours.branches, strict=True)
@@ -84,7 +84,7 @@ def answer_target(network: AnswerQNetwork, target: AnswerQNetwork, batch: Batch)
         return (theirs.idle + torch.stack(parts).sum(0)) * ~batch["terminated"]
 
 
-def answer_value(answers: Answers, given: Tensor) -> Tensor:
+def answer_value(answers: AnswerValues, given: Tensor) -> Tensor:
     """(B,) value of answers.
 
     Args:

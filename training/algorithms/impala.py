@@ -13,7 +13,7 @@ from ray.rllib.algorithms.impala.torch.impala_torch_learner import IMPALATorchLe
 from ray.rllib.core.columns import Columns
 from torch import Tensor
 
-from training.algorithms.losses import UserTie, reaching
+from training.algorithms.losses import FittedUserKL, reaching
 from training.algorithms.vtrace import FOLLOWING, TURN, FragmentConnector, vtrace
 from training.config import TrainConfig
 from training.config.algorithms import IMPALA
@@ -21,7 +21,7 @@ from training.models.networks import RecommenderNetwork
 from training.sampling.fragments import SLOT_REWARDS
 
 
-class VTraceLoss(UserTie):
+class VTraceLoss(FittedUserKL):
     """The loss of IMPALA and APPO on ``training.algorithms.vtrace.FragmentConnector``'s batches.
 
     **Recommender.** With ``slot_credit``, as ``training.algorithms.ppo.TwoSidedLearner`` credits
@@ -29,7 +29,7 @@ class VTraceLoss(UserTie):
     importance weight and A V-trace's advantage of the whole slate, slot k is credited with ``w (r_k
     - b_k) + (A - w sum_j (r_j - b_j))``.
 
-    **User.** Its tie to the fitted user: see ``training.algorithms.losses.UserTie``.
+    **User.** Its tie to the fitted user: see ``training.algorithms.losses.FittedUserKL``.
 
     Credits are standardised over the batch. Reads ``slot_credit``, ``lam`` and
     ``behaviour_weight`` from the config's ``learner_config_dict``.
@@ -92,7 +92,7 @@ class VTraceLoss(UserTie):
         scheduler: Any = self.entropy_coeff_schedulers_per_module[module_id]
         loss = loss - scheduler.get_current_value() * entropy
         if not is_recommender:
-            loss = self.tied(loss, settings["behaviour_weight"], module, batch, fwd_out)
+            loss = self.with_divergence(loss, settings["behaviour_weight"], module, batch, fwd_out)
         variance = traced.values.var().clamp(min=1e-6)
         self.metrics.log_dict(
             {

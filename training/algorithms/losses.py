@@ -17,7 +17,7 @@ def reaching(loss: Tensor, unused: Iterable[Tensor]) -> Tensor:
     return loss + 0 * sum(parameter.sum() for parameter in unused)
 
 
-class UserTie:
+class FittedUserKL:
     """A user that stays near the logged one, for any learner of its policy.
 
     With weight w, ``w * KL(policy || fitted user)`` in nats per turn is added to the loss (Jacob et
@@ -26,7 +26,7 @@ class UserTie:
     exact, and so adds no variance, as a reward would.
     """
 
-    def tied(
+    def with_divergence(
         self, loss: Tensor, weight: float, module: Any, batch: Any, fwd_out: dict[str, Any]
     ) -> Tensor:
         """() the user's loss with the tie.

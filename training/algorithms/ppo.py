@@ -14,7 +14,7 @@ from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 from torch import Tensor
 
 from training.algorithms.gae import AdvantageConnector
-from training.algorithms.losses import UserTie, reaching, valid_steps
+from training.algorithms.losses import FittedUserKL, reaching, valid_steps
 from training.config import TrainConfig
 from training.config.algorithms import IPPO
 from training.models.distributions import PlackettLuce
@@ -22,7 +22,7 @@ from training.models.networks import RecommenderNetwork
 from training.sampling.fragments import SLOT_REWARDS
 
 
-class TwoSidedLearner(UserTie, PPOTorchLearner):
+class TwoSidedLearner(FittedUserKL, PPOTorchLearner):
     """PPO with credit slot by slot for the recommender, and a tie to the log for the user.
 
     **Recommender.** A round's reward is a sum over slots, so a slot's choice need not be blamed
@@ -34,7 +34,7 @@ class TwoSidedLearner(UserTie, PPOTorchLearner):
     of Ie et al. (IJCAI 2019, "SlateQ") in a policy gradient. Batches without ``SLOT_REWARDS``
     are learned as RLlib does.
 
-    **User.** Its tie to the fitted user: see ``UserTie``.
+    **User.** Its tie to the fitted user: see ``FittedUserKL``.
 
     ``slot_credit`` and ``behaviour_weight`` are read from the config's ``learner_config_dict``.
     """
@@ -65,7 +65,7 @@ class TwoSidedLearner(UserTie, PPOTorchLearner):
         )
         if recommends:
             return reaching(loss, module.critic.each.parameters())
-        return self.tied(loss, settings["behaviour_weight"], module, batch, fwd_out)
+        return self.with_divergence(loss, settings["behaviour_weight"], module, batch, fwd_out)
 
     def _recommender_loss(
         self, module_id: str, module: Any, config: Any, batch: Any, fwd_out: Any

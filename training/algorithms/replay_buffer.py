@@ -24,7 +24,7 @@ class Batch(dict[str, Any]):
     """
 
 
-class Replay:
+class ReplayBuffer:
     """A ring of observations, and of the steps that lead from one to a later one.
 
     Uniform sampling (Lin 1992; Mnih et al. 2015). What a step led to is seldom stored twice: it

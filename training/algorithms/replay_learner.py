@@ -10,7 +10,7 @@ from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from ray.rllib.utils import metrics as names
 from torch import Tensor
 
-from training.algorithms.replay_buffer import Replay
+from training.algorithms.replay_buffer import ReplayBuffer
 from training.models.value_modules import follow
 from training.sampling.fragments import Fragments, joined
 
@@ -35,7 +35,7 @@ class ReplayLearner(TorchLearner):
     def build(self) -> None:
         """See ``Learner.build``."""
         super().build()
-        self._replays: dict[str, Replay] = {}
+        self._replays: dict[str, ReplayBuffer] = {}
         for side in list(self.module.keys()):  # what runners begin with
             module = self.module[side].unwrapped()
             if hasattr(module, "epsilon"):
@@ -87,7 +87,7 @@ class ReplayLearner(TorchLearner):
         for side in samples[0].sides:
             if side not in self._replays:
                 seed = 2 * (self.config.seed or 0) + len(self._replays)
-                self._replays[side] = Replay(self.settings.replay_size, seed, self.device)
+                self._replays[side] = ReplayBuffer(self.settings.replay_size, seed, self.device)
             self._replays[side].add(joined([s.sides[side] for s in samples]))
 
     def _explore(self, timesteps: dict[str, Any]) -> None:
@@ -99,7 +99,7 @@ class ReplayLearner(TorchLearner):
                 self.metrics.log_value((side, "epsilon"), float(module.epsilon), window=1)
                 module.epsilon.fill_(self.settings.exploration(rounds))
 
-    def _log(self, learning: dict[str, Replay], steps: int) -> None:
+    def _log(self, learning: dict[str, ReplayBuffer], steps: int) -> None:
         log = self.metrics.log_value
         for side, replay in learning.items():
             log((side, names.WEIGHTS_SEQ_NO), self._weights_seq_no, window=1)

@@ -77,7 +77,7 @@ class SACLearner(ReplayLearner):
     """Soft actor-critic (Haarnoja et al. 2018) with discrete actions (Christodoulou 2019).
 
     Two critics; the lower one counts. The temperature of the entropy follows a target. A user is
-    tied to the fitted one by ``TrainConfig.behaviour_weight`` times their divergence, in rewards.
+    held to the fitted one by ``TrainConfig.behaviour_weight`` times their divergence, in rewards.
     Settings are ``training.config.algorithms.SAC``.
     """
 

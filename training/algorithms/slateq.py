@@ -13,7 +13,7 @@ from training.algorithms.replay_buffer import Batch
 from training.algorithms.replay_learner import ReplayLearner
 from training.config import TrainConfig
 from training.config.algorithms import SlateQ
-from training.models.value_networks import SlateQNetwork, Worth
+from training.models.value_networks import ItemValues, SlateQNetwork
 
 
 def target_value(target: SlateQNetwork, batch: Batch) -> Tensor:
@@ -28,7 +28,7 @@ def target_value(target: SlateQNetwork, batch: Batch) -> Tensor:
 
 def slateq_losses(
     network: SlateQNetwork,
-    worth: Worth,
+    worth: ItemValues,
     batch: Batch,
     following: Tensor,
     *,

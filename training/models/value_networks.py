@@ -31,7 +31,7 @@ _PURCHASES = 0.3
 """Share of clicks that are purchases, before anything is learned: the fit's own prior."""
 
 
-class Worth(NamedTuple):
+class ItemValues(NamedTuple):
     """What a click on each candidate is worth, and how likely it is.
 
     A slate's value is ``idle + sum_k P(click k) (reward + future)``.
@@ -93,11 +93,11 @@ class SlateQNetwork(RecommenderNetwork):
         merit = torch.sigmoid(worth.appeal) * worth.click
         return Scored(ranked(self.slates(worth), merit), scored.context, scored.features)
 
-    def worth(self, observation: Observation) -> Worth:
+    def worth(self, observation: Observation) -> ItemValues:
         """What is known of each candidate of (B, ...) observations."""
         return self._worth(observation)[1]
 
-    def slates(self, worth: Worth) -> Tensor:
+    def slates(self, worth: ItemValues) -> Tensor:
         """(B, K) slates, searched for as ``ValueConfig.search`` says."""
         return search_slates(
             worth.appeal,
@@ -107,16 +107,16 @@ class SlateQNetwork(RecommenderNetwork):
             self.values.search,
         )
 
-    def clicks(self, worth: Worth, slates: Tensor) -> Tensor:
+    def clicks(self, worth: ItemValues, slates: Tensor) -> Tensor:
         """(B, K) probability of a click in each slot of (B, K) slates."""
         appeal = worth.appeal.gather(-1, slates)
         return click_probabilities(appeal, self.examination, self.values.choice)
 
-    def value(self, worth: Worth, slates: Tensor) -> Tensor:
+    def value(self, worth: ItemValues, slates: Tensor) -> Tensor:
         """(B,) value of (B, K) slates."""
         return worth.idle + (self.clicks(worth, slates) * worth.click.gather(-1, slates)).sum(-1)
 
-    def _worth(self, observation: Observation) -> tuple[Scored, Worth]:
+    def _worth(self, observation: Observation) -> tuple[Scored, ItemValues]:
         scored = super().forward(observation)
         appeal = scored.scores
         features = torch.cat([scored.features, appeal[..., None]], -1).detach()
@@ -126,10 +126,10 @@ class SlateQNetwork(RecommenderNetwork):
             "bp,bcp->bc", interest @ self.taste, vectors
         )
         future, idle = self.future(features)[..., 0], self.idle(scored.context)[:, 0]
-        return scored, Worth(appeal, reward, future, idle)
+        return scored, ItemValues(appeal, reward, future, idle)
 
 
-class Slots(NamedTuple):
+class SlotValues(NamedTuple):
     """Values of slots, which add up to a slate's: ``idle + sum_k gain_k (own + rest)``."""
 
     own: Tensor  # (B, C) what a candidate's own slot earns this round
@@ -178,19 +178,19 @@ class SlotQNetwork(RecommenderNetwork):
         scored, slots = self._slot_values(observation)
         return Scored(slots.own + slots.rest, scored.context, scored.features)
 
-    def slot_values(self, observation: Observation) -> Slots:
+    def slot_values(self, observation: Observation) -> SlotValues:
         """Values of (B, ...) observations."""
         return self._slot_values(observation)[1]
 
-    def _slot_values(self, observation: Observation) -> tuple[Scored, Slots]:
+    def _slot_values(self, observation: Observation) -> tuple[Scored, SlotValues]:
         scored = super().forward(observation)
         features = torch.cat([scored.features, scored.scores[..., None]], -1).detach()
         own, rest = self.own(features)[..., 0], self.rest(features)[..., 0]
         own = own + self.scale * scored.scores
-        return scored, Slots(own, rest, self.idle(scored.context)[:, 0])
+        return scored, SlotValues(own, rest, self.idle(scored.context)[:, 0])
 
 
-class Answers(NamedTuple):
+class AnswerValues(NamedTuple):
     """Values of answers, which add up over branches: ``idle + sum_branches value``."""
 
     branches: list[Tensor]  # (B, K, 3) of slots and (B, 1, 2) of leaving; (B, 1, 6) if K = 1
@@ -225,11 +225,11 @@ class AnswerQNetwork(UserNetwork):
         logits = [logits.flatten(1) for logits in self.policy(answers)]
         return Answered(torch.cat(logits, -1), context)
 
-    def answers(self, observation: Observation) -> Answers:
+    def answers(self, observation: Observation) -> AnswerValues:
         """Values of (B, ...) observations."""
         return self._answers(observation)[0]
 
-    def policy(self, answers: Answers) -> list[Tensor]:
+    def policy(self, answers: AnswerValues) -> list[Tensor]:
         """Logits of each branch; where the policy is greedy, all but the best are impossible."""
         weight = self.values.anchor
         if weight > 0:
@@ -240,19 +240,19 @@ class AnswerQNetwork(UserNetwork):
             for value in answers.branches
         ]
 
-    def _answers(self, observation: Observation) -> tuple[Answers, Tensor]:
+    def _answers(self, observation: Observation) -> tuple[AnswerValues, Tensor]:
         response, leaving = self._fitted(observation)
         answer, leave, context = self._learned(observation, response, leaving)
         idle = self.idle(context)[:, 0]
         if self.joint is None:
             branches = [answer, leave[:, None]]
-            return Answers(branches, [response, leaving[:, None]], idle), context
+            return AnswerValues(branches, [response, leaving[:, None]], idle), context
         joint = [
             (r[:, 0, :, None] + v[:, None]).flatten(1)
             for r, v in ((answer, leave), (response, leaving))
         ]
         values = joint[0] + self.joint(context)
-        return Answers([values[:, None]], [joint[1][:, None]], idle), context
+        return AnswerValues([values[:, None]], [joint[1][:, None]], idle), context
 
 
 def make_value_network(

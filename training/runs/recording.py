@@ -32,7 +32,7 @@ _META = b"recenv"
 
 
 @dataclass(frozen=True)
-class Visits:
+class RecordedVisits:
     """V visits of R rounds in all, those of a visit one after the other.
 
     Attributes:
@@ -71,7 +71,7 @@ def record(
     seed: int = 0,
     batch_size: int = 1024,
     progress: bool = False,
-) -> Visits:
+) -> RecordedVisits:
     """Play visits of users from the game's pool and keep what was shown and answered.
 
     Args:
@@ -91,7 +91,7 @@ def record(
             raise ConfigError(f"{name} must be at least {least}, but is {value}.")
     if seed < 0:
         raise ConfigError(f"seed must be zero or more, but is {seed}.")
-    parts: list[Visits] = []
+    parts: list[RecordedVisits] = []
     with tqdm(total=visits, desc=recommender.name, unit="visit", disable=not progress) as bar:
         for start in range(0, visits, batch_size):
             count = min(batch_size, visits - start)
@@ -107,7 +107,7 @@ def _played(
     user_policy: UserPolicy | None,
     seed: int,
     sessions: npt.NDArray[np.uint64],
-) -> Visits:
+) -> RecordedVisits:
     batch = len(sessions)
     seeds = np.full(batch, seed, np.uint64)
     state = simulator.reset(seeds, sessions=sessions)
@@ -137,7 +137,7 @@ def _played(
         state = State._make(leaf[live] for leaf in state)
     of = np.concatenate(visit)
     order = np.argsort(of, kind="stable")
-    return Visits(
+    return RecordedVisits(
         seed=seeds,
         session=sessions,
         user=users,
@@ -148,10 +148,10 @@ def _played(
     )
 
 
-def _joined(parts: list[Visits]) -> Visits:
+def _joined(parts: list[RecordedVisits]) -> RecordedVisits:
     edges = np.cumsum([0, *(p.starts[-1] for p in parts)])
     starts = [p.starts[:-1] + at for p, at in zip(parts, edges, strict=False)]
-    return Visits(
+    return RecordedVisits(
         seed=np.concatenate([p.seed for p in parts]),
         session=np.concatenate([p.session for p in parts]),
         user=np.concatenate([p.user for p in parts]),
@@ -162,7 +162,7 @@ def _joined(parts: list[Visits]) -> Visits:
     )
 
 
-def save(path: Path, visits: Visits, meta: dict[str, Any]) -> Path:
+def save(path: Path, visits: RecordedVisits, meta: dict[str, Any]) -> Path:
     """Write visits as a Parquet file: one row a visit.
 
     Args:
@@ -195,7 +195,7 @@ def save(path: Path, visits: Visits, meta: dict[str, Any]) -> Path:
     return path
 
 
-def load(path: Path) -> tuple[Visits, dict[str, Any]]:
+def load(path: Path) -> tuple[RecordedVisits, dict[str, Any]]:
     """Visits that ``save`` wrote, and their ``meta``.
 
     Raises:
@@ -216,7 +216,7 @@ def load(path: Path) -> tuple[Visits, dict[str, Any]]:
     if "user_reward" in table.column_names:
         names = ("recommender_reward", "user_reward")
         rewards = np.stack([table.column(n).to_numpy() for n in names], axis=1)
-    return Visits(
+    return RecordedVisits(
         seed=table.column("seed").to_numpy(),
         session=table.column("session").to_numpy(),
         user=table.column("user").to_numpy(),

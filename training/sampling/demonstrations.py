@@ -20,7 +20,7 @@ from recenv.sim.state import EMPTY, LIVE, State
 from recenv.world import World
 from training.config import Side
 from training.models.observations import observe
-from training.runs.recording import Visits
+from training.runs.recording import RecordedVisits
 
 _WATCHED = ("slate_size", "num_candidates", "max_rounds", "history_length", "member", "item_table")
 """Settings of the game that what is seen and shown depends on."""
@@ -54,7 +54,7 @@ class Demonstrations:
         self,
         world: World,
         game: GameConfig,
-        visits: Visits,
+        visits: RecordedVisits,
         *,
         planted: bool = False,
         same_rewards: bool = True,
@@ -158,7 +158,7 @@ def plant(state: State, slates: npt.NDArray[np.int32]) -> None:
     state.candidates[row, free[row, order[row, slot]]] = slates[row, slot]
 
 
-def logged_visits(world: World, game: GameConfig) -> Visits:
+def logged_visits(world: World, game: GameConfig) -> RecordedVisits:
     """The visits in a world's own log, of users of the game's pool.
 
     A visit is cut short where a round has no item for one of the K slots, and at the game's
@@ -220,7 +220,7 @@ def logged_visits(world: World, game: GameConfig) -> Visits:
             "Choose a smaller --game.slate_size."
         )
     begun = np.flatnonzero(np.diff(visit, prepend=-1))
-    return Visits(
+    return RecordedVisits(
         seed=np.zeros(len(begun), np.uint64),
         session=np.arange(len(begun), dtype=np.uint64),
         user=user[new_round][stays][begun].astype(np.int32),

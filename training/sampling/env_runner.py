@@ -120,8 +120,8 @@ class BatchedEnvRunner(MultiAgentEnvRunner):
 
         Args:
             version: of the pool; one that is here already is not fetched again.
-            reference: its members, see ``training.sampling.regimes.Pool``, or Ray's reference to
-                them.
+            reference: its members, see ``training.sampling.regimes.Population``, or Ray's reference
+                to them.
         """
         if version != self._pool_version:
             fetched = ray.get(reference) if isinstance(reference, ray.ObjectRef) else reference

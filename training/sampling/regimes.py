@@ -42,7 +42,7 @@ def sides_learning(config: TrainConfig, iteration: int) -> tuple[Side, ...]:
 
 
 @dataclass
-class Pool:
+class Population:
     """Snapshots of both sides' networks, spread evenly over the iterations so far.
 
     Attributes:
@@ -75,7 +75,7 @@ class Pool:
         artifacts.save(folder, _KIND, arrays, {"iterations": list(self.members)})
 
     @classmethod
-    def load(cls, folder: Path, size: int) -> Pool:
+    def load(cls, folder: Path, size: int) -> Population:
         """Read snapshots back.
 
         Raises:

@@ -42,7 +42,7 @@ MODEL, POPULARITY, PERSONAL, LOGISTIC = "model", "popularity", "personal frequen
 _TINY = 1e-6
 
 
-class Visits(NamedTuple):
+class BasketVisits(NamedTuple):
     """V visits, in the order of household and time."""
 
     user: Ints  # (V,)
@@ -52,9 +52,9 @@ class Visits(NamedTuple):
     items: Ints  # (V,) types bought
     value: Floats  # (V,) paid
 
-    def take(self, rows: Bools | npt.NDArray[np.integer]) -> Visits:
+    def take(self, rows: Bools | npt.NDArray[np.integer]) -> BasketVisits:
         """Some of them (a mask or numbers)."""
-        return Visits._make(column[rows] for column in self)
+        return BasketVisits._make(column[rows] for column in self)
 
 
 class Past:
@@ -81,7 +81,7 @@ class Past:
     def _key(self, user: Ints, item: Ints, visit: Ints) -> Ints:
         return (user * self.num_items + item) * self._most + visit
 
-    def _visits(self, log: InteractionLog, part: npt.NDArray[np.integer]) -> Visits:
+    def _visits(self, log: InteractionLog, part: npt.NDArray[np.integer]) -> BasketVisits:
         code = self.user * self._most + self.visit
         key, at = np.unique(code, return_inverse=True)
         start = np.full(len(key), np.inf)
@@ -89,7 +89,7 @@ class Past:
         of = np.zeros(len(key), np.int8)
         of[at] = part
         value = log.column("value") if "value" in log.events else np.zeros(len(at))
-        return Visits(
+        return BasketVisits(
             user=key // self._most,
             number=key % self._most,
             part=of,
@@ -98,14 +98,14 @@ class Past:
             value=np.bincount(at, value).astype(float),
         )
 
-    def bought(self, visits: Visits) -> Bools:
+    def bought(self, visits: BasketVisits) -> Bools:
         """(V, N) whether each visit took each item."""
         user, item, number = self._ask(visits)
         key = self._key(user, item, number)
         at = np.minimum(np.searchsorted(self._keys, key), len(self._keys) - 1)
         return (self._keys[at] == key).reshape(-1, self.num_items)
 
-    def frequency(self, visits: Visits, half_life: float) -> npt.NDArray[np.float32]:
+    def frequency(self, visits: BasketVisits, half_life: float) -> npt.NDArray[np.float32]:
         """(V, N) recency-weighted share of the household's earlier visits with each item."""
         user, item, number = self._ask(visits)
         own = np.isin(self.user, visits.user)
@@ -120,7 +120,7 @@ class Past:
         )
         return found[known:].reshape(-1, self.num_items)
 
-    def recency(self, visits: Visits) -> npt.NDArray[np.float32]:
+    def recency(self, visits: BasketVisits) -> npt.NDArray[np.float32]:
         """(V, N) 1 over the number of visits since the last one with the item; 0 for never."""
         user, item, number = self._ask(visits)
         key = self._key(user, item, number)
@@ -130,12 +130,12 @@ class Past:
         since = np.where(had, key - before, 1)
         return np.where(had, 1 / since, 0).astype(np.float32).reshape(-1, self.num_items)
 
-    def _ask(self, visits: Visits) -> tuple[Ints, Ints, Ints]:
+    def _ask(self, visits: BasketVisits) -> tuple[Ints, Ints, Ints]:
         user, number = (np.repeat(x, self.num_items) for x in (visits.user, visits.number))
         return user, np.tile(np.arange(self.num_items), len(visits.user)), number
 
 
-def model_log_odds(world: World, past: Past, visits: Visits) -> npt.NDArray[np.float32]:
+def model_log_odds(world: World, past: Past, visits: BasketVisits) -> npt.NDArray[np.float32]:
     """(V, N) log-odds that the fitted household takes the item in the visit.
 
     ``P(click) * P(purchase | click)``; nothing of it is examination, as the visit could choose
@@ -161,13 +161,13 @@ def model_log_odds(world: World, past: Past, visits: Visits) -> npt.NDArray[np.f
 class Questions(NamedTuple):
     """What is known before V visits, and what they took: (V, N) each, features by name."""
 
-    visits: Visits
+    visits: BasketVisits
     bought: Bools
     model: npt.NDArray[np.float32]  # log-odds
     features: dict[str, npt.NDArray[np.float32]]
 
 
-def ask(world: World, past: Past, visits: Visits, half_life: float) -> Questions:
+def ask(world: World, past: Past, visits: BasketVisits, half_life: float) -> Questions:
     """Questions of all types; ``half_life`` is the personal frequency's."""
     train = past.visits.part[_visit_of(past)] == 0
     train &= ~world.heldout[past.user]
@@ -361,14 +361,14 @@ def best_half_life(past: Past, users: Bools) -> float:
     return max(HALF_LIVES, key=lambda h: float(hits(past.frequency(last, h), bought, 10).mean()))
 
 
-def last_of(visits: Visits) -> Visits:
+def last_of(visits: BasketVisits) -> BasketVisits:
     """Each household's last visit."""
     end = np.ones(len(visits.user), bool)
     end[:-1] = visits.user[1:] != visits.user[:-1]
     return visits.take(end)
 
 
-def first_of(visits: Visits) -> Visits:
+def first_of(visits: BasketVisits) -> BasketVisits:
     """Each household's first visit."""
     begin = np.ones(len(visits.user), bool)
     begin[1:] = visits.user[1:] != visits.user[:-1]

@@ -19,7 +19,7 @@ from recenv.evaluation.fidelity.report import Value
 from recenv.evaluation.fidelity.resample import Resampler
 from recenv.schema import PURCHASE
 from recenv.sim.simulator import Simulator
-from recenv.studies.baskets.choices import RESAMPLES, Visits, first_of
+from recenv.studies.baskets.choices import RESAMPLES, BasketVisits, first_of
 from recenv.world import World
 
 Floats = npt.NDArray[np.float64]
@@ -62,7 +62,7 @@ def needs(
     return simulator.reset(np.full(len(users), seed), users, sessions=sessions).need.copy()
 
 
-def logged_gaps(visits: Visits, num_users: int) -> Gaps:
+def logged_gaps(visits: BasketVisits, num_users: int) -> Gaps:
     """Days from each of the given visits to the household's next one among them."""
     same = visits.user[1:] == visits.user[:-1]
     days = np.diff(visits.day)[same]
@@ -70,7 +70,7 @@ def logged_gaps(visits: Visits, num_users: int) -> Gaps:
 
 
 def window_gaps(
-    world: World, first: Visits, last_day: int, *, seed: int, make: MakeSimulator = Simulator
+    world: World, first: BasketVisits, last_day: int, *, seed: int, make: MakeSimulator = Simulator
 ) -> Gaps:
     """Gaps that end by ``last_day``, of households that begin with their ``first`` visit."""
     simulator = make(world, game_for(1, 1, RewardConfig()))
@@ -136,7 +136,7 @@ def persistence(
     return resampler.score(measure, present, np.ones(len(present))).interval
 
 
-def last_visits(visits: Visits, counts: Ints) -> Visits:
+def last_visits(visits: BasketVisits, counts: Ints) -> BasketVisits:
     """The last ``counts[u]`` visits of each household u."""
     total = np.bincount(visits.user, minlength=len(counts))
     end = np.cumsum(total)
@@ -145,7 +145,7 @@ def last_visits(visits: Visits, counts: Ints) -> Visits:
 
 
 def _persistences(
-    world: World, trivial: World, train: Visits, later: Visits, least: int, seed: int
+    world: World, trivial: World, train: BasketVisits, later: BasketVisits, least: int, seed: int
 ) -> dict[str, Value]:
     """Each side against the held-out visits of households with at least ``least`` of these."""
     size = world.num_users
@@ -189,7 +189,7 @@ def _line_values(world: World, items: npt.NDArray[np.integer], seed: int) -> Flo
 def simulate(
     world: World,
     trivial: World,
-    visits: Visits,
+    visits: BasketVisits,
     heldout: bool,
     *,
     rolled: int,
@@ -211,7 +211,7 @@ def simulate(
     items = needs(world, later.user, seed=seed)
     plain = needs(trivial, later.user, seed=seed)
 
-    def beside(what: str, other: Visits) -> list[Distance]:
+    def beside(what: str, other: BasketVisits) -> list[Distance]:
         column = getattr(later, what)
         return [
             distance("training part", column, later.user, getattr(other, what), other.user, size)

@@ -186,7 +186,7 @@ def tenure(size: int, seed: int) -> Measured:
     return Measured(len(log), {"tenure": Found(value - TENURE, error)})
 
 
-def true_replay(world: World, log: InteractionLog) -> tuple[replay.Replay, replay.Vectors]:
+def true_replay(world: World, log: InteractionLog) -> tuple[replay.LoggedVisits, replay.Vectors]:
     """The log's visits, ready to be replayed with the planted vectors and biases."""
     model, rows = world.user_model, make_rows(log, FIT)
     arrays = {name: getattr(model, name) for name in model._ARRAYS}

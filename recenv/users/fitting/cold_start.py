@@ -25,8 +25,8 @@ _TINY = 1e-7
 _MOST_ROWS = 100_000  # on which users without events are made
 
 
-class Answers(NamedTuple):
-    """Rows of one law, as an anonymous user would answer them."""
+class LawRows(NamedTuple):
+    """Rows of one law, as a cold-start user would answer them."""
 
     vectors: F32  # (n, D) of the items, times the law's weights
     fixed: F32  # (n,) log-odds that are not the user's
@@ -35,7 +35,9 @@ class Answers(NamedTuple):
     examined: F32  # (n,) probability of a look
 
 
-def anonymous(laws: list[Answers], mean: F32, l2: float) -> tuple[F32, tuple[np.float32, ...]]:
+def cold_start_user(
+    laws: list[LawRows], mean: F32, l2: float
+) -> tuple[F32, tuple[np.float32, ...]]:
     """(vector (D,), bias in each law), by penalised maximum likelihood.
 
     Args:
@@ -86,9 +88,9 @@ def set_users_without_events(
     item, taken = rows.item, rows.response >= CLICK
     bought = rows.response[taken] == PURCHASE
     past = feature(rows.past) @ network.repeat_weight.detach().numpy()
-    laws: dict[str, Answers] = {}
+    laws: dict[str, LawRows] = {}
     if evidence.exposure != "clicks":
-        laws["click"] = Answers(
+        laws["click"] = LawRows(
             arrays["item_vectors"][item] * arrays["click_weight"],
             (arrays["item_click_bias"][item] + rows.offset + past).astype(np.float32),
             taken,
@@ -96,14 +98,16 @@ def set_users_without_events(
             network.examined(rows.slot),
         )
     if evidence.purchases == "fitted" and bought.any() and not bought.all():
-        laws["purchase"] = Answers(
+        laws["purchase"] = LawRows(
             arrays["item_vectors"][item[taken]] * arrays["purchase_weight"],
             arrays["item_purchase_bias"][item[taken]],
             bought,
             rows.weight[taken],
             np.ones(len(bought), np.float32),
         )
-    vector, biases = anonymous(list(laws.values()), evidence.mean_user(arrays["user_vectors"]), l2)
+    vector, biases = cold_start_user(
+        list(laws.values()), evidence.mean_user(arrays["user_vectors"]), l2
+    )
     arrays["user_vectors"][new] = vector
     for law, bias in zip(laws, biases, strict=True):
         arrays[f"user_{law}_bias"][new] = bias

@@ -17,7 +17,7 @@ from scipy.special import expit
 
 from recenv.jit.compiled import compiled
 from recenv.users import laws
-from recenv.users.fitting.replay import Replay, Rounds, Vectors, replay
+from recenv.users.fitting.replay import LoggedVisits, Rounds, Vectors, replay
 
 Array = npt.NDArray[np.float64]
 FEWEST_VISITS = 50
@@ -29,7 +29,7 @@ _MOST_DRIFT = 0.3
 _MOST_BOREDOM = 4.0
 
 
-class Estimate(NamedTuple):
+class Scalar(NamedTuple):
     """A fitted scalar and its standard error, from the observed information."""
 
     value: float
@@ -37,8 +37,8 @@ class Estimate(NamedTuple):
 
 
 def fit_boredom(
-    visits: Replay, vectors: Vectors, *, categories: int, drift_rate: float, gain: float
-) -> tuple[Estimate, Estimate]:
+    visits: LoggedVisits, vectors: Vectors, *, categories: int, drift_rate: float, gain: float
+) -> tuple[Scalar, Scalar]:
     """(weight, decay) under which the clicks are likeliest; the weight may be negative."""
 
     def loss(x: Array) -> float:
@@ -70,18 +70,18 @@ def fit_boredom(
         loss, start, method="Nelder-Mead", bounds=bounds, options={"xatol": 0.005, "fatol": 0.05}
     ).x
     errors = _standard_errors(loss, best, np.array([0.05, 0.05]), bounds)
-    return Estimate(float(best[0]), errors[0]), Estimate(float(best[1]), errors[1])
+    return Scalar(float(best[0]), errors[0]), Scalar(float(best[1]), errors[1])
 
 
 def fit_drift(
-    visits: Replay,
+    visits: LoggedVisits,
     vectors: Vectors,
     *,
     categories: int,
     boredom_weight: float,
     boredom_gain: float,
     boredom_decay: float,
-) -> Estimate:
+) -> Scalar:
     """The rate under which held-out visits are likeliest.
 
     Vectors that are held near their prior by penalties know a user less than they could: then
@@ -120,16 +120,16 @@ def fit_drift(
         options={"initial_simplex": simplex, "xatol": 0.0003, "fatol": 0.05},
     ).x
     step = np.maximum(best / 4, 0.004)
-    return Estimate(float(best[0]), float(_joint_errors(loss, best, step)[0]))
+    return Scalar(float(best[0]), float(_joint_errors(loss, best, step)[0]))
 
 
 class LeaveFit(NamedTuple):
     """The leave law's coefficients, in the order of ``UserModelConfig``."""
 
-    intercept: Estimate
-    length: Estimate
-    satisfaction: Estimate
-    boredom: Estimate
+    intercept: Scalar
+    length: Scalar
+    satisfaction: Scalar
+    boredom: Scalar
     satisfaction_decay: float
     rounds: int
     visits: int
@@ -167,7 +167,7 @@ def fit_leaving(rounds: Rounds, weight: Array, censored: npt.NDArray[np.bool_]) 
 
     decay = float(minimize_scalar(loss, bounds=_DECAYS, method="bounded").x)
     x, errors, _ = logistic(design(decay), left, weight[kept])
-    estimates = [Estimate(float(v), float(e)) for v, e in zip(x, errors, strict=True)]
+    estimates = [Scalar(float(v), float(e)) for v, e in zip(x, errors, strict=True)]
     return LeaveFit(
         *estimates,
         satisfaction_decay=decay,
@@ -182,8 +182,8 @@ def _hardly_leaving(
 ) -> LeaveFit:
     """A constant hazard, where too few leave to tell on what it depends."""
     rate = (left + 0.5) / (tried + 1)
-    intercept = Estimate(float(np.log(rate / (1 - rate))), float((tried * rate) ** -0.5))
-    nothing = Estimate(0.0, 0.0)
+    intercept = Scalar(float(np.log(rate / (1 - rate))), float((tried * rate) ** -0.5))
+    nothing = Scalar(0.0, 0.0)
     return LeaveFit(
         intercept,
         nothing,

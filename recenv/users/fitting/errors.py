@@ -12,7 +12,7 @@ from scipy.special import expit
 from recenv.config import UserModelConfig
 from recenv.schema import CLICK
 from recenv.users.fitting.calibration import Scale
-from recenv.users.fitting.dynamics import Estimate
+from recenv.users.fitting.dynamics import Scalar
 from recenv.users.fitting.examples import some_users
 from recenv.users.fitting.identification import Evidence
 from recenv.users.fitting.network import LawsNetwork
@@ -27,7 +27,7 @@ _MOST_ROWS = 400_000  # on which standard errors are found
 
 def estimates(
     evidence: Evidence, network: LawsNetwork, name: Literal["tenure", "repeat"], seed: int
-) -> list[Estimate]:
+) -> list[Scalar]:
     """Weights of the network, with their joint errors from the observed information."""
     problem = evidence.problem(some_users(evidence.rows.take(evidence.own), _MOST_ROWS))
     batch = problem.batch(problem.draw(np.random.default_rng(seed + 3)))
@@ -42,21 +42,21 @@ def estimates(
     errors = np.sqrt(np.diag(np.linalg.inv(information)))
     weight = network.tenure_weight if name == "tenure" else network.repeat_weight
     values = weight.detach().ravel().tolist()
-    return [Estimate(*pair) for pair in zip(values, errors.tolist(), strict=True)]
+    return [Scalar(*pair) for pair in zip(values, errors.tolist(), strict=True)]
 
 
 def repeat_weights(
     evidence: Evidence, network: LawsNetwork, scale: Scale, seed: int
-) -> list[Estimate]:
+) -> list[Scalar]:
     """Of the personal past, with what ``scale`` adds; none where they are not fitted."""
     if evidence.repeat_share <= 0:
         return []
     found = estimates(evidence, network, "repeat", seed)
     added = scale.repeat or [0.0] * len(found)
-    return [Estimate(w + a, e) for (w, e), a in zip(found, added, strict=True)]
+    return [Scalar(w + a, e) for (w, e), a in zip(found, added, strict=True)]
 
 
-def repeat_law(evidence: Evidence, weights: list[Estimate]) -> RepeatLaw | None:
+def repeat_law(evidence: Evidence, weights: list[Scalar]) -> RepeatLaw | None:
     """The personal past as it stands at the end of the log."""
     if not evidence.once and not weights:
         return None

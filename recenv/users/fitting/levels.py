@@ -10,7 +10,7 @@ from scipy.special import expit, logit
 
 from recenv.config import UserModelConfig
 from recenv.schema import CLICK
-from recenv.users.fitting.dynamics import Estimate
+from recenv.users.fitting.dynamics import Scalar
 from recenv.users.fitting.errors import estimates
 from recenv.users.fitting.identification import Evidence
 from recenv.users.fitting.network import LawsNetwork
@@ -20,7 +20,7 @@ F32 = npt.NDArray[np.float32]
 
 def set_purchases(
     arrays: dict[str, F32], evidence: Evidence, network: LawsNetwork, config: UserModelConfig
-) -> Estimate | None:
+) -> Scalar | None:
     """Bring the purchase law to its users' present, or set the prior; returns tenure's weight.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from recenv.config import UserModelConfig
 from recenv.schema import CLICK, PURCHASE, InteractionLog
-from recenv.users.fitting.dynamics import Estimate, LeaveFit
+from recenv.users.fitting.dynamics import LeaveFit, Scalar
 from recenv.users.fitting.examples import exposure, purchase_source
 from recenv.users.provenance import Provenance
 from recenv.users.repeat import HALF_LIVES
@@ -40,9 +40,7 @@ def of_click(log: InteractionLog, config: UserModelConfig) -> dict[str, Provenan
     }
 
 
-def of_purchase(
-    log: InteractionLog, config: UserModelConfig, tenure: Estimate | None
-) -> Provenance:
+def of_purchase(log: InteractionLog, config: UserModelConfig, tenure: Scalar | None) -> Provenance:
     """The purchase law."""
     purchases = int((log.column("response") == PURCHASE).sum())
     clicks = int((log.column("response") >= CLICK).sum())
@@ -87,7 +85,7 @@ def of_repeat(
     *,
     once: bool,
     share: float,
-    weights: list[Estimate],
+    weights: list[Scalar],
 ) -> Provenance:
     """What is consumed again."""
     if once:
@@ -103,7 +101,7 @@ def of_repeat(
     return Provenance("fitted", note, {f"half-life {h:g}": w.error for h, w in by_half_life})
 
 
-def of_boredom(log: InteractionLog, found: tuple[Estimate, Estimate] | None) -> Provenance:
+def of_boredom(log: InteractionLog, found: tuple[Scalar, Scalar] | None) -> Provenance:
     """Boredom of categories within a visit."""
     if found is None:
         if log.exposes_catalog:
@@ -119,7 +117,7 @@ def of_boredom(log: InteractionLog, found: tuple[Estimate, Estimate] | None) -> 
     return Provenance("fitted", note, {"weight": weight.error, "decay": decay.error})
 
 
-def of_drift(log: InteractionLog, found: Estimate | None) -> Provenance:
+def of_drift(log: InteractionLog, found: Scalar | None) -> Provenance:
     """Drift of interest within a visit."""
     if found is None:
         if log.exposes_catalog:

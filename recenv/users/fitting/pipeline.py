@@ -33,7 +33,7 @@ from recenv.schema import CLICK, Catalog, InteractionLog
 from recenv.users.fitting import calibration, durations, errors, levels, notes
 from recenv.users.fitting.calibration import Scale
 from recenv.users.fitting.cold_start import set_users_without_events
-from recenv.users.fitting.dynamics import Estimate
+from recenv.users.fitting.dynamics import Scalar
 from recenv.users.fitting.examples import Rows
 from recenv.users.fitting.identification import gather, later_rows
 from recenv.users.fitting.network import LawsNetwork
@@ -168,7 +168,7 @@ class _Fit:
 
     def _arrays(
         self, network: LawsNetwork, config: UserModelConfig, late: Rows | None
-    ) -> tuple[dict[str, F32], Estimate | None, dict[str, Scale]]:
+    ) -> tuple[dict[str, F32], Scalar | None, dict[str, Scale]]:
         """The model's arrays, the weight of tenure, and how the laws were calibrated."""
         arrays, evidence, seed = network.arrays(), self.evidence, config.seed
         l2 = self.config.user_l2  # as stated, not times the step of the ladder

@@ -22,7 +22,7 @@ MOST_ROWS = 300_000
 """More rows than this are not replayed; whole visits are kept."""
 
 
-class Replay(NamedTuple):
+class LoggedVisits(NamedTuple):
     """Logged visits, ready to be replayed: rows sorted by visit, round and slot."""
 
     user: npt.NDArray[np.int64]  # (n,)
@@ -68,7 +68,7 @@ def prepare(
     examination: npt.NDArray[np.float32],
     arrays: dict[str, npt.NDArray[np.float32]],
     repeat: npt.NDArray[np.float32],
-) -> Replay:
+) -> LoggedVisits:
     """Sort rows of known rounds into visits.
 
     Args:
@@ -89,7 +89,7 @@ def prepare(
     new_visit[1:] = (np.diff(user) != 0) | (np.diff(rows.visit[kept]) != 0)
     new_round = np.ones(len(kept), bool)
     new_round[1:] = new_visit[1:] | (np.diff(rows.round[kept]) != 0)
-    return Replay(
+    return LoggedVisits(
         user=user,
         item=item,
         category=category[item].astype(np.int32),
@@ -113,7 +113,7 @@ def _whole_visits(rows: Rows, kept: npt.NDArray[np.int64]) -> npt.NDArray[np.int
 
 
 def replay(
-    visits: Replay,
+    visits: LoggedVisits,
     vectors: Vectors,
     *,
     categories: int,

@@ -9,8 +9,8 @@ import numpy as np
 from recenv.config import UserModelConfig
 from recenv.users.fitting.dynamics import (
     FEWEST_VISITS,
-    Estimate,
     LeaveFit,
+    Scalar,
     fit_boredom,
     fit_drift,
     fit_leaving,
@@ -18,7 +18,7 @@ from recenv.users.fitting.dynamics import (
 )
 from recenv.users.fitting.examples import Rows, several_rounds
 from recenv.users.fitting.identification import Evidence
-from recenv.users.fitting.replay import Replay, Vectors, prepare, replay, vectors_of
+from recenv.users.fitting.replay import LoggedVisits, Vectors, prepare, replay, vectors_of
 from recenv.users.model import Dynamics
 from recenv.users.repeat import NEVER, feature
 
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 class Within(NamedTuple):
     """What was found of a visit's dynamics; None where the log does not tell."""
 
-    boredom: tuple[Estimate, Estimate] | None = None  # weight, decay
-    drift: Estimate | None = None
+    boredom: tuple[Scalar, Scalar] | None = None  # weight, decay
+    drift: Scalar | None = None
     leave: LeaveFit | None = None
 
 
@@ -61,7 +61,7 @@ def fit_within(
     if late is not None:
         drawn = evidence.problem(late).draw(rng)
         later = _replayable(evidence, drawn.take(drawn.late), network)
-    found: Estimate | None = None
+    found: Scalar | None = None
     for _ in range(2):  # each given the other
         boredom = fit_boredom(seen, vectors, categories=groups, drift_rate=drift, gain=gain)
         if later is None:
@@ -84,7 +84,7 @@ def fit_within(
 
 
 def _leaving(
-    seen: Replay,
+    seen: LoggedVisits,
     vectors: Vectors,
     stated: Dynamics,
     categories: int,
@@ -154,7 +154,7 @@ def moved(evidence: Evidence, rows: Rows, network: LawsNetwork, stated: Dynamics
     return rows._replace(offset=offset)
 
 
-def _replayable(evidence: Evidence, rows: Rows, network: LawsNetwork) -> Replay:
+def _replayable(evidence: Evidence, rows: Rows, network: LawsNetwork) -> LoggedVisits:
     past = (feature(rows.past) @ network.repeat_weight.detach().numpy()).astype(np.float32)
     examination = network.examination.detach().numpy()
     return prepare(rows, evidence.catalog.category, examination, network.arrays(), past)

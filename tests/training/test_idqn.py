@@ -120,12 +120,12 @@ def test_its_learner_learns_the_values_of_a_game_known_in_closed_form(env_config
         torch.testing.assert_close(table.detach(), torch.tensor(Q), rtol=0, atol=0.05)
 
 
-def make(side, world, game, anchor=0.0):
+def make(side, world, game, kl_weight=0.0):
     """A network with weights drawn at random, and another like it."""
     both = []
     for seed in (0, 1):
         torch.manual_seed(seed)
-        values = ValueConfig("slots", anchor=anchor)
+        values = ValueConfig("slots", kl_weight=kl_weight)
         both.append(make_value_network(side, world, game, CONFIG, values))
         for parameter in both[-1].parameters():
             torch.nn.init.normal_(parameter, std=0.3)
@@ -202,11 +202,11 @@ def by_answer(answers: AnswerValues, row, answer):
     return value, sum(float(f[a]) for (_, f), a in zip(flat, answer, strict=True))
 
 
-@pytest.mark.parametrize("anchor", [0.0, 0.7])
+@pytest.mark.parametrize("kl_weight", [0.0, 0.7])
 @pytest.mark.parametrize("slots", [1, 3])
-def test_an_answers_value_and_target_are_over_all_joint_answers(world, slots, anchor):
+def test_an_answers_value_and_target_are_over_all_joint_answers(world, slots, kl_weight):
     game = GameConfig(slate_size=slots, num_candidates=12, max_rounds=6)
-    network, target = make("user", world, game, anchor)
+    network, target = make("user", world, game, kl_weight)
     simulator = Simulator(world, game)
     state = simulator.reset(np.arange(20))
     simulator.show(state, np.tile(np.arange(slots), (20, 1)))
@@ -233,10 +233,10 @@ def test_an_answers_value_and_target_are_over_all_joint_answers(world, slots, an
         mine = [by_answer(ours, row, a) for a in answers]
         other = [by_answer(theirs, row, a) for a in answers]
         assert sum(math.exp(f) for _, f in mine) == pytest.approx(1, abs=1e-4)
-        if anchor:
+        if kl_weight:
             idle = float(theirs.idle[row])
-            soft = [f + (v - idle) / anchor for v, f in other]
-            expected = idle + anchor * math.log(sum(math.exp(x) for x in soft))
+            soft = [f + (v - idle) / kl_weight for v, f in other]
+            expected = idle + kl_weight * math.log(sum(math.exp(x) for x in soft))
         else:
             best = max(range(len(answers)), key=lambda i: mine[i][0])
             expected = other[best][0]
@@ -245,8 +245,8 @@ def test_an_answers_value_and_target_are_over_all_joint_answers(world, slots, an
         assert float(answer_value(ours, actions)[row]) == pytest.approx(value, abs=1e-4)
         wanted += (value - float(batch["rewards"][row]) - GAMMA * float(following[row])) ** 2 / 20
         policy = answer_probabilities(logits[row], slots)
-        if anchor:
-            odds = [math.exp(f + v / anchor) for v, f in mine]
+        if kl_weight:
+            odds = [math.exp(f + v / kl_weight) for v, f in mine]
             np.testing.assert_allclose(policy, np.array(odds) / sum(odds), atol=1e-5)
         else:
             assert policy.argmax() == max(range(len(answers)), key=lambda i: mine[i][0])
@@ -267,7 +267,7 @@ def answer_probabilities(logits, slots):
     )
 
 
-def test_a_greedy_user_answers_best_and_a_heavy_anchor_makes_it_the_fitted_one(
+def test_a_greedy_user_answers_best_and_a_large_kl_weight_makes_it_the_fitted_one(
     world, game, tmp_path
 ):
     simulator = Simulator(world, game)
@@ -282,7 +282,7 @@ def test_a_greedy_user_answers_best_and_a_heavy_anchor_makes_it_the_fitted_one(
     np.testing.assert_array_equal(NetworkUser(greedy).answer(seen, keys), best)
     save_policy(tmp_path, "user", greedy, world, game, CONFIG, {})
     np.testing.assert_array_equal(load_user(tmp_path, world).answer(seen, keys), best)
-    heavy, _ = make("user", world, game, anchor=1e6)
+    heavy, _ = make("user", world, game, kl_weight=1e6)
     with torch.no_grad():
         logits, fitted = heavy(leaves).logits, heavy.fitted_logits(leaves)
     torch.testing.assert_close(logits, fitted, rtol=0, atol=1e-4)

@@ -194,7 +194,7 @@ def loss_of(learner, inputs, behaviour, slates, earned, *, slot_credit):
             gamma=GAMMA,
             vtrace_clip_rho_threshold=1e6,
             vf_loss_coeff=0.0,
-            learner_config_dict={"slot_credit": slot_credit, "lam": 1.0, "behaviour_weight": 0.0},
+            learner_config_dict={"slot_credit": slot_credit, "lam": 1.0, "kl_weight": 0.0},
         ),
         batch={
             Columns.LOSS_MASK: torch.ones(n, dtype=torch.bool),

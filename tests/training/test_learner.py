@@ -93,7 +93,7 @@ def loss_gradient(scores, slates, earned, mean, whole=None):
             clip_param=0.2,
             vf_clip_param=10.0,
             vf_loss_coeff=0.0,
-            learner_config_dict={"slot_credit": True, "behaviour_weight": 0.0},
+            learner_config_dict={"slot_credit": True, "kl_weight": 0.0},
         ),
         batch={
             "loss_mask": torch.ones(n, dtype=torch.bool),
@@ -180,9 +180,7 @@ def user_loss(monkeypatch, world, weight, shift):
     learner.metrics = SimpleNamespace(log_value=lambda *a, **k: None)
     loss = learner.compute_loss_for_module(
         module_id="user",
-        config=SimpleNamespace(
-            learner_config_dict={"slot_credit": True, "behaviour_weight": weight}
-        ),
+        config=SimpleNamespace(learner_config_dict={"slot_credit": True, "kl_weight": weight}),
         batch={"obs": observation, "loss_mask": torch.ones(20, dtype=torch.bool)},
         fwd_out={"action_dist_inputs": logits},
     )

@@ -51,10 +51,10 @@ def test_the_sides_alternate():
         ({"regime": "population", "batched_runner": False}, "on for a population"),
         ({"fixed_user": "runs/some"}, "left out where the user learns"),
         ({"opponent": "als"}, "left out where the recommender learns"),
-        ({"game": {"reward": {"behaviour_weight": 1.0}}}, "--behaviour-weight"),
+        ({"game": {"reward": {"behaviour_weight": 1.0}}}, "--kl-weight"),
         ({"pool_size": 0}, "pool_size"),
-        ({"behaviour_weight": -1.0}, "behaviour_weight"),
-        ({"behaviour_weight": float("inf")}, "finite"),
+        ({"kl_weight": -1.0}, "kl_weight"),
+        ({"kl_weight": float("inf")}, "finite"),
         ({"evaluation_member": -1}, "evaluation_member"),
     ],
 )

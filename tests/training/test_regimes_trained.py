@@ -1,4 +1,4 @@
-"""What a few iterations of training do to both sides, in each regime and with each anchor."""
+"""What a few iterations of training do to both sides, in each regime, free or held by the KL."""
 
 import json
 
@@ -67,8 +67,8 @@ def trained(tmp_path_factory):
                 pool_size=2,
             ),
             "alternating": job(6, each=True, regime="alternating", alternate_every=2),
-            "free-ippo": job(8, train="user", behaviour_weight=0.0),
-            "with_divergence-ippo": job(8, train="user", behaviour_weight=1e6),
+            "free-ippo": job(8, train="user", kl_weight=0.0),
+            "near-ippo": job(8, train="user", kl_weight=1e6),
             "stock": job(2, batched_runner=False, num_envs_per_env_runner=4),
         },
     )
@@ -118,7 +118,7 @@ def test_in_a_population_either_side_learns_from_part_of_the_turns(trained):
     assert all(row["user_steps_trained"] > 0 < row["recommender_steps_trained"] for row in rows)
 
 
-# --- the anchor
+# --- the weight of the KL
 
 
 def distance(folder):
@@ -145,24 +145,22 @@ def distance(folder):
     return np.max(apart), np.mean(apart)
 
 
-def assert_anchored(folder, algorithm):
+def assert_near_the_fitted_user(folder, algorithm):
     """Free, the user goes its own way; with a weight beyond all rewards it stays what it was."""
-    rows = {
-        name: told(folder, f"{name}-{algorithm}")["rows"] for name in ("free", "with_divergence")
-    }
-    for name in ("free", "with_divergence"):
+    rows = {name: told(folder, f"{name}-{algorithm}")["rows"] for name in ("free", "near")}
+    for name in ("free", "near"):
         assert rows[name][-1]["user_steps_trained"] > 0
         assert all(np.isfinite(list(row.values())).all() for row in rows[name])
     moved = rows["free"][-1]["user_kl_from_fitted"]
-    kept = rows["with_divergence"][-1]["user_kl_from_fitted"]
+    kept = rows["near"][-1]["user_kl_from_fitted"]
     assert moved > 0.02
     assert abs(kept) < 1e-3
     assert distance(folder / f"free-{algorithm}")[0] > 0.1
-    assert distance(folder / f"with_divergence-{algorithm}")[0] < 0.01
+    assert distance(folder / f"near-{algorithm}")[0] < 0.01
 
 
 def test_a_free_user_moves_and_a_tied_one_stays(trained):
-    assert_anchored(trained, "ippo")
+    assert_near_the_fitted_user(trained, "ippo")
 
 
 def test_rllibs_own_runner_tells_the_divergence_too(trained):
@@ -175,10 +173,10 @@ def test_rllibs_own_runner_tells_the_divergence_too(trained):
 @pytest.mark.parametrize("algorithm", [a for a in USERS if a != "ippo"])
 def test_every_algorithm_can_tie_its_user(tmp_path, algorithm):
     jobs = {
-        f"free-{algorithm}": job(8, algorithm, train="user", behaviour_weight=0.0),
-        f"with_divergence-{algorithm}": job(8, algorithm, train="user", behaviour_weight=1e6),
+        f"free-{algorithm}": job(8, algorithm, train="user", kl_weight=0.0),
+        f"near-{algorithm}": job(8, algorithm, train="user", kl_weight=1e6),
     }
-    assert_anchored(train(tmp_path, jobs), algorithm)
+    assert_near_the_fitted_user(train(tmp_path, jobs), algorithm)
 
 
 @pytest.mark.slow

@@ -124,8 +124,8 @@ def test_soft_value_of_answers_is_the_expectation_over_all_of_them(world, slots)
         assert float(soft.kl[row]) == pytest.approx(kl, abs=1e-3)
 
 
-def soft_module(env_config, side, anchor=0.0):
-    values = ValueConfig("soft", anchor=anchor)
+def soft_module(env_config, side, kl_weight=0.0):
+    values = ValueConfig("soft", kl_weight=kl_weight)
     return SoftModule(
         observation_space=None,
         action_space=None,
@@ -200,7 +200,7 @@ def test_the_policy_follows_its_critics_and_the_temperature_its_target(world, ga
 
 
 def test_a_tied_user_policy_pays_for_divergence(world, game, env_config):
-    module = soft_module(env_config, "user", anchor=2.0)
+    module = soft_module(env_config, "user", kl_weight=2.0)
     actor, critics = module.network, list(module.critics)
     simulator = Simulator(world, game)
     state = simulator.reset(np.arange(10))
@@ -220,8 +220,8 @@ def test_a_tied_user_policy_pays_for_divergence(world, game, env_config):
         "actions": torch.zeros(10, 4, dtype=torch.long),
     }
     losses = []
-    for anchor in (0.0, 2.0):
-        module.values = ValueConfig("soft", anchor=anchor)
+    for kl_weight in (0.0, 2.0):
+        module.values = ValueConfig("soft", kl_weight=kl_weight)
         learner = object.__new__(SACLearner)
         settings = SimpleNamespace(gamma=0.9, slot_credit=True, entropy_target=0.5)
         learner.config = SimpleNamespace(learner_config_dict={"settings": settings})

@@ -210,7 +210,7 @@ def train(folder, names, algorithm, **settings):
                 "algorithm": algorithm,
                 algorithm: SETTINGS[algorithm],
                 "network": network,
-                "behaviour_weight": 0.0,
+                "kl_weight": 0.0,
                 "limit_ends": True,
                 "evaluation_every": 0,
                 "rounds": 512 * ITERATIONS,

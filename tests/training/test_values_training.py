@@ -51,7 +51,7 @@ def test_idqn_trains_both_sides(tmp_path):
     assert isinstance(load(folder(tmp_path).path, world).network, SlotQNetwork)
     user = load_user(folder(tmp_path).path, world).network
     assert isinstance(user, AnswerQNetwork)
-    assert user.values.anchor == TrainConfig().behaviour_weight
+    assert user.values.kl_weight == TrainConfig().kl_weight
 
 
 @pytest.mark.slow
@@ -71,7 +71,7 @@ def test_sac_trains_both_sides_and_saves_policies_without_critics(tmp_path):
         ("slateq", "--train", "recommender", "--num-env-runners", "1", "--num-learners", "1"),
         ("slateq", "--train", "recommender", "--slateq.choice", "single", "--slateq.search",
          "exact", "--slateq.labels", "fitted"),
-        ("idqn", "--game.slate_size", "1", "--no-idqn.slot-credit", "--behaviour-weight", "0"),
+        ("idqn", "--game.slate_size", "1", "--no-idqn.slot-credit", "--kl-weight", "0"),
         ("idqn", "--train", "user", "--opponent", "content"),
         ("idqn", "--regime", "alternating", "--alternate-every", "1"),
         ("sac", "--game.slate_size", "1"),

@@ -68,7 +68,7 @@ def answer_target(network: AnswerQNetwork, target: AnswerQNetwork, batch: Batch)
     Greedy users: of the answer that ``network`` finds best (double Q-learning). Tied users: with
     what the divergence costs taken off, ``w log sum_x fitted(x) exp(Q(x) / w)`` in each branch.
     """
-    weight = network.values.anchor
+    weight = network.values.kl_weight
     with torch.no_grad():
         seen = batch["next_obs"]
         theirs = target.answers(seen)

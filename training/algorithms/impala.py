@@ -32,7 +32,7 @@ class VTraceLoss(FittedUserKL):
     **User.** Its tie to the fitted user: see ``training.algorithms.losses.FittedUserKL``.
 
     Credits are standardised over the batch. Reads ``slot_credit``, ``lam`` and
-    ``behaviour_weight`` from the config's ``learner_config_dict``.
+    ``kl_weight`` from the config's ``learner_config_dict``.
     """
 
     module: Any
@@ -92,7 +92,7 @@ class VTraceLoss(FittedUserKL):
         scheduler: Any = self.entropy_coeff_schedulers_per_module[module_id]
         loss = loss - scheduler.get_current_value() * entropy
         if not is_recommender:
-            loss = self.with_divergence(loss, settings["behaviour_weight"], module, batch, fwd_out)
+            loss = self.with_divergence(loss, settings["kl_weight"], module, batch, fwd_out)
         variance = traced.values.var().clamp(min=1e-6)
         self.metrics.log_dict(
             {
@@ -192,7 +192,7 @@ def asynchronous(rllib: Any, settings: IMPALA, config: TrainConfig) -> Any:
         .training(
             learner_config_dict={
                 "slot_credit": settings.slot_credit,
-                "behaviour_weight": config.behaviour_weight,
+                "kl_weight": config.kl_weight,
                 "lam": settings.lam,
                 "passes": settings.passes,
             },

@@ -33,7 +33,7 @@ class FittedUserKL:
 
         Args:
             loss: () of the policy and its critic.
-            weight: w, ``TrainConfig.behaviour_weight``.
+            weight: w, ``TrainConfig.kl_weight``.
             module: of the user.
             batch: that the loss is of.
             fwd_out: what the module says of it.

@@ -36,7 +36,7 @@ class TwoSidedLearner(FittedUserKL, PPOTorchLearner):
 
     **User.** Its tie to the fitted user: see ``FittedUserKL``.
 
-    ``slot_credit`` and ``behaviour_weight`` are read from the config's ``learner_config_dict``.
+    ``slot_credit`` and ``kl_weight`` are read from the config's ``learner_config_dict``.
     """
 
     def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
@@ -65,7 +65,7 @@ class TwoSidedLearner(FittedUserKL, PPOTorchLearner):
         )
         if recommends:
             return reaching(loss, module.critic.each.parameters())
-        return self.with_divergence(loss, settings["behaviour_weight"], module, batch, fwd_out)
+        return self.with_divergence(loss, settings["kl_weight"], module, batch, fwd_out)
 
     def _recommender_loss(
         self, module_id: str, module: Any, config: Any, batch: Any, fwd_out: Any
@@ -126,7 +126,7 @@ def build(settings: IPPO, config: TrainConfig) -> AlgorithmConfig:
         learner_class=TwoSidedLearner,
         learner_config_dict={
             "slot_credit": settings.slot_credit,
-            "behaviour_weight": config.behaviour_weight,
+            "kl_weight": config.kl_weight,
         },
         lr=settings.learning_rate,
         num_epochs=settings.epochs,

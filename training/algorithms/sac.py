@@ -77,7 +77,7 @@ class SACLearner(ReplayLearner):
     """Soft actor-critic (Haarnoja et al. 2018) with discrete actions (Christodoulou 2019).
 
     Two critics; the lower one counts. The temperature of the entropy follows a target. A user is
-    held to the fitted one by ``TrainConfig.behaviour_weight`` times their divergence, in rewards.
+    held to the fitted one by ``TrainConfig.kl_weight`` times their divergence, in rewards.
     Settings are ``training.config.algorithms.SAC``.
     """
 
@@ -92,11 +92,11 @@ class SACLearner(ReplayLearner):
         module: Any = self.module[module_id].unwrapped()
         settings = self.settings
         soft: Any = soft_slates if module.side == "recommender" else soft_answers
-        temperature, tie = module.log_temperature.exp(), module.values.anchor
+        temperature, kl_weight = module.log_temperature.exp(), module.values.kl_weight
         held = temperature.detach()
         with torch.no_grad():
             after = soft(module.network, list(module.targets), batch["next_obs"])
-            following = after.value + held * after.entropy - tie * after.kl
+            following = after.value + held * after.entropy - kl_weight * after.kl
             following = following * ~batch["terminated"]
         losses = [
             critic_losses(
@@ -109,7 +109,7 @@ class SACLearner(ReplayLearner):
             for critic in module.critics
         ]
         now = soft(module.network, list(module.critics), batch["obs"])
-        policy = -(now.value + held * now.entropy - tie * now.kl).mean()
+        policy = -(now.value + held * now.entropy - kl_weight * now.kl).mean()
         short = (module.most_entropy * settings.entropy_target - now.entropy.detach()).mean()
         losses += [policy, -(temperature * short).sum()]
         self.metrics.log_dict(

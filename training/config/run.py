@@ -51,7 +51,7 @@ class TrainConfig(Config):
         limit_ends: learn as if the round limit ended visits, which is what a sum of rewards over a
             visit counts; by default they are cut off there, and worth what would have followed
             (Pardo et al., ICML 2018, "Time limits in reinforcement learning").
-        behaviour_weight: what a nat of a learning user's divergence from the fitted user costs it,
+        kl_weight: what a nat of a learning user's divergence from the fitted user costs it,
             per turn, in the algorithm's own units (see ``training.sampling.divergence``): 0 sets it
             free, and with a very large one it stays the fitted user.
         warm_start: folder of a run, whose policies the learning sides' networks begin as; where
@@ -85,7 +85,7 @@ class TrainConfig(Config):
     snapshot_every: int = 10
     pool_size: int = 8
     limit_ends: bool = False
-    behaviour_weight: float = 0.5
+    kl_weight: float = 0.5
     warm_start: str = ""
     seed: int = 0
     rounds: int = 240_000
@@ -149,8 +149,8 @@ class TrainConfig(Config):
             self.require(getattr(self, name) >= 1, name, "at least 1")
         self.require((self.evaluation_member or 0) >= 0, "evaluation_member", "zero or more")
         self.require(
-            0 <= self.behaviour_weight < math.inf,
-            "behaviour_weight",
+            0 <= self.kl_weight < math.inf,
+            "kl_weight",
             "zero or more, and finite (a million keeps the user where it is)",
         )
         together = self.regime == "together"
@@ -174,7 +174,7 @@ class TrainConfig(Config):
             raise ConfigError(
                 "game.reward.behaviour_weight cannot be set for training: rewards of users with "
                 "different weights could not be compared. What ties a learning user to the fitted "
-                "one is TrainConfig.behaviour_weight (--behaviour-weight)."
+                "one is TrainConfig.kl_weight (--kl-weight)."
             )
 
     @property
@@ -186,7 +186,7 @@ class TrainConfig(Config):
     def values(self) -> ValueConfig | None:
         """How the algorithm's action values become actions, if it has any."""
         values = self.settings.values
-        return values and values.replace(anchor=self.behaviour_weight)
+        return values and values.replace(kl_weight=self.kl_weight)
 
     @property
     def trained(self) -> tuple[Side, ...]:

@@ -20,10 +20,10 @@ class ValueConfig(Config):
             for the recommender, ``AnswerQNetwork`` for the user), or "soft": policies, for which
             the latter are critics. choice, search: see ``training.models.slate_search``; of
             "slateq" alone.
-        anchor: what a nat of a user's divergence from the fitted one costs it, in rewards.
+        kl_weight: what a nat of a user's divergence from the fitted one costs it, in rewards.
     """
 
     kind: Literal["slateq", "slots", "soft"] = "slots"
     choice: Choice = "independent"
     search: Search = "greedy"
-    anchor: float = 0.0
+    kl_weight: float = 0.0

@@ -84,11 +84,11 @@ class ValueModule(_Module):
         return ["target"]
 
     def get_exploration_action_dist_cls(self) -> Any:
-        """Greedy, or with probability ``epsilon`` anything; a user that is tied draws anyway."""
+        """Greedy, or with probability ``epsilon`` anything; a user held to the fitted one draws anyway."""
         epsilon, slots = float(self.epsilon[0]), self.game.slate_size
         if self.side == "recommender":
             return slates_explored(slots, epsilon)
-        if self.values.anchor > 0:
+        if self.values.kl_weight > 0:
             return answer_distribution(slots)
         return answers_explored(slots, epsilon)
 

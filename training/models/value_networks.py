@@ -202,9 +202,10 @@ class AnswerQNetwork(UserNetwork):
     """Values of the user's answers: of each slot's, and of staying and leaving, added up.
 
     The branches are those of Tavakoli et al. (AAAI 2018), added up as by ``SlotQNetwork``; for
-    K = 1 the six joint answers have values of their own. With an anchor w > 0 the policy is the
-    best one if a nat of divergence from the fitted user costs w: in each branch
-    ``pi(x) ~ fitted(x) exp(Q(x) / w)`` (Fox, Pakman & Tishby, UAI 2016). With w = 0 it is greedy.
+    K = 1 the six joint answers have values of their own. With a weight w > 0 of the KL to the
+    fitted user the policy is the best one if a nat of divergence from the fitted user costs w: in
+    each branch ``pi(x) ~ fitted(x) exp(Q(x) / w)`` (Fox, Pakman & Tishby, UAI 2016). With w = 0 it
+    is greedy.
 
     Args:
         world, game, config: see ``UserNetwork``.
@@ -231,7 +232,7 @@ class AnswerQNetwork(UserNetwork):
 
     def policy(self, answers: AnswerValues) -> list[Tensor]:
         """Logits of each branch; where the policy is greedy, all but the best are impossible."""
-        weight = self.values.anchor
+        weight = self.values.kl_weight
         if weight > 0:
             pairs = zip(answers.branches, answers.fitted, strict=True)
             return [fitted + value / weight for value, fitted in pairs]

@@ -1,6 +1,6 @@
 """How far a learning user is from the fitted one.
 
-The user's network is the fitted user plus a learned residual; ``TrainConfig.behaviour_weight``
+The user's network is the fitted user plus a learned residual; ``TrainConfig.kl_weight``
 says what a nat of divergence costs it (``training.algorithms.losses.FittedUserKL``). Here the
 divergence is measured, on the turns that were sampled, whatever the algorithm and the weight.
 """

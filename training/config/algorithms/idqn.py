@@ -14,7 +14,7 @@ class IDQN(EpsilonSettings):
 
     A slate's value is a sum over slots and an answer's a sum over its parts (see
     ``training.models.value_networks``). ``slot_credit`` tells the recommender which slot earned
-    what. What ``TrainConfig.behaviour_weight`` weighs is in units of the user's reward.
+    what. What ``TrainConfig.kl_weight`` weighs is in units of the user's reward.
     """
 
     slot_credit: bool = True

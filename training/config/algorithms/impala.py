@@ -15,7 +15,7 @@ class IMPALA(AlgorithmSettings):
 
     Each batch holds ``batch_rounds`` rounds of every visit of one runner and is learned as a
     whole, ``passes`` times. ``lam`` is V-trace's lambda, ``rho_clip`` its rho-bar. ``slot_credit``
-    as in ``IPPO``, and so is what ``TrainConfig.behaviour_weight`` weighs.
+    as in ``IPPO``, and so is what ``TrainConfig.kl_weight`` weighs.
     """
 
     asynchronous: ClassVar[bool] = True

@@ -16,7 +16,7 @@ class IPPO(AlgorithmSettings):
     turns of one side. ``slot_credit`` tells the recommender which slot earned what (see
     ``training.algorithms.ppo``). The weight of the entropy goes on a straight line to
     ``entropy_end``, if that is given, which it reaches with the run's last round.
-    ``TrainConfig.behaviour_weight`` weighs nats against advantages of unit variance.
+    ``TrainConfig.kl_weight`` weighs nats against advantages of unit variance.
     """
 
     learning_rate: float = 0.001

@@ -15,7 +15,7 @@ class SAC(ReplaySettings):
 
     The policies are those of ``IPPO``, the critics' values those of ``IDQN``. The entropy's
     weight follows ``entropy_target``, a share of the greatest entropy there is. What
-    ``TrainConfig.behaviour_weight`` weighs is in units of the user's reward.
+    ``TrainConfig.kl_weight`` weighs is in units of the user's reward.
     """
 
     slates: ClassVar[tuple[str, ...]] = ("plackett-luce",)

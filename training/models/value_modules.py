@@ -84,7 +84,7 @@ class ValueModule(_Module):
         return ["target"]
 
     def get_exploration_action_dist_cls(self) -> Any:
-        """Greedy, or with probability ``epsilon`` anything; a user held to the fitted one draws anyway."""
+        """Greedy, or with probability ``epsilon`` anything; one with a KL weight draws anyway."""
         epsilon, slots = float(self.epsilon[0]), self.game.slate_size
         if self.side == "recommender":
             return slates_explored(slots, epsilon)

@@ -227,7 +227,13 @@ def compare_users(
     Args:
         recommender: fills all slates.
         user_policies: to be compared with the fitted user, which is always there.
-        world, game, users, episodes_per_user, seed, batch_size, progress: see ``compare``.
+        world: see ``compare``.
+        game: see ``compare``.
+        users: see ``compare``.
+        episodes_per_user: see ``compare``.
+        seed: see ``compare``.
+        batch_size: see ``compare``.
+        progress: see ``compare``.
 
     Raises:
         ConfigError: no policy, two with one name, or see ``rollout``.

@@ -158,7 +158,9 @@ def doubly_robust(
     these (cross-fitting), or the residuals are too small.
 
     Args:
-        reward, propensity, target: as in ``inverse_propensity``.
+        reward: as in ``inverse_propensity``.
+        propensity: as in ``inverse_propensity``.
+        target: as in ``inverse_propensity``.
         predicted: (n,) ``q(x, a)`` of the logged action.
         expected: (n,) ``sum_a pi(a | x) q(x, a)``.
 

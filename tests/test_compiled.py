@@ -1,5 +1,7 @@
-"""Compiled functions are kept by all the sources that they come from."""
+"""Compiled functions are kept by all the sources that they come from, and privately."""
 
+import ast
+import importlib
 import os
 import shutil
 import subprocess
@@ -8,8 +10,10 @@ from pathlib import Path
 
 import numba
 import pytest
+from numba.core.dispatcher import Dispatcher
 
 from recenv import compiled
+from recenv.errors import UnsupportedVersionError, require_version
 
 ROOT = Path(compiled.__file__).parent
 
@@ -24,32 +28,189 @@ def test_a_changed_source_is_another_folder(tmp_path, changed):
     assert compiled.sources_digest(copy) != compiled.FOLDER.name
 
 
-def test_kept_where_it_is_said_and_numba_left_as_it_was(tmp_path):
-    code = """
-import numba
-from recenv.env.registration import load_world
-import recenv
-env = recenv.single_env("recenv/Toy-v0")
-env.reset(seed=0)
-env.step(env.action_space.sample())
-from recenv import compiled
-print(compiled.FOLDER)
-print(numba.config.CACHE_DIR)
-"""
-    environ = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"}
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**environ, "RECENV_HOME": str(tmp_path)},
+def test_a_file_in_a_deeper_folder_takes_part(tmp_path):
+    copy = tmp_path / "recenv"
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    (copy / "sim" / "part").mkdir()
+    (copy / "sim" / "part" / "laws.py").write_text("")
+    deeper = compiled.sources_digest(copy)
+    assert deeper != compiled.FOLDER.name
+    (copy / "sim" / "part" / "laws.py").rename(copy / "sim" / "laws.py")
+    assert compiled.sources_digest(copy) != deeper
+
+
+def kept_functions():
+    """All functions that ``recenv.compiled`` keeps, whichever module they stand in."""
+    found = set()
+    for path in sorted(ROOT.rglob("*.py")):
+        if "from recenv.compiled import" not in path.read_text():
+            continue
+        name = ".".join(path.relative_to(ROOT.parent).with_suffix("").parts)
+        module = importlib.import_module(name)
+        for value in vars(module).values():
+            if isinstance(value, Dispatcher) and isinstance(value._cache, compiled._Kept):
+                found.add(value.py_func)
+    return found
+
+
+def names_in(code):
+    """Global names that a function, or one within it, looks up."""
+    inner = (c for c in code.co_consts if hasattr(c, "co_names"))
+    return set(code.co_names).union(*map(names_in, inner))
+
+
+def origins(path, names):
+    """Files of recenv from which a module imports these names."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("recenv"):
+            continue
+        for alias in node.names:
+            if (alias.asname or alias.name) in names:
+                for module in (f"{node.module}.{alias.name}", node.module):
+                    file = ROOT.parent / Path(*module.split(".")).with_suffix(".py")
+                    if file.is_file():
+                        yield file
+                        break
+
+
+def test_every_compiled_function_stands_in_a_source_that_takes_part():
+    """And so does what it calls, and the constants that are compiled into it."""
+    functions, taking_part = kept_functions(), set(compiled.sources(ROOT))
+    assert len(functions) > 50
+    for function in functions:
+        path = Path(function.__code__.co_filename)
+        assert path in taking_part, function
+        for file in origins(path, names_in(function.__code__)):
+            assert file in taking_part, (function, file)
+
+
+def test_nothing_is_kept_elsewhere():
+    """Numba's own way of keeping looks for changes in a function's own file alone."""
+    for path in ROOT.rglob("*.py"):
+        assert "cache=True" not in path.read_text(), path
+
+
+def run(code, **environ):
+    """A process of its own: compiled functions are looked for when recenv is first imported."""
+    inherited = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"}
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        env={**inherited, **environ},
         capture_output=True,
         text=True,
         check=True,
     )
-    folder, numbas = done.stdout.split("\n")[:2]
-    assert Path(folder) == tmp_path / "compiled" / compiled.FOLDER.name
-    assert numbas == ""
-    assert any(Path(folder).rglob("kernels.step*.nbi"))
-    assert not list(ROOT.rglob("kernels.step*.nbi"))
+
+
+LOOK_UP = """
+import numba, numpy as np
+from recenv import compiled, rng
+from recenv.users.repeat import RepeatLaw
+law = RepeatLaw.at_end(np.array([0, 0]), np.array([3, 1]), np.array([0, 1]), 2, weights=(1.0, 2.0))
+print(compiled.FOLDER)
+print(repr(numba.config.CACHE_DIR))
+print(law.of([0, 0, 1], [3, 2, 3]).tolist())
+from recenv.users import repeat
+print(sum(repeat._lookup.stats.cache_hits.values()))
+"""
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """(home, files of the compiled functions of ``LOOK_UP``, what it printed)."""
+    printed = run(LOOK_UP, RECENV_HOME=str(tmp_path)).stdout.splitlines()
+    files = sorted((tmp_path / "compiled").rglob("repeat._lookup*"))
+    assert [f.suffix for f in files] == [".nbc", ".nbi"]
+    assert printed[3] == "0"
+    return tmp_path, files, printed
+
+
+def test_kept_where_it_is_said_and_numba_left_as_it_was(kept):
+    home, _, printed = kept
+    assert Path(printed[0]) == home / "compiled" / compiled.FOLDER.name
+    assert printed[1] == "''"
+    again = run(LOOK_UP, RECENV_HOME=str(home)).stdout.splitlines()
+    assert again == [*printed[:3], "1"]
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="Windows keeps folders private by itself")
+def test_only_the_owner_may_write_there(kept):
+    home, _, _ = kept
+    folders = [home / "compiled", home / "compiled" / compiled.FOLDER.name]
+    assert [f.stat().st_mode & 0o777 for f in folders] == [0o700, 0o700]
+    folders[0].chmod(0o777)  # as an older recenv may have left it
+    assert run(LOOK_UP, RECENV_HOME=str(home)).stdout.splitlines()[3] == "1"
+    assert folders[0].stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "getuid") or os.getuid() != 0, reason="root alone can give away"
+)
+def test_a_folder_of_somebody_else_is_not_used(kept):
+    home, _, printed = kept
+    os.chown(home / "compiled", 12345, 12345)
+    code = "import warnings; warnings.simplefilter('always')\n" + LOOK_UP
+    done = run(code, RECENV_HOME=str(home))
+    assert done.stdout.splitlines() == printed
+    assert done.stderr.count("belongs to user 12345, who could run code as you") == 1
+
+
+@pytest.mark.parametrize("damage", ["cut", "emptied", "flipped", "swapped"])
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_damaged_file_is_compiled_again(kept, which, damage):
+    home, files, printed = kept
+    whole = files[which].read_bytes()
+    for at in (40, len(whole) // 2, len(whole) - 5) if damage == "flipped" else (0,):
+        flipped = bytearray(whole)
+        flipped[at] ^= 4
+        changed = {
+            "cut": whole[: len(whole) // 2],
+            "emptied": b"",
+            "flipped": bytes(flipped),
+            "swapped": files[1 - which].read_bytes()[:-1],
+        }[damage]
+        files[which].write_bytes(changed)
+        assert run(LOOK_UP, RECENV_HOME=str(home)).stdout.splitlines() == printed
+        assert run(LOOK_UP, RECENV_HOME=str(home)).stdout.splitlines() == [*printed[:3], "1"]
+
+
+def test_a_home_that_cannot_be_written_to_is_said_once(tmp_path):
+    (tmp_path / "file").write_text("")
+    code = "import warnings; warnings.simplefilter('always')\n" + LOOK_UP
+    done = run(code, RECENV_HOME=str(tmp_path / "file"))
+    assert done.stdout.splitlines()[2] == run(LOOK_UP).stdout.splitlines()[2]
+    assert done.stderr.count("Compiled functions cannot be kept in") == 1
+
+
+def test_a_full_disk_is_told_and_the_function_runs(tmp_path):
+    code = """
+import errno, warnings
+warnings.simplefilter("always")
+from recenv import compiled
+def full(*args):
+    raise OSError(errno.ENOSPC, "No space left on device")
+compiled._Digested.write = full
+"""
+    done = run(code + LOOK_UP, RECENV_HOME=str(tmp_path))
+    assert done.stdout.splitlines()[2] == run(LOOK_UP).stdout.splitlines()[2]
+    assert "could not be kept in" in done.stderr
+    assert "No space left on device" in done.stderr
+    assert not [p for p in (tmp_path / "compiled").rglob("*") if p.is_file()]
 
 
 def test_users_own_functions_keep_their_place():
     assert Path(numba.config.CACHE_DIR) == compiled.FOLDER.parent
+
+
+def test_versions_with_unknown_private_parts_are_refused():
+    require_version("numba", "0.61.0rc1", "0.61", "0.69")
+    require_version("numba", "0.68.99", "0.61", "0.69")
+    for found in ("0.60.2", "0.69.0", "1.0", "0.69.0dev0+12.gabc"):
+        with pytest.raises(UnsupportedVersionError, match=r"pip install 'numba>=0\.61,<0\.69'"):
+            require_version("numba", found, "0.61", "0.69")
+
+
+def test_bounds_are_those_of_the_package():
+    project = (ROOT.parent / "pyproject.toml").read_text()
+    low, high = compiled.NUMBA
+    assert f'"numba>={low},<{high}"' in project

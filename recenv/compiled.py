@@ -50,6 +50,7 @@ _TAKE_PART = (
     "rng.py",
     "schema.py",
     "data/order.py",
+    "benchmark/rates.py",
     "sim/**/*.py",
     "users/**/*.py",
     "recommenders/**/*.py",
@@ -171,7 +172,9 @@ class _Kept(FunctionCache):
             )
 
 
-def _kept(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+def kept(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Numba's ``njit`` with any of its options, but for how it is kept."""
+
     def decorate(function: Callable[..., Any]) -> Any:
         dispatcher: Any = njit(**options)(function)
         if _usable():
@@ -184,13 +187,13 @@ def _kept(**options: Any) -> Callable[[Callable[..., Any]], Any]:
 _LEAN: dict[str, Any] = {"error_model": "numpy", "_nrt": False}
 INLINED: Any = {"forceinline": True, **_LEAN}
 
-inlined = _kept(**INLINED)
+inlined = kept(**INLINED)
 """For functions of one row, and the laws and draws that they call."""
 
-kernel = _kept(nogil=True, **_LEAN)
+kernel = kept(nogil=True, **_LEAN)
 """For loops over rows. They release Python's global lock."""
 
-compiled = _kept(error_model="numpy")
+compiled = kept(error_model="numpy")
 """For everything else that calls those; it may make arrays."""
 
 intrinsic: Any = extending.intrinsic

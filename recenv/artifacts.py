@@ -126,7 +126,8 @@ def save(
         part = Path(tempfile.mkdtemp(dir=target.parent, prefix=".part-"))
         old = part.with_name(f"{part.name}-old")
         try:
-            save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, part / _ARRAYS)
+            # np.ascontiguousarray would make a lone number an array of one
+            save_file({k: np.asarray(v, order="C") for k, v in arrays.items()}, part / _ARRAYS)
             for name, text in (texts or {}).items():
                 (part / name).write_text(text, encoding="utf-8")
             files = {f.name: _sha256(f) for f in sorted(part.iterdir())}

@@ -12,7 +12,12 @@ import pytest
 from recenv import artifacts
 from recenv.errors import ArtifactError
 
-ARRAYS = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.array([True, False])}
+ARRAYS = {
+    "a": np.arange(6, dtype=np.float32).reshape(2, 3),
+    "b": np.array([True, False]),
+    "lone": np.array(1.5),
+    "turned": np.arange(6).reshape(2, 3).T,
+}
 
 
 @pytest.fixture
@@ -25,7 +30,7 @@ def test_round_trip(folder):
     assert meta == {"n": 1}
     for name, value in ARRAYS.items():
         np.testing.assert_array_equal(arrays[name], value)
-        assert arrays[name].dtype == value.dtype
+        assert (arrays[name].dtype, arrays[name].shape) == (value.dtype, value.shape)
 
 
 def test_saving_again_replaces_and_leaves_nothing_else(folder):

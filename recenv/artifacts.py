@@ -98,7 +98,7 @@ def write_atomically(path: Path, data: bytes | str) -> None:
 
 
 def save(
-    folder: Path,
+    folder: str | Path,
     kind: str,
     arrays: Mapping[str, np.ndarray],
     meta: Mapping[str, Any],
@@ -119,6 +119,7 @@ def save(
         ArtifactError: something else stands there, which is left as it is; or nothing can be
             written there.
     """
+    folder = Path(folder)
     _check_free(folder, kind)
     target = folder.resolve()  # behind a link, what it points to is replaced, not the link
     with writing(folder):
@@ -196,13 +197,14 @@ def lock(target: Path, purpose: str = "write") -> Lock:
     return Lock(target, purpose)
 
 
-def load(folder: Path, kind: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def load(folder: str | Path, kind: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Read an artifact folder back as (arrays, meta).
 
     Raises:
         ArtifactError: it is missing, of another kind or format version, or a file in it is
             damaged; the message says which and what to do.
     """
+    folder = Path(folder)
     manifest = _read_manifest(folder)
     version, found, remedy = manifest["format"], manifest["kind"], _remedy(folder)
     if found != kind:

@@ -339,8 +339,11 @@ def build_world(
         LockedError: another process builds it, and is not done after ``locks.LONGEST_WAIT``.
     """
     config = config or WorldConfig()
-    if not isinstance(log.name, str):
-        raise SchemaError(f"A log's name must be a text, but is {log.name!r}. Give name='...'.")
+    if not isinstance(log.name, str) or any("\ud800" <= c <= "\udfff" for c in log.name):
+        raise SchemaError(
+            f"A log's name must be a text, of any whole characters, but is {log.name!r}. Give "
+            "name='...' where the log is read."
+        )
     log.validate(catalog.validate())
     folder = artifacts.home() / "worlds"
     encoder = item_source(catalog, config.encoder)

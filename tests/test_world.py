@@ -190,7 +190,7 @@ EDITS = [
     (_set("model.repeat.start", 1, 10**9), "A repeat law needs"),
     (_set("model.repeat.start", -1, 1), "A repeat law needs"),
     (_set("model.repeat.items", 0, 200), "'items' must hold values from 0 to 199"),
-    (_set("model.repeat.items", 1, 4), "A repeat law needs"),
+    (_set("model.repeat.items", 1, 3), "A repeat law needs"),
     (_set("goes_on.sessions", 0, 9), "in ascending order"),
     (_with("model.repeat.items", lambda a: a.astype(np.int64)), "'items' must be int32"),
     (_with("model.repeat.bonus", lambda a: a[:-1]), r"'bonus' must be float32 of shape \(3\)"),
@@ -284,7 +284,7 @@ def test_nothing_but_what_was_saved_is_replaced(toy, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["../../x", "/tmp/x", "x" * 300, "shop.v2", "", ".", "магазин", "a/b\0c\n", "\udcff"]
+    "name", ["../../x", "/tmp/x", "x" * 300, "shop.v2", "", ".", "магазин", "a/b\0c\n"]
 )
 def test_any_name_of_a_log_stays_inside_the_home(home, small_log, name, monkeypatch):
     log, catalog = dataclasses.replace(small_log[0], name=name), small_log[1]
@@ -329,8 +329,9 @@ def test_names_have_folders_of_their_own():
 
 
 def test_a_log_without_a_proper_name(home, small_log):
-    with pytest.raises(SchemaError, match="name must be a text, but is 5"):
-        build_world(dataclasses.replace(small_log[0], name=5), small_log[1], SMALL)
+    for name in (5, None, b"x", "\udcff"):
+        with pytest.raises(SchemaError, match="name must be a text"):
+            build_world(dataclasses.replace(small_log[0], name=name), small_log[1], SMALL)
 
 
 def test_users_who_were_not_drawn_keep_a_vector_of_their_own(home, small_log):

@@ -11,8 +11,11 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,9 +31,44 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; ``argv`` without the program's name, by default the process's own.
 
     Returns:
-        0, or 2 after an error of recenv's own, printed on one line of stderr.
+        0; 2 after an error of recenv's own, 130 after Ctrl-C and 143 after SIGTERM, each told
+        on one line of stderr. Whichever it is, locks are released and half-written files removed.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        with _ended_by_sigterm():
+            return _run(list(sys.argv[1:] if argv is None else argv))
+    except KeyboardInterrupt:
+        print("recenv: interrupted; what was finished is kept.", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except _TerminatedError:
+        print("recenv: terminated; what was finished is kept.", file=sys.stderr)
+        return 128 + signal.SIGTERM
+
+
+class _TerminatedError(BaseException):
+    """SIGTERM came; like KeyboardInterrupt, it is no Exception that code on the way may handle."""
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Have SIGTERM unwind the stack as Ctrl-C does, unless somebody else handles it."""
+    mine = threading.current_thread() is threading.main_thread()
+    if not mine or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def end(number: int, frame: object) -> None:
+        raise _TerminatedError
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _run(arguments: list[str]) -> int:
+    """The command, without what signals do."""
     options = _parser().parse_args(arguments)
     try:
         if options.command == "list":

@@ -6,9 +6,11 @@ names the artifacts made with it.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
+import math
 import tomllib
 import types
 import typing
@@ -16,9 +18,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import numpy as np
 import tomli_w
 
-from recenv.errors import ConfigError, UnknownNameError
+from recenv.errors import ConfigError, UnknownNameError, nearest
+
+LARGEST_SEED = 2**63 - 1
+"""What TOML's numbers and every generator of random numbers can hold."""
+
+LARGEST_COUNT = 2**31 - 1
+"""Of what compiled code counts in 32 bits."""
 
 
 def content_hash(*parts: object) -> str:
@@ -46,6 +55,18 @@ class Config:
             raise ConfigError(
                 f"{type(self).__name__}.{name} must be {wanted}, but is "
                 f"{getattr(self, name)!r}. Change it where the config is made."
+            )
+
+    def require_seed(self) -> None:
+        """Raise ConfigError unless the field ``seed`` is a seed."""
+        seed = typing.cast("Any", self).seed
+        self.require(0 <= seed <= LARGEST_SEED, "seed", f"from 0 to {LARGEST_SEED}")
+
+    def require_counts(self, *names: str) -> None:
+        """Raise ConfigError unless these fields are positive numbers of 32 bits."""
+        for name in names:
+            self.require(
+                1 <= getattr(self, name) <= LARGEST_COUNT, name, f"from 1 to {LARGEST_COUNT}"
             )
 
     def to_dict(self) -> dict[str, Any]:
@@ -102,10 +123,24 @@ class Config:
 
     @classmethod
     def from_toml(cls, source: str | Path) -> Self:
-        """Read TOML text, or a file if a Path is given."""
-        text = source.read_text() if isinstance(source, Path) else source
+        """Read TOML text, or a file if a Path is given.
+
+        Raises:
+            ConfigError: the file cannot be read, is no TOML, or a value in it is wrong.
+            UnknownNameError: a key that is no setting.
+        """
         try:
+            text = source.read_text(encoding="utf-8") if isinstance(source, Path) else source
             values = tomllib.loads(text)
+        except OSError as error:
+            raise ConfigError(
+                f"The config {source} cannot be read: {error.strerror or error}. Give the path of "
+                "a TOML file."
+            ) from error
+        except UnicodeDecodeError as error:
+            raise ConfigError(
+                f"The config {source} is no UTF-8 text ({error}). Save it as UTF-8."
+            ) from error
         except tomllib.TOMLDecodeError as error:
             raise ConfigError(f"Not valid TOML ({error}). Mend the file and try again.") from error
         return cls.from_dict(values)
@@ -122,12 +157,20 @@ def _field_types(cls: type[Config]) -> dict[str, Any]:
 
 
 def _coerce(hint: Any, value: Any, name: str) -> Any:
-    """Check ``value`` against a field's type; ints pass as floats, lists as tuples."""
+    """Check ``value`` against a field's type; ints pass as floats, lists as tuples.
+
+    Numbers of numpy become Python's own. A float is finite.
+    """
     origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if isinstance(value, np.generic):
+        value = value.item()
     if origin is Literal:
-        if value in args:
+        if any(type(value) is type(known) and value == known for known in args):
             return value
-        raise ConfigError(f"{name} must be one of {', '.join(map(repr, args))}, but is {value!r}.")
+        hint_text = nearest(value, [str(known) for known in args])
+        raise ConfigError(
+            f"{name} must be one of {', '.join(map(repr, args))}, but is {value!r}.{hint_text}"
+        )
     if origin in (types.UnionType, typing.Union):
         if value is None and type(None) in args:
             return None
@@ -135,15 +178,27 @@ def _coerce(hint: Any, value: Any, name: str) -> Any:
     if origin is tuple:
         if isinstance(value, (list, tuple)):
             return tuple(_coerce(args[0], v, name) for v in value)
+        wanted = f"a list of {_TYPES.get(args[0], args[0])}s"
     elif hint is float:
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and value == value:
-            return float(value)
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            with contextlib.suppress(OverflowError):  # an int beyond all floats
+                if math.isfinite(value):
+                    return float(value)
+        wanted = "float, and finite"
     elif hint is int:
         if isinstance(value, int) and not isinstance(value, bool):
             return value
+        wanted = "int"
     elif isinstance(value, hint):
         return value
-    raise ConfigError(f"{name} must be {getattr(hint, '__name__', hint)}, but is {value!r}.")
+    else:
+        wanted = _TYPES.get(hint, getattr(hint, "__name__", str(hint)))
+    raise ConfigError(
+        f"{name} must be {wanted}, but is {value!r}. Change it where the config is made."
+    )
+
+
+_TYPES: dict[Any, str] = {bool: "bool, true or false", str: "str, a text", float: "float"}
 
 
 @dataclass(frozen=True)
@@ -166,6 +221,7 @@ class SplitConfig(Config):
         """Raise ConfigError where a value is out of range."""
         for name in ("valid_fraction", "test_fraction", "heldout_users"):
             self.require(0 <= getattr(self, name) < 1, name, "in [0, 1)")
+        self.require_seed()
         total = self.valid_fraction + self.test_fraction
         self.require(total < 1, "test_fraction", "less than 1 together with valid_fraction")
 
@@ -192,6 +248,7 @@ class EncoderConfig(Config):
 
     def check(self) -> None:
         """Raise ConfigError where a value is out of range."""
+        self.require(bool(self.model.strip()), "model", "the name of a model")
         self.require(self.max_tokens >= 4, "max_tokens", "at least 4")
         self.require(self.hashing_dim >= 8, "hashing_dim", "at least 8")
         self.require(self.layer is None or self.layer >= 0, "layer", "zero or more, or left out")
@@ -226,6 +283,7 @@ class InterestConfig(Config):
         """Raise ConfigError where a value is out of range."""
         for name in ("dim", "half_life_events", "epochs", "batch_size", "learning_rate"):
             self.require(getattr(self, name) > 0, name, "positive")
+        self.require_seed()
         self.require(self.min_updates > 0, "min_updates", "positive")
         self.require(self.max_updates >= self.min_updates, "max_updates", "at least min_updates")
         for name in ("weight_decay", "content_dim", "content_spread"):
@@ -290,8 +348,17 @@ class UserModelConfig(Config):
         """Raise ConfigError where a value is out of range."""
         for name in ("epochs", "min_updates", "batch_size", "learning_rate", "negatives"):
             self.require(getattr(self, name) > 0, name, "positive")
-        for name in ("user_l2", "item_l2", "bias_l2", "examination_decay", "boredom_gain"):
+        for name in (
+            "user_l2",
+            "item_l2",
+            "bias_l2",
+            "map_l2",
+            "examination_l2",
+            "examination_decay",
+            "boredom_gain",
+        ):
             self.require(getattr(self, name) >= 0, name, "zero or more")
+        self.require_seed()
         self.require(self.max_updates >= self.min_updates, "max_updates", "at least min_updates")
         self.require(
             len(self.l2_ladder) > 0 and min(self.l2_ladder, default=0) > 0,
@@ -382,9 +449,8 @@ class GameConfig(Config):
 
     def check(self) -> None:
         """Raise ConfigError where a value is out of range."""
-        for name in ("slate_size", "num_candidates", "max_rounds", "history_length"):
-            self.require(getattr(self, name) >= 1, name, "at least 1")
-        self.require(self.member >= 0, "member", "zero or more")
+        self.require_counts("slate_size", "num_candidates", "max_rounds", "history_length")
+        self.require(0 <= self.member <= LARGEST_SEED, "member", f"from 0 to {LARGEST_SEED}")
         self.require(
             self.slate_size <= self.num_candidates,
             "slate_size",

@@ -6,6 +6,7 @@ Every message says what was wanted, what came, and what to do next.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -29,6 +30,14 @@ class ArtifactError(RecenvError):
     """A saved artifact is missing, damaged, or of another format version."""
 
 
+class LockedError(ArtifactError, TimeoutError):
+    """Another process is at work on the same thing, and did not end in time."""
+
+
+class UnsupportedVersionError(RecenvError, ImportError):
+    """An installed package is of a version that recenv does not know."""
+
+
 class DataNotFoundError(RecenvError, FileNotFoundError):
     """A named data set is in none of the places where recenv looks."""
 
@@ -48,6 +57,36 @@ class UnknownNameError(RecenvError, LookupError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = sorted(known)
-        close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
+        hint = nearest(name, names)
         super().__init__(f"Unknown {kind} {name!r}.{hint} Known: {', '.join(names) or 'none'}.")
+
+
+def nearest(name: object, known: Iterable[str]) -> str:
+    """Question whether the known name that is most like ``name`` was meant; empty without one."""
+    close = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.5)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def require_version(package: str, found: str, at_least: str, below: str) -> None:
+    """Check a package of which recenv uses private parts, which may change with any version.
+
+    Args:
+        package: its name.
+        found: the version that is installed.
+        at_least: the lowest version that is known, as "0.61".
+        below: the lowest version that is not known any more.
+
+    Raises:
+        UnsupportedVersionError: it lies outside; the message says what to install.
+    """
+    if not _numbers(at_least) <= _numbers(found) < _numbers(below):
+        raise UnsupportedVersionError(
+            f"recenv uses private parts of {package}, which it knows in versions from {at_least} "
+            f"to below {below}, but {found} is installed. Install a known one with: "
+            f"pip install '{package}>={at_least},<{below}'"
+        )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """(major, minor): what a bound is made of."""
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:2])

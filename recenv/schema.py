@@ -188,6 +188,19 @@ class InteractionLog:
             raise SchemaError(
                 f"The log {self.name!r} is empty. Give at least one event with a click."
             )
+        self.check_columns(catalog)
+        if not (self.column("response") >= CLICK).any():
+            raise SchemaError(
+                f"The log {self.name!r} has no click and no purchase, so no user can be fitted."
+            )
+        return self
+
+    def check_columns(self, catalog: Catalog) -> None:
+        """Check each column's dtype and range, and the order of the events.
+
+        Raises:
+            SchemaError: see ``validate``, which also wants a click.
+        """
         for name, dtype in EVENT_COLUMNS.items():
             if self.column(name).dtype != dtype:
                 raise SchemaError(
@@ -224,13 +237,8 @@ class InteractionLog:
                 "A log that exposes the catalogue to every visit needs a 'session' column that "
                 "names the visits."
             )
-        if not (self.column("response") >= CLICK).any():
-            raise SchemaError(
-                f"The log {self.name!r} has no click and no purchase, so no user can be fitted."
-            )
         if not self.events["time"].is_monotonic_increasing:
             raise SchemaError("Events must be sorted by time. recenv.read_table sorts them.")
-        return self
 
     def _check_range(self, name: str, low: float, high: float, wanted: str) -> None:
         values = self.column(name)

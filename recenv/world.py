@@ -22,12 +22,14 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from recenv import artifacts
+from recenv.artifacts import check_array
 from recenv.config import WorldConfig, content_hash
 from recenv.data.continuation import Continuation, continuation
 from recenv.data.split import make_split
 from recenv.encoders.interest import InterestVectors, fit_interests
 from recenv.encoders.items import encode_items, item_source
-from recenv.errors import ConfigError
+from recenv.errors import ArtifactError, ConfigError, SchemaError
+from recenv.folders import slug
 from recenv.schema import (
     CLICK,
     EVENT_COLUMNS,
@@ -36,7 +38,7 @@ from recenv.schema import (
     InteractionLog,
 )
 from recenv.users.fitting import fit_user_model
-from recenv.users.model import UserModel
+from recenv.users.model import UserModel, under
 from recenv.users.provenance import Provenance
 
 BUILD_VERSION = 4
@@ -162,25 +164,27 @@ class World:
         return {}
 
     def _member_model(self, index: int, config: WorldConfig, progress: bool) -> UserModel:
-        path = artifacts.home() / "worlds" / f"{self.name}-member-{index}-{self.hash}"
-        if not artifacts.exists(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with artifacts.lock(path.with_suffix(".build")):
-                if not artifacts.exists(path):
+        key = content_hash(BUILD_VERSION, self.hash)
+        path = artifacts.home() / "worlds" / f"{slug(self.name)}-member-{index}-{key}"
+        if not artifacts.kept(path):
+            with artifacts.lock(path, "build"):
+                if not artifacts.kept(path):
                     self._refit(index, config, progress).save(path)
         return UserModel.load(path)
 
     def _refit(self, index: int, config: WorldConfig, progress: bool) -> UserModel:
         own = np.flatnonzero(~self.heldout)
         drawn = np.random.default_rng([config.split.seed, index]).choice(own, len(own))
+        weight = np.bincount(drawn, minlength=self.num_users).astype(np.float32)
         return fit_user_model(
             self.train,
             self.catalog,
             self.interests,
             config.user_model.replace(seed=index),
             chosen=self.user_model,
-            folded=self.heldout,
-            weight=np.bincount(drawn, minlength=self.num_users).astype(np.float32),
+            # who is not drawn touches nothing shared, but keeps a vector of their own
+            folded=self.heldout | (weight == 0),
+            weight=weight,
             goes_on=self.goes_on,
             progress=progress,
         )
@@ -202,7 +206,14 @@ class World:
         return "\n".join(lines)
 
     def save(self, folder: str | Path) -> Path:
-        """Write the world as an artifact folder."""
+        """Write the world as an artifact folder.
+
+        Args:
+            folder: not there yet, empty, or of a saved world, which is replaced.
+
+        Raises:
+            ArtifactError: something else stands there, or nothing can be written there.
+        """
         model_arrays, model_meta = self.user_model.to_artifact()
         arrays = {f"model.{k}": v for k, v in model_arrays.items()}
         arrays |= {"interests.items": self.interests.items, "interests.users": self.interests.users}
@@ -244,44 +255,67 @@ class World:
         """Read a world back.
 
         Raises:
-            ArtifactError: see ``artifacts.load``.
+            ArtifactError: see ``artifacts.load``; or its parts do not fit together, or it is
+                another world than was saved.
         """
-        arrays, meta = artifacts.load(Path(folder), "world")
-        names = json.loads((Path(folder) / "names.json").read_text())
-        events = pd.DataFrame(_under(arrays, "train."))
-        columns = [c for c in (*EVENT_COLUMNS, *OPTIONAL_EVENT_COLUMNS) if c in events]
+        folder = Path(folder)
+        arrays, meta = artifacts.load(folder, "world")
+        with artifacts.reading(folder):
+            names = json.loads((folder / "names.json").read_text(encoding="utf-8"))
+            return cls._from_artifact(arrays, meta, names)
+
+    @classmethod
+    def _from_artifact(
+        cls, arrays: dict[str, np.ndarray], meta: dict[str, Any], names: dict[str, list[str]]
+    ) -> World:
+        """What ``save`` wrote, after checking that all of it fits together."""
+        model = UserModel.from_artifact(under(arrays, "model."), meta["model"])
+        interests = InterestVectors.from_artifact(under(arrays, "interests."), meta)
+        num_users, num_items = len(model.user_vectors), len(model.item_vectors)
+        ids = {key: _strings(names[key]) for key in ("item_ids", "text", "user_ids")}
+        if (len(interests.users), len(interests.items)) != (num_users, num_items) or {
+            key: len(found) for key, found in ids.items()
+        } != {"item_ids": num_items, "text": num_items, "user_ids": num_users}:
+            raise ArtifactError(
+                f"The model is of {num_users} users and {num_items} items; vectors or names are "
+                "of other numbers."
+            )
         catalog = Catalog(
-            item_ids=_strings(names["item_ids"]),
-            text=_strings(names["text"]),
-            category=arrays["category"],
-            category_names=tuple(names["category_names"]),
-            price=arrays["price"],
+            item_ids=ids["item_ids"],
+            text=ids["text"],
+            category=check_array(arrays, "category", np.int32, (num_items,)),
+            category_names=tuple(map(str, names["category_names"])),
+            price=check_array(arrays, "price", np.float32, (num_items,)),
             features=arrays.get("features"),
+        ).validate()
+        events = pd.DataFrame(under(arrays, "train."))
+        columns = [c for c in (*EVENT_COLUMNS, *OPTIONAL_EVENT_COLUMNS) if c in events]
+        train = InteractionLog(
+            events=events[columns],
+            user_ids=ids["user_ids"],
+            name=str(meta["log"]),
+            has_impressions=bool(meta["has_impressions"]),
+            exposes_catalog=bool(meta["exposes_catalog"]),
+            notes=tuple(map(str, meta["log_notes"])),
         )
-        return cls(
-            name=meta["name"],
+        train.check_columns(catalog)
+        goes_on = under(arrays, "goes_on.")
+        world = cls(
+            name=str(meta["name"]),
             catalog=catalog,
-            user_model=UserModel.from_artifact(_under(arrays, "model."), meta["model"]),
-            interests=InterestVectors(
-                items=arrays["interests.items"],
-                users=arrays["interests.users"],
-                is_language_model=meta["is_language_model"],
-                content_dim=meta["content_dim"],
-                encoder=meta["encoder"],
-            ),
-            train=InteractionLog(
-                events=events[columns],
-                user_ids=_strings(names["user_ids"]),
-                name=meta["log"],
-                has_impressions=meta["has_impressions"],
-                exposes_catalog=meta["exposes_catalog"],
-                notes=tuple(meta["log_notes"]),
-            ),
-            heldout=arrays["heldout"],
+            user_model=model,
+            interests=interests,
+            train=train,
+            heldout=check_array(arrays, "heldout", np.bool_, (num_users,)),
             config=WorldConfig.from_dict(meta["config"]) if meta["config"] else None,
-            notes=tuple(meta["notes"]),
-            goes_on=Continuation(**_under(arrays, "goes_on.")) if "goes_on.end" in arrays else None,
+            notes=tuple(map(str, meta["notes"])),
+            goes_on=Continuation.from_arrays(goes_on, num_users) if goes_on else None,
         )
+        if meta["hash"] != world.hash:
+            raise ArtifactError(
+                f"Its content has the hash {world.hash}, not {meta['hash']!r} as when it was saved."
+            )
+        return world
 
 
 def build_world(
@@ -302,31 +336,37 @@ def build_world(
     Raises:
         SchemaError: the log breaks the schema, or the split leaves nothing to fit on.
         MissingDependencyError: torch or the encoder's package is not installed.
-        ArtifactError: a cached stage is damaged; the message names the folder to delete.
+        ArtifactError: a cached stage is damaged, the message names the folder to delete; or
+            nothing can be written in ``RECENV_HOME``.
+        LockedError: another process builds it, and is not done after ``locks.LONGEST_WAIT``.
     """
     config = config or WorldConfig()
+    if not isinstance(log.name, str) or any("\ud800" <= c <= "\udfff" for c in log.name):
+        raise SchemaError(
+            f"A log's name must be a text, of any whole characters, but is {log.name!r}. Give "
+            "name='...' where the log is read."
+        )
     log.validate(catalog.validate())
     folder = artifacts.home() / "worlds"
     encoder = item_source(catalog, config.encoder)
-    stem = f"{log.name}-{content_hash(BUILD_VERSION, log.hash, catalog.hash)}"
+    stem = f"{slug(log.name)}-{content_hash(BUILD_VERSION, log.hash, catalog.hash)}"
     interest_key = content_hash(config.split.hash, encoder.identity, config.interest.hash)
     interest_path = folder / f"{stem}-interests-{interest_key}"
     world_path = folder / f"{stem}-world-{content_hash(interest_key, config.user_model.hash)}"
-    if artifacts.exists(world_path):
+    if artifacts.kept(world_path):
         return World.load(world_path)
 
-    folder.mkdir(parents=True, exist_ok=True)
     with (
-        artifacts.lock(world_path.with_suffix(".build")),
+        artifacts.lock(world_path, "build"),
         tqdm(total=3, desc=f"world {log.name}", unit="stage", disable=not progress) as bar,
     ):
-        if artifacts.exists(world_path):  # another process built it while this one waited
+        if artifacts.kept(world_path):  # another process built it while this one waited
             return World.load(world_path)
         split = make_split(log, config.split)
         split.check_no_leak(log)
         bar.set_postfix_str("encoding item texts")
-        with artifacts.lock(interest_path.with_suffix(".build")):  # worlds can share it
-            if artifacts.exists(interest_path):
+        with artifacts.lock(interest_path, "build"):  # worlds can share it
+            if artifacts.kept(interest_path):
                 interests = InterestVectors.load(interest_path)
             else:
                 item_vectors = encode_items(catalog, config.encoder, progress=progress)
@@ -389,10 +429,13 @@ def _errors(law: Provenance) -> str:
 
 
 def _strings(values: list[str]) -> npt.NDArray[np.object_]:
+    """(n,) objects.
+
+    Raises:
+        ArtifactError: they are no list of texts.
+    """
+    if not isinstance(values, list) or not all(isinstance(v, str) for v in values):
+        raise ArtifactError("names.json must hold lists of texts.")
     out = np.empty(len(values), object)
     out[:] = values
     return out
-
-
-def _under(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, Any]:
-    return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}

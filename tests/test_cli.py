@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -94,3 +97,63 @@ def test_argparse_errors_exit_2(capsys: pytest.CaptureFixture[str]) -> None:
         main(["compare", TOY, "--users", "nobody"])
     assert stop.value.code == 2
     assert "invalid choice" in capsys.readouterr().err
+
+
+BUILD = """
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+import recenv.world
+from recenv.cli import main
+from recenv.env import registration
+from recenv.synthetic import planted_world
+from recenv.synthetic.world import PlantedConfig
+from recenv.world import build_world
+from recenv.config import WorldConfig
+
+config = WorldConfig().replace(encoder={"model": "hashing", "hashing_dim": 32})
+
+def make():
+    world = planted_world(PlantedConfig(num_users=60, num_items=50, history_visits=2))
+    return build_world(world.train, world.catalog, config)
+
+def slow(*args, **kwargs):
+    print("begun", flush=True)
+    time.sleep(600)
+
+def slow_write(folder, *args, **kwargs):
+    slow()
+
+if sys.argv[1] == "writing":
+    recenv.artifacts._swap = slow_write
+else:
+    recenv.world.fit_interests = slow
+registration.REGISTRY["recenv/Own-v0"] = registration.EnvSpec("recenv/Own-v0", make)
+sys.exit(main(["build", "recenv/Own-v0"]))
+"""
+
+
+@pytest.mark.parametrize("moment", ["fitting", "writing"])
+@pytest.mark.parametrize(
+    ("number", "status", "word"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
+)
+def test_a_build_that_is_ended_says_so_in_one_line(
+    home: Path, moment: str, number: int, status: int, word: str
+) -> None:
+    """No traceback; locks are released, and nothing half-written is left."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", BUILD, moment],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout
+    assert process.stdout.readline() == "begun\n"
+    assert len(list((home / "locks").glob("*.lock"))) >= 2
+    process.send_signal(number)
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == status
+    assert told.splitlines()[-1] == f"recenv: {word}; what was finished is kept."
+    assert "Traceback" not in told
+    assert not list(home.rglob(".part-*"))
+    assert [p.name for p in (home / "locks").iterdir()] == ["guard"]

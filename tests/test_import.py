@@ -52,7 +52,7 @@ from recenv.synthetic import planted_world
 world = planted_world()
 try:
     config = recenv.WorldConfig().user_model
-    recenv.UserModel.fit(world.train, world.catalog, world.interests, config)
+    recenv.fit_user_model(world.train, world.catalog, world.interests, config)
 except MissingDependencyError as error:
     print(error)
 """

@@ -17,13 +17,18 @@ import torch
 from ray._private import ray_constants
 from ray.util.placement_group import placement_group, remove_placement_group
 
-from recenv.errors import RecenvError
+from recenv.errors import RecenvError, require_version
 from training.config import TrainConfig
 from training.models.critics import CentralCritic
 from training.noise import set_verbose
 from training.runs.policy import make_network
 from training.sampling.env import TurnEnv
 from training.world import share
+
+RAY = ("2.60", "2.61")
+"""Versions of Ray, from the first to below the second, whose private parts are known."""
+
+require_version("ray", ray.__version__, *RAY)
 
 HERE = "local"
 """The address of a Ray that is started for the run, on this machine alone."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from recenv.artifacts import check_array
+from recenv.errors import ArtifactError
 from recenv.schema import CLICK, InteractionLog
 
 
@@ -20,6 +23,23 @@ class Continuation(NamedTuple):
     lengths: npt.NDArray[np.int64]  # (c,) items that they take in all; -1: not to be known
     next_visit: npt.NDArray[np.float64]  # (U,) seconds; inf: none came, nan: not to be known
     end: npt.NDArray[np.float64]  # () seconds, when the whole log ends
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray], num_users: int) -> Continuation:
+        """What was stored, by field.
+
+        Raises:
+            ArtifactError: the arrays do not fit together, or not so many users.
+        """
+        sessions = check_array(arrays, "sessions", np.int64, (None,))
+        if (np.diff(sessions) <= 0).any():
+            raise ArtifactError("The visits that go on must be in ascending order.")
+        return cls(
+            sessions,
+            check_array(arrays, "lengths", np.int64, (len(sessions),), low=-1),
+            check_array(arrays, "next_visit", np.float64, (num_users,), finite=False),
+            check_array(arrays, "end", np.float64, ()),
+        )
 
 
 def continuation(

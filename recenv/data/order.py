@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from numba import int64, njit, uint64
+from numba import int64, uint64
+
+from recenv.jit.compiled import compiled
 
 SESSION_GAP = 1800.0
 """Seconds of inactivity that end a visit: the usual 30 minutes of web analytics
@@ -87,7 +89,7 @@ def _radix_order(key: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
     return _radix(key, int(key.max()).bit_length()).astype(np.int64, copy=False)
 
 
-@njit(cache=True)
+@compiled
 def _radix(key: npt.NDArray[np.uint64], bits: int) -> npt.NDArray[np.int32]:
     """Least-significant-digit radix sort, 11 bits a pass (Knuth, TAOCP 3, section 5.2.5).
 

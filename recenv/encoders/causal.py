@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from recenv.encoders.weights import digest, require_local
+from recenv.encoders.weights import digest, require_hub, require_local
 from recenv.errors import ConfigError, DataNotFoundError, MissingDependencyError
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ class CausalEncoder:
 
         Raises:
             ConfigError: the model has fewer blocks than ``layer``.
+            DataNotFoundError: the model is named as on the hub, and cannot be had.
         """
         import torch
 
@@ -121,6 +122,8 @@ class CausalEncoder:
         return ("gguf", "accelerate") if self._source.endswith(".gguf") else ()
 
     def _load(self, progress: bool) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, int]:
+        if not Path(self._source).exists():
+            require_hub(self._source)
         import torch
         from transformers import AutoModel, AutoTokenizer
         from transformers.utils import logging

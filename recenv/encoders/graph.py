@@ -134,8 +134,10 @@ def entity_vectors(
     """
     key = content_hash(_VERSION, graph.hash, config.hash)
     folder = artifacts.home() / "graphs" / key
-    if artifacts.exists(folder):
-        return artifacts.load(folder, _KIND)[0]["vectors"]
+    if artifacts.kept(folder):
+        stored = artifacts.load(folder, _KIND)[0]
+        with artifacts.reading(folder):
+            return artifacts.check_array(stored, "vectors", np.float32, (None, config.dim))
     model = _train(graph, graph.triples, config, progress)
     names = ("node_emb", "node_emb_im") if config.model in _COMPLEX else ("node_emb",)
     vectors = np.concatenate(

@@ -5,10 +5,11 @@ See ``recenv.encoders.tower`` for the model.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ from recenv import artifacts
 from recenv.config import InterestConfig
 from recenv.data.split import Split
 from recenv.encoders.history import CLICK_WEIGHT, PURCHASE_WEIGHT
-from recenv.errors import MissingDependencyError, SchemaError
+from recenv.errors import ArtifactError, MissingDependencyError, SchemaError
 from recenv.schema import CLICK, InteractionLog
 
 if TYPE_CHECKING:
@@ -67,7 +68,27 @@ class InterestVectors:
             ArtifactError: missing or damaged.
         """
         arrays, meta = artifacts.load(folder, _KIND)
-        return cls(arrays["items"], arrays["users"], **meta)
+        with artifacts.reading(folder):
+            return cls.from_artifact(arrays, meta)
+
+    @classmethod
+    def from_artifact(
+        cls, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]
+    ) -> InterestVectors:
+        """What was stored: ``items``, ``users`` and the settings that ``save`` writes.
+
+        Raises:
+            ArtifactError: they do not fit together.
+        """
+        items = artifacts.check_array(arrays, "items", np.float32, (None, None))
+        dim = items.shape[1]
+        users = artifacts.check_array(arrays, "users", np.float32, (None, dim))
+        known, encoder, content = (meta[k] for k in ("is_language_model", "encoder", "content_dim"))
+        if not isinstance(known, bool) or not isinstance(encoder, str):
+            raise ArtifactError(f"An encoder is told by its name and kind, not {meta!r}.")
+        if type(content) is not int or not 0 <= content <= dim:
+            raise ArtifactError(f"Of {dim} dimensions {content!r} cannot be the encoder's.")
+        return cls(items, users, known, encoder, content)
 
 
 def fit_interests(

@@ -130,8 +130,11 @@ def encode_texts(
     for start in tqdm(starts, desc="encoding", unit="chunk", disable=not several):
         chunk = [str(t) for t in distinct[start : start + CHUNK]]
         folder = artifacts.home() / "encodings" / content_hash(encoder.identity, chunk)
-        if artifacts.exists(folder):
-            vectors = artifacts.load(folder, _KIND)[0]["vectors"]
+        if artifacts.kept(folder):
+            stored = artifacts.load(folder, _KIND)[0]
+            with artifacts.reading(folder):
+                shape = (len(chunk), None)
+                vectors = artifacts.check_array(stored, "vectors", np.float32, shape)
         else:
             vectors = encoder.encode(chunk, progress and not several)
             meta = {"encoder": encoder.identity, "texts": len(chunk)}

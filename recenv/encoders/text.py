@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from recenv.config import EncoderConfig
 from recenv.encoders.causal import SMOLLM2, CausalEncoder
-from recenv.encoders.weights import digest, require_local
+from recenv.encoders.weights import digest, require_hub, require_local
 from recenv.errors import MissingDependencyError
 
 if TYPE_CHECKING:
@@ -128,7 +128,11 @@ class SentenceEncoder:
         return f"sentence-1-{self._digest}-{self.max_tokens}"
 
     def encode(self, texts: Sequence[str], progress: bool = False) -> npt.NDArray[np.float32]:
-        """(n, E) float32 of unit length."""
+        """(n, E) float32 of unit length.
+
+        Raises:
+            DataNotFoundError: the model is named as on the hub, and cannot be had.
+        """
         if self._model is None:
             self._model = self._load(progress)
         vectors = self._model.encode(
@@ -141,6 +145,8 @@ class SentenceEncoder:
         return np.asarray(vectors, dtype=np.float32)
 
     def _load(self, progress: bool) -> SentenceTransformer:
+        if not Path(self._source).exists():
+            require_hub(self._source)
         from sentence_transformers import SentenceTransformer
         from transformers.utils import logging
 

@@ -14,7 +14,8 @@ import numpy.typing as npt
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from recenv.errors import SchemaError
+from recenv.artifacts import check_array
+from recenv.errors import ArtifactError, SchemaError
 from recenv.jit.compiled import compiled, inlined
 from recenv.users import laws
 
@@ -141,9 +142,23 @@ class DurationLaw:
         )
 
     @classmethod
-    def from_artifact(cls, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> DurationLaw:
-        """The inverse of ``to_artifact``."""
-        return cls(arrays["baseline"], arrays["effect"], meta["first"], meta["l2"])
+    def from_artifact(
+        cls, arrays: dict[str, np.ndarray], meta: dict[str, Any], *, num_users: int
+    ) -> DurationLaw:
+        """The inverse of ``to_artifact``.
+
+        Raises:
+            ArtifactError: the arrays do not fit together, or not so many users.
+        """
+        baseline = check_array(arrays, "baseline", np.float32, (None,))
+        effect = check_array(arrays, "effect", np.float32, (num_users,))
+        first, l2 = int(meta["first"]), float(meta["l2"])
+        if len(baseline) == 0 or not 0 <= first < LONGEST or not l2 > 0:
+            raise ArtifactError(
+                f"A duration law needs a baseline, a shortest duration below {LONGEST} and a "
+                f"positive precision, but has {len(baseline)} steps, {first} and {l2}."
+            )
+        return cls(baseline, effect, first, l2)
 
 
 @inlined

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -10,12 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from recenv import artifacts
+from recenv.artifacts import check_array
 from recenv.config import UserModelConfig
-from recenv.errors import SchemaError
+from recenv.errors import ArtifactError, SchemaError
 from recenv.jit.compiled import compiled
 from recenv.users import laws
 from recenv.users.durations import DurationLaw
-from recenv.users.provenance import Provenance
+from recenv.users.provenance import SOURCES, Provenance
 from recenv.users.repeat import RepeatLaw
 
 FloatArray = npt.NDArray[np.float32]
@@ -99,7 +101,7 @@ class UserModel:
         "purchase_weight",
         "examination",
     )
-    _PARTS: ClassVar[dict[str, type]] = {
+    _PARTS: ClassVar[dict[str, Any]] = {
         "repeat": RepeatLaw,
         "visit_length": DurationLaw,
         "return_time": DurationLaw,
@@ -188,7 +190,10 @@ class UserModel:
         Raises:
             ArtifactError: see ``artifacts.load``.
         """
-        return cls.from_artifact(*artifacts.load(Path(folder), "user-model"))
+        folder = Path(folder)
+        arrays, meta = artifacts.load(folder, "user-model")
+        with artifacts.reading(folder):
+            return cls.from_artifact(arrays, meta)
 
     def to_artifact(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """(arrays, meta) to store."""
@@ -208,27 +213,51 @@ class UserModel:
 
     @classmethod
     def from_artifact(cls, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> UserModel:
-        """The inverse of ``to_artifact``."""
-        parts = {
-            name: kind.from_artifact(
-                {
-                    k.removeprefix(f"{name}."): v
-                    for k, v in arrays.items()
-                    if k.startswith(f"{name}.")
-                },
-                meta[name],
-            )
-            for name, kind in cls._PARTS.items()
-            if name in meta
-        }
+        """The inverse of ``to_artifact``.
+
+        Raises:
+            ArtifactError: the arrays do not fit together. Anything else that is raised for
+                settings of the wrong types is left to ``artifacts.reading``.
+        """
+        users, dim = check_array(arrays, "user_vectors", np.float32, (None, None)).shape
+        items = len(check_array(arrays, "item_vectors", np.float32, (None, dim)))
+        if not users or not items or not dim:
+            raise ArtifactError(f"A model has {users} users, {items} items, {dim} dimensions.")
+        sizes = {"user": users, "item": items, "click": dim, "purchase": dim}
+        for name in cls._ARRAYS[2:-1]:
+            check_array(arrays, name, np.float32, (sizes[name.split("_")[0]],))
+        check_array(arrays, "examination", np.float32, (MAX_SLOTS,), low=0, high=1)
+        dynamics = Dynamics(**{k: float(v) for k, v in meta["dynamics"].items()})
+        if not np.isfinite(dynamics).all() or not 0 < dynamics.funnel <= 1:
+            raise ArtifactError(f"{dynamics} must be finite, with a funnel in (0, 1].")
+        parts: dict[str, Any] = {}
+        for name, kind in cls._PARTS.items():
+            if name in meta:
+                inner = under(arrays, f"{name}.")
+                sizes = {"num_users": users}
+                if kind is RepeatLaw:
+                    sizes["num_items"] = items
+                parts[name] = kind.from_artifact(inner, meta[name], **sizes)
         return cls(
             **{name: arrays[name] for name in cls._ARRAYS},
-            dynamics=Dynamics(**meta["dynamics"]),
-            laws={k: Provenance(*v) for k, v in meta["laws"].items()},
-            coefficients=meta["coefficients"],
-            choices=meta["choices"],
+            dynamics=dynamics,
+            laws={k: _provenance(*v) for k, v in meta["laws"].items()},
+            coefficients={k: float(v) for k, v in meta["coefficients"].items()},
+            choices={k: float(v) for k, v in meta["choices"].items()},
             **parts,
         )
+
+
+def _provenance(source: Any, note: str, spread: dict[str, Any]) -> Provenance:
+    """What was stored of a law's origin."""
+    if source not in SOURCES:
+        raise ArtifactError(f"A law comes from {', '.join(SOURCES)}, not from {source!r}.")
+    return Provenance(source, str(note), {k: float(v) for k, v in spread.items()})
+
+
+def under(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, Any]:
+    """The arrays whose names begin with ``prefix``, by what follows it."""
+    return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
 
 
 @compiled

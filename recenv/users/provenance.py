@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
+
+Source = Literal["fitted", "prior", "planted"]
+SOURCES = get_args(Source)
 
 
 @dataclass(frozen=True)
 class Provenance:
     """Where a law's parameters come from."""
 
-    source: Literal["fitted", "prior", "planted"]
+    source: Source
     note: str
     spread: dict[str, float] = field(default_factory=dict)
     """Standard errors of the law's scalar parameters, by name."""

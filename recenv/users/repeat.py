@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import int64, uint32
 
-from recenv.errors import ConfigError
+from recenv.artifacts import check_array
+from recenv.errors import ArtifactError, ConfigError
 from recenv.jit.compiled import compiled, inlined
 
 Index = npt.NDArray[np.int64]
@@ -145,10 +146,29 @@ class RepeatLaw:
         return arrays, {"weights": list(self.weights), "half_lives": list(self.half_lives)}
 
     @classmethod
-    def from_artifact(cls, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> RepeatLaw:
-        """The inverse of ``to_artifact``."""
-        weights, half_lives = tuple(meta["weights"]), tuple(meta["half_lives"])
-        return cls(**arrays, weights=weights, half_lives=half_lives)
+    def from_artifact(
+        cls, arrays: dict[str, np.ndarray], meta: dict[str, Any], *, num_users: int, num_items: int
+    ) -> RepeatLaw:
+        """The inverse of ``to_artifact``.
+
+        Raises:
+            ArtifactError: the arrays do not fit together, or not so many users and items.
+        """
+        start = check_array(arrays, "start", np.int64, (num_users + 1,), low=0)
+        items = check_array(arrays, "items", np.int32, (None,), low=0, high=num_items - 1)
+        bonus = check_array(arrays, "bonus", np.float32, (len(items),))
+        rows_fit = start[0] == 0 and start[-1] == len(items) and (np.diff(start) >= 0).all()
+        if rows_fit and len(items):
+            begins = np.zeros(len(items) + 1, bool)
+            begins[start] = True
+            rows_fit = ((np.diff(items) > 0) | begins[1:-1]).all()
+        weights, half_lives = (tuple(map(float, meta[k])) for k in ("weights", "half_lives"))
+        if not rows_fit or len(weights) not in (0, len(half_lives)):
+            raise ArtifactError(
+                "A repeat law needs each user's items in ascending order, one user after the "
+                "other, and a weight for each half-life."
+            )
+        return cls(start, items, bonus, weights=weights, half_lives=half_lives)
 
 
 def feature(frequency: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:

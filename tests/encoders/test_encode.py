@@ -252,3 +252,40 @@ def test_folder_identity_is_its_content(tmp_path: Path) -> None:
         (tmp_path / place / "model.safetensors").write_bytes(weights)
         made.append(make_encoder(EncoderConfig(model=str(tmp_path / place))).identity)
     assert made[0] == made[1] != made[2]
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("minlm", "Did you mean 'minilm'"),
+        ("causal:smolm2", "Did you mean 'smollm2'"),
+        ("nobody/nothing", "hub cannot be asked"),
+        ("no such name!", "the hub has no such model"),
+    ],
+)
+def test_a_name_that_cannot_be_had_is_said_at_once(
+    model: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a network its libraries would try for more than a minute, file by file."""
+    import huggingface_hub
+
+    asked = []
+
+    class Hub:
+        def model_info(self, name: str, timeout: float) -> None:
+            asked.append((name, timeout))
+            raise ConnectionError
+
+    monkeypatch.setattr(huggingface_hub, "HfApi", Hub)
+    with pytest.raises(DataNotFoundError, match=message):
+        make_encoder(EncoderConfig(model=model)).encode(["a"], False)
+    assert all(timeout == 10 for _, timeout in asked)
+    assert len(asked) <= 1
+
+
+def test_a_cached_encoding_of_another_shape_is_refused(home: Path) -> None:
+    encode_texts(["a", "b"], HashingEncoder(8), progress=False)
+    (folder,) = (home / "encodings").iterdir()
+    artifacts.save(folder, "encodings", {"vectors": np.zeros((1, 8), np.float32)}, {})
+    with pytest.raises(ArtifactError, match=r"'vectors' must be float32 of shape \(2, any\)"):
+        encode_texts(["a", "b"], HashingEncoder(8), progress=False)

@@ -15,7 +15,6 @@ from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from filelock import Timeout
 
 from recenv import artifacts
 from recenv.artifacts import write_atomically
@@ -131,7 +130,7 @@ class RunFolder:
         held = artifacts.lock(self.path)
         try:
             held.acquire(timeout=wait)
-        except Timeout:
+        except TimeoutError:
             raise ConfigError(
                 f"Another process trains the run {self.path}. Stop it first (SIGINT lets it write "
                 "a checkpoint), or begin a run with another --name."

@@ -228,7 +228,7 @@ def _sample(runner: Any) -> Any:
 def planted(items: int, dim: int) -> Path:
     """Folder of a planted world of some size, made once."""
     folder = artifacts.home() / "worlds" / f"planted-{items}-items-{dim}-dim"
-    if not artifacts.exists(folder):
+    if not artifacts.kept(folder):
         config = PlantedConfig(num_items=items, dim=dim, num_users=2000, history_visits=2)
         planted_world(config, name=folder.name).save(folder)
     return folder

@@ -11,12 +11,13 @@ from typing import Any
 
 import numba
 import numpy as np
-from numba import njit, prange
+from numba import prange
 from tqdm.auto import tqdm
 
 from recenv import rng
 from recenv.config import GameConfig
 from recenv.env.registration import parallel_env, single_env, vector_env
+from recenv.jit.compiled import kept
 from recenv.sim.simulator import Simulator
 from recenv.sim.state import Field, Screen
 from recenv.synthetic.world import PlantedConfig, planted_world
@@ -167,7 +168,7 @@ def _cycle(call: Callable[[Any], object], arguments: Sequence[Any]) -> Callable[
     return play
 
 
-@njit(cache=True, parallel=True)
+@kept(parallel=True)
 def _gather(table, rows, out):  # noqa: ANN001, ANN202
     for b in prange(len(rows)):
         for k in range(rows.shape[1]):
@@ -175,34 +176,34 @@ def _gather(table, rows, out):  # noqa: ANN001, ANN202
                 out[b, d] = table[rows[b, k], d]
 
 
-@njit(cache=True, parallel=True)
+@kept(parallel=True)
 def _copy(source, target):  # noqa: ANN001, ANN202
     for i in prange(len(source)):
         target[i] = source[i]
 
 
-@njit(cache=True, parallel=True)
+@kept(parallel=True)
 def _look_up(table, rows, out):  # noqa: ANN001, ANN202
     for b in prange(len(rows)):
         for c in range(rows.shape[1]):
             out[b, c] = table[rows[b, c]]
 
 
-@njit(cache=True, parallel=True)
+@kept(parallel=True)
 def _draw(keys, out):  # noqa: ANN001, ANN202
     for b in prange(len(keys)):
         for c in range(out.shape[1]):
             out[b, c] = rng.integer(keys[b], 0, rng.CANDIDATES, c, out.shape[1])
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@kept(parallel=True, error_model="numpy")
 def _sigmoids(odds, out):  # noqa: ANN001, ANN202
     for b in prange(len(odds)):
         for k in range(odds.shape[1]):
             out[b, k] = laws.sigmoid(odds[b, k])
 
 
-@njit(cache=True, parallel=True, fastmath=True)
+@kept(parallel=True, fastmath=True)
 def _products(table, rows, weights, out):  # noqa: ANN001, ANN202
     for b in prange(len(rows)):
         for k in range(rows.shape[1]):

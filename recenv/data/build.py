@@ -293,7 +293,7 @@ class LogBuilder:
         users, _ = self._settle("user", self._users)
         columns = {name: column.values() for name, column in self._columns.items()}
         self._columns.clear()
-        order = time_order(columns)
+        order = time_order(columns, presort=True)
         for column in columns:  # one at a time: only one is in memory twice
             columns[column] = columns[column][order]
         del order

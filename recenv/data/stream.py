@@ -243,9 +243,13 @@ def read_delimited(
                             told = len(uneven)
                         line += batch.num_rows
             except KeyError as error:
+                line_1 = _first_line(source)
+                remedy = _REMEDY
+                if '"' in line_1 and not layout.quoted:
+                    remedy = "Its publisher does not quote: write it without quotes."
                 raise SchemaError(
                     f"{source} lacks a column: {_text(error)}. Wanted: {', '.join(types)}; its "
-                    f"first line is {_first_line(source)!r}. {_REMEDY}"
+                    f"first line is {line_1!r}. {remedy}"
                 ) from error
             except pa.ArrowInvalid as error:
                 raise SchemaError(f"{source}, {_told(error, check.names)}. {_REMEDY}") from error

@@ -143,6 +143,9 @@ def test_quotes_and_hexadecimal_text_that_are_fine(tmp_path: Path) -> None:
     pd.DataFrame(rows, columns=["a", "b"]).to_csv(tmp_path / "x.csv", index=False)
     for block_bytes in (20, 1 << 20):
         assert _all(_read(tmp_path / "x.csv", QUOTED, block_bytes)) == rows
+    (tmp_path / "y.csv").write_text('"a","b"\n1,x\n')
+    with pytest.raises(SchemaError, match=r"Its publisher does not quote: write it without"):
+        _read(tmp_path / "y.csv")
     (tmp_path / "x.tsv").write_text('a\tb\n1\t"x\n2\ty"\n')
     assert _all(_read(tmp_path / "x.tsv", Layout("\t"))) == [(1, '"x'), (2, 'y"')]
 

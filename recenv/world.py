@@ -334,7 +334,8 @@ def build_world(
         progress: show a bar.
 
     Raises:
-        SchemaError: the log breaks the schema, or the split leaves nothing to fit on.
+        SchemaError: the log breaks the schema, there is one item only, or the split leaves
+            nothing to fit on.
         MissingDependencyError: torch or the encoder's package is not installed.
         ArtifactError: a cached stage is damaged, the message names the folder to delete; or
             nothing can be written in ``RECENV_HOME``.
@@ -347,6 +348,11 @@ def build_world(
             "name='...' where the log is read."
         )
     log.validate(catalog.validate())
+    if len(catalog) < 2:
+        raise SchemaError(
+            f"The log {log.name!r} has one item, {catalog.item_ids[0]!r}: there is nothing to "
+            "choose from. Give a log, or an item table, with at least two items."
+        )
     folder = artifacts.home() / "worlds"
     encoder = item_source(catalog, config.encoder)
     stem = f"{slug(log.name)}-{content_hash(BUILD_VERSION, log.hash, catalog.hash)}"

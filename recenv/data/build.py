@@ -12,8 +12,15 @@ import pandas as pd
 from recenv.data import cells
 from recenv.data.order import sessionize, time_order
 from recenv.data.stream import Ids
+from recenv.data.times import counter_note
 from recenv.errors import ConfigError, SchemaError
-from recenv.schema import EVENT_COLUMNS, OPTIONAL_EVENT_COLUMNS, Catalog, InteractionLog
+from recenv.schema import (
+    EVENT_COLUMNS,
+    OPTIONAL_EVENT_COLUMNS,
+    Catalog,
+    InteractionLog,
+    repeated,
+)
 
 _WIDEST = 50_000_000
 """Whole numbers below it are looked up in a table (4 bytes each), others in a dictionary."""
@@ -27,6 +34,17 @@ NO_IMPRESSIONS = (
 VISITS = (
     "A visit ends after 30 minutes without an event; events of equal time stand in random order."
 )
+
+
+def repeats_note(left_out: int, total: int, equal_in: str) -> str:
+    """A note on rows that were left out because they repeat another.
+
+    Args:
+        left_out: how many.
+        total: rows before.
+        equal_in: the columns that were compared, in words.
+    """
+    return f"{left_out} of {total} rows repeat another in {equal_in}; they are left out."
 
 
 class Names:
@@ -262,6 +280,9 @@ class LogBuilder:
     ) -> tuple[InteractionLog, Catalog]:
         """The log and the catalogue; the builder is empty afterwards.
 
+        Rows that repeat another in every column are left out, and a note counts them; another
+        note tells times before 1980.
+
         Args:
             items: from ``items()``, filled in.
             name, notes, has_impressions: of the log.
@@ -272,10 +293,9 @@ class LogBuilder:
         users, _ = self._settle("user", self._users)
         columns = {name: column.values() for name, column in self._columns.items()}
         self._columns.clear()
-        order = time_order(columns)
-        for column in columns:  # one at a time: only one is in memory twice
-            columns[column] = columns[column][order]
-        del order
+        notes = (*notes, *_ordered(columns, presort=True))
+        if (early := counter_note(columns["time"])) is not None:
+            notes = (*notes, early)
         columns["session"] = sessionize(columns["user"], columns["time"])
         if self._share < 1:
             notes = (*notes, f"Only a share of {self._share} of the users was read.")
@@ -334,6 +354,31 @@ class _Column:
     def values(self) -> np.ndarray:
         """(len,) a view of all values."""
         return self._array[: self._size]
+
+
+def once_each(events: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Events in the order of ``sort_by_time``, none twice; a note if any was left out."""
+    columns = {str(name): events[name].to_numpy() for name in events}
+    notes = _ordered(columns, presort=False)
+    return pd.DataFrame(columns), notes
+
+
+def _ordered(columns: dict[str, np.ndarray], *, presort: bool) -> tuple[str, ...]:
+    """Bring columns into order without the rows that repeat another; a note if there are any."""
+    order = time_order(columns, presort=presort)
+    _take_rows(columns, order)
+    again = repeated(columns)
+    if not again.any():
+        return ()
+    # the order among equal times is drawn for all rows: draw it as if the repeats were not there
+    _take_rows(columns, np.flatnonzero(~again)[np.argsort(order[~again])])  # as in the file
+    _take_rows(columns, time_order(columns, presort=presort))
+    return (repeats_note(int(again.sum()), len(again), ", ".join(columns)),)
+
+
+def _take_rows(columns: dict[str, np.ndarray], rows: npt.NDArray[np.int64]) -> None:
+    for column in columns:  # one at a time: only one is in memory twice
+        columns[column] = columns[column][rows]
 
 
 def share_of(name: str) -> float:

@@ -19,7 +19,7 @@ from recenv.data.source import Source, find
 from recenv.data.stream import Chunk, Layout, read_delimited, read_json_lines, read_lines
 from recenv.errors import ConfigError, SchemaError
 
-COMMAS = Layout()
+COMMAS, QUOTED = Layout(), Layout(quoted=True)
 TYPES = {"a": pa.int64(), "b": pa.string()}
 
 
@@ -47,14 +47,14 @@ def test_layouts_read_the_same(tmp_path: Path, block_bytes: int) -> None:
     (tmp_path / "y.csv.gz").write_bytes(gzip.compress(plain.encode()))
     with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
         archive.writestr("deep/er/w.csv", plain)
-    old = Layout("::", ("a", "z", "b"), quoted=False, encoding="latin-1")
-    assert _all(_read(tmp_path / "x.csv", block_bytes=block_bytes)) == rows
-    assert _all(_read(tmp_path / "x.tsv", Layout("\t", quoted=False), block_bytes)) == rows
+    old = Layout("::", ("a", "z", "b"), encoding="latin-1")
+    assert _all(_read(tmp_path / "x.csv", QUOTED, block_bytes)) == rows
+    assert _all(_read(tmp_path / "x.tsv", Layout("\t"), block_bytes)) == rows
     assert _all(_read(tmp_path / "x.dat", old, block_bytes)) == rows
-    assert _all(_read(tmp_path / "y.csv.gz", block_bytes=block_bytes)) == rows
+    assert _all(_read(tmp_path / "y.csv.gz", QUOTED, block_bytes)) == rows
     (member,) = find(tmp_path / "z.zip", "w.csv")
     assert member == find(tmp_path, "w.csv")[0]
-    chunks = list(read_delimited([member], Layout(), TYPES, block_bytes=block_bytes))
+    chunks = list(read_delimited([member], QUOTED, TYPES, block_bytes=block_bytes))
     assert _all(chunks) == rows
     # lines are counted through chunks and files
     assert [c.first for c in chunks] == [2 + s for s in np.cumsum([0, *map(len, chunks)])[:-1]]
@@ -71,7 +71,7 @@ def test_find_prefers_the_nearest_level(tmp_path: Path) -> None:
     assert find(tmp_path, "none.csv") == []
     assert find(tmp_path / "nowhere", "part_*.csv") == []
     (tmp_path / "c.zip").write_bytes(b"no zip")
-    with pytest.raises(SchemaError, match=r"c\.zip is no zip archive"):
+    with pytest.raises(SchemaError, match=r"c\.zip cannot be read \(File is not a zip"):
         find(tmp_path, "other.csv")
 
 
@@ -111,6 +111,43 @@ def test_uneven_rows_are_counted_where_that_is_asked(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("a,b\n1,x\n2\n3,x,x\n4,x\n")
     (chunk,) = _read(tmp_path / "x.csv", Layout(skip_uneven=True))
     assert (_all([chunk]), chunk.skipped) == ([(1, "x"), (4, "x")], 2)
+    # the lines of the rows that are left stay known, and uneven rows at the end are counted
+    assert [chunk.line(row) for row in range(2)] == [2, 5]
+    (tmp_path / "x.csv").write_text("a,b\n1,x\n2,x\n" + "3\n" * 50)
+    chunks = _read(tmp_path / "x.csv", Layout(skip_uneven=True), block_bytes=16)
+    assert (_all(chunks), chunks[-1].skipped) == ([(1, "x"), (2, "x")], 50)
+    (tmp_path / "x.csv").write_bytes(b"a,b\n1,x\n2,x,\xe9\n")
+    with pytest.raises(SchemaError, match=r"x\.csv, line 3: 0xe9 is no UTF-8"):
+        _read(tmp_path / "x.csv", Layout(skip_uneven=True))
+
+
+@pytest.mark.parametrize("block_bytes", [16, 1 << 20])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('a,b\n1,"x\n2,y"\n', r"line 2: a double quote is opened and not closed .*'1,\"x'"),
+        ('a,b\n1,"x,y"\n2,"\n', r"line 3: a double quote is opened and not closed"),
+        ('a,b\n1,x\n2,"x""\n', r"line 3: a double quote is opened and not closed"),
+        ('a,b\n1,"x,y"\n"0x1F","0x2"\n', r"line 3, column 'a': '0x1F' is not a whole number"),
+        ("b,a,b\nx,1,x\n", r"first line names the column 'b' 2 times"),
+    ],
+)
+def test_what_arrow_lets_pass(tmp_path: Path, text: str, message: str, block_bytes: int) -> None:
+    (tmp_path / "bad.csv").write_text(text)
+    with pytest.raises(SchemaError, match=message):
+        _read(tmp_path / "bad.csv", QUOTED, block_bytes)
+
+
+def test_quotes_and_hexadecimal_text_that_are_fine(tmp_path: Path) -> None:
+    rows = [(1, "0x10"), (2, 'say "x"'), (3, "x,y"), (4, '""')]
+    pd.DataFrame(rows, columns=["a", "b"]).to_csv(tmp_path / "x.csv", index=False)
+    for block_bytes in (20, 1 << 20):
+        assert _all(_read(tmp_path / "x.csv", QUOTED, block_bytes)) == rows
+    (tmp_path / "y.csv").write_text('"a","b"\n1,x\n')
+    with pytest.raises(SchemaError, match=r"Its publisher does not quote: write it without"):
+        _read(tmp_path / "y.csv")
+    (tmp_path / "x.tsv").write_text('a\tb\n1\t"x\n2\ty"\n')
+    assert _all(_read(tmp_path / "x.tsv", Layout("\t"))) == [(1, '"x'), (2, 'y"')]
 
 
 @pytest.mark.parametrize("block_bytes", [30, 1 << 20])
@@ -124,7 +161,7 @@ def test_json_lines(tmp_path: Path, block_bytes: int) -> None:
     assert [(n, t.decode() + "\n") for _, n, t in numbered] == list(enumerate(lines, 1))
     for bad in ('{"a": 1, "b"\n', '{"a": "x", "b": "y"}\n'):
         (tmp_path / "bad.jsonl").write_text("".join(lines[:3]) + bad)
-        with pytest.raises(SchemaError, match=r"bad\.jsonl, lines \d+ to 4"):
+        with pytest.raises(SchemaError, match=r"bad\.jsonl, line 4: "):
             list(read_json_lines([Source(tmp_path / "bad.jsonl")], TYPES, block_bytes=block_bytes))
 
 
@@ -191,7 +228,7 @@ def test_the_log_is_what_pandas_reads(tmp_path: Path) -> None:
             "session": sessionize(user, table["timestamp"].to_numpy(float)),
         }
     )
-    pd.testing.assert_frame_equal(log.events, sort_by_time(peer))
+    pd.testing.assert_frame_equal(log.events, sort_by_time(peer, presort=True))
     assert list(log.user_ids) == [str(u) for u in users]
     assert list(catalog.item_ids) == [str(f) for f in films]
 

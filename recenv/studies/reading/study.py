@@ -45,6 +45,7 @@ def write_ratings(folder: Path, rows: int, *, seed: int = 0) -> int:
     user = np.repeat(np.arange(1, USERS + 1, dtype=np.int32), count)
     films = rng.permutation(np.arange(1, 200_001))[:FILMS]
     with (folder / "ratings.csv").open("wb") as file:
+        file.write(b"userId,movieId,rating,timestamp\n")  # Arrow would quote the names
         for first in range(0, rows, _SLICE):
             part = user[first : first + _SLICE]
             n = len(part)
@@ -56,7 +57,7 @@ def write_ratings(folder: Path, rows: int, *, seed: int = 0) -> int:
                     "timestamp": rng.integers(_FIRST, _LAST, n),
                 }
             )
-            options = pa_csv.WriteOptions(include_header=first == 0, quoting_style="none")
+            options = pa_csv.WriteOptions(include_header=False, quoting_style="none")
             pa_csv.write_csv(table, file, options)
     lines = [f'{film},"Film {film}, The (1999)",Comedy|Drama\n' for film in sorted(films)]
     (folder / "movies.csv").write_text("movieId,title,genres\n" + "".join(lines))

@@ -38,11 +38,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
+from typing import Any
 
 from data.mutations.writers import GENRES
 
 Event = tuple[str, str, float, int, float | None]
 """User, item, seconds, response, money paid (None where the format has none)."""
+
+Reading = Callable[[str], tuple[Any, bool]]
+"""What a cell says, and whether that is beyond doubt; raises ``Bad`` where it says nothing."""
 
 
 @dataclass(frozen=True)
@@ -67,10 +71,9 @@ class Verdict:
         left_out: how many rows are left out; a note must hold each of these numbers.
         repeated: how many rows repeat an earlier one; a note must hold the number, whether they
             are kept or merged.
-        like: how many events agree with another without being the same row; free to merge.
-        items: prices that are right, and words that the text must hold.
+            items: prices that are right, and words that the text must hold.
         anything: whether the events cannot be told.
-        nameless: the ids are compared as they stand.
+        own: whether these are somebody's own tables, whose columns an error names.
     """
 
     faults: list[Place] = field(default_factory=list)
@@ -80,6 +83,7 @@ class Verdict:
     repeated: int = 0
     items: dict[str, tuple[list[float], list[str]]] = field(default_factory=dict)
     anything: bool = False
+    own: bool = False
 
 
 @dataclass(frozen=True)
@@ -312,13 +316,14 @@ class Judge:
         def end_record() -> None:
             nonlocal cells, cell, closed, first, broken, hiding, width
             cells.append(cell)
-            if cells != [""]:
+            if len(cells) == 1 and not cell.strip(" ") and not closed:
+                if cell or first <= text.rstrip("\n").count("\n"):
+                    self.refuse(name, "blank line", doubt=True)
+            else:
                 width = width or len(cells)
                 numbers = frozenset({*range(first, line + 1), len(records) + 1})
                 records.append(Record(name, numbers, 0, cells, frozenset(broken),
                                       frozenset(hiding)))  # fmt: skip
-            elif first < text.rstrip("\n").count("\n") + 1:
-                self.refuse(name, "blank line", doubt=True)
             cells, cell, closed, broken, hiding = [], "", False, set(), set()
             first = line + 1
 
@@ -349,10 +354,12 @@ class Judge:
                 quoted = True
             else:
                 if closed or c == '"':
+                    # a reader may append what stands behind, but not after joining lines
+                    swallowed = closed and len(cells) in broken
                     here = Record(name, frozenset({*range(first, line + 1), len(records) + 1}),
                                   len(records) - 1, [])  # fmt: skip
                     self.refuse(name, "text behind a quote" if closed else "a quote inside",
-                                here, doubt=not closed)  # fmt: skip
+                                here, doubt=not swallowed)  # fmt: skip
                 cell += c
             k += 1
         if quoted:
@@ -364,12 +371,10 @@ class Judge:
 
     # --- cells --------------------------------------------------------------------------------
 
-    def cell(self, record: Record, cells: Mapping[str, str], column: str,
-             read: Callable[[str], tuple[object, bool]], *, mild: bool = False) -> object:  # fmt: skip
+    def cell(self, record: Record, cells: Mapping[str, str], column: str, read: Reading, *,
+             mild: bool = False) -> object:  # fmt: skip
         """What ``read`` makes of a cell; its second value tells a doubt. None after a fault."""
         text = cells[column]
-        if text[:1] == '"' == text[-1:] and len(text) > 2:
-            text = text[1:-1]
         try:
             value, sure = read(text)
         except Bad as error:
@@ -451,12 +456,22 @@ def seconds(ticks: int, *, whole_numbers: bool = True) -> Callable[[str], tuple[
 
 
 def iso(text: str) -> tuple[float, bool]:
-    """ISO 8601."""
+    """ISO 8601 of one's own; UTC where it names no zone."""
+    return _iso(text, "?")
+
+
+def iso_zoned(text: str) -> tuple[float, bool]:
+    """ISO 8601 of a publisher, who names the zone."""
+    return _iso(text, "")
+
+
+def _iso(text: str, zone: str) -> tuple[float, bool]:
     clean = text.strip()
     if not re.fullmatch(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d([.,]\d+)?)?"
                         r"( ?Z|[+-]\d\d:?\d\d| UTC)?)?", clean, re.ASCII):  # fmt: skip
         raise Bad(f"{text[:40]!r} is no time")
-    sure = re.fullmatch(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)?", text)
+    plain = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)" + zone
+    sure = re.fullmatch(plain, text, re.ASCII)
     try:
         when = datetime.fromisoformat(re.sub(r" ?(UTC|Z)$", "+00:00", clean).replace(",", "."))
     except ValueError as error:
@@ -532,6 +547,7 @@ def money(text: str) -> tuple[float, bool]:
 def table(files: Mapping[str, bytes]) -> Verdict:
     """Somebody's own table, with all columns named."""
     j = Judge(files)
+    j.verdict.own = True
     shape = Shape(",", quoting="rfc")
     rows = j.records("events.csv", shape, ("user", "item", "time", "event", "value"))
     dated = 2 * sum(_dated(c["time"]) for _, c in rows) > len(rows)
@@ -599,8 +615,8 @@ def _rated(j: Judge, name: str, shape: Shape, columns: Sequence[str],
     return found
 
 
-def _films(j: Judge, name: str, shape: Shape, wanted: Sequence[str], rated: list[tuple[Record, str]],
-           flags: Sequence[str] = ()) -> None:  # fmt: skip
+def _films(j: Judge, name: str, shape: Shape, wanted: Sequence[str],
+           rated: list[tuple[Record, str]], flags: Sequence[str] = ()) -> None:  # fmt: skip
     known: dict[str, list[str]] = {}
     item, title = wanted[:2]
     taken = {i for _, i in rated}
@@ -622,7 +638,7 @@ def _films(j: Judge, name: str, shape: Shape, wanted: Sequence[str], rated: list
         known[key] = told
     for record, key in rated:
         if key not in known:
-            j.refuse(record.file, f"film {key} is not in {name}", record)
+            j.refuse(record.file, f"film {key} is not in {name}")
     j.verdict.items = {key: ([0.0], told) for key, told in known.items() if key in taken}
 
 
@@ -690,7 +706,7 @@ def recbole(files: Mapping[str, bytes]) -> Verdict:
 
 
 def _details(j: Judge, name: str, shape: Shape, wanted: Sequence[str], maybe: Sequence[str],
-             taken: set[str], key: Callable[[str], tuple[object, bool]], text: str,
+             taken: set[str], key: Reading, text: str,
              price: str | None = None) -> None:  # fmt: skip
     """What a file tells of items; it may lack some."""
     known: set[str] = set()
@@ -886,8 +902,8 @@ def kuairec(files: Mapping[str, bytes]) -> Verdict:
         words = words_of(cells.get("caption", ""))
         j.verdict.items[item] = ([0.0], [])
         if item in taken and item not in titled and words and not j.verdict.doubts:
-            j.verdict.items[item] = ([0.0], [w for w in words if w.upper() not in ("UNKNOWN",
-                                                                                  "NAN")])  # fmt: skip
+            told = [w for w in words if w.upper() not in ("UNKNOWN", "NAN")]
+            j.verdict.items[item] = ([0.0], told)
         titled.add(item)
     if j.verdict.doubts:
         j.verdict.items.clear()
@@ -1005,33 +1021,60 @@ def _objects(j: Judge, name: str, keys: set[str], *, optional: bool = False
                     twice.add(key)
             return dict(pairs)
 
-        def no_constant(word: str) -> object:
-            raise ValueError(word)
+        odd: list[str] = []
+
+        def constant(word: str, odd: list[str] = odd) -> str:
+            odd.append(word)  # NaN and Infinity are no JSON
+            return word
 
         try:
-            said = json.loads(row, object_pairs_hook=once, parse_constant=no_constant)
+            parts = _several(row, once, constant)
         except (ValueError, RecursionError):
             j.refuse(name, "no JSON", record)
             continue
-        if not isinstance(said, dict):
-            j.refuse(name, "no object", record)
-            continue
-        if twice & keys:
-            j.refuse(name, f"{twice} twice", record)
-        elif twice:
-            j.refuse(name, f"{twice} twice", record, doubt=True)
-        for key in said:
-            if key not in keys and key.strip().lower() in keys:
-                j.refuse(name, f"key {key!r} in other letters", record, doubt=True)
-                j.verdict.anything = True
-        if not row.isprintable() or any(0xDC80 <= ord(c) <= 0xDCFF for c in row):
-            j.refuse(name, "odd characters", record, doubt=True)
-        if any(0xDC80 <= ord(c) <= 0xDCFF for k in keys for c in str(said.get(k, ""))):
-            j.refuse(name, "not UTF-8", record)
-        found.append((record, said))
+        if odd or len(parts) > 1:
+            j.refuse(name, "no plain JSON line", record, doubt=True)
+        for said in parts:
+            part = Record(name, record.lines, record.row, [json.dumps(said)])
+            _object(j, part, said, keys, twice, found)
     if not found and not optional:
         j.refuse(name, "is empty")
     return found
+
+
+def _several(row: str, once: Callable[[list[tuple[str, object]]], dict[str, object]],
+             constant: Callable[[str], str]) -> list[object]:  # fmt: skip
+    """The values of a line; some readers take several."""
+    decoder = json.JSONDecoder(object_pairs_hook=once, parse_constant=constant)
+    parts, at = [], 0
+    while at < len(row):
+        if row[at] in " \t\r":
+            at += 1
+            continue
+        value, at = decoder.raw_decode(row, at)
+        parts.append(value)
+    return parts
+
+
+def _object(j: Judge, record: Record, said: object, keys: set[str], twice: set[str],
+            found: list[tuple[Record, dict[str, object]]]) -> None:  # fmt: skip
+    name, row = record.file, record.cells[0]
+    if not isinstance(said, dict):
+        j.refuse(name, "no object", record)
+        return
+    if twice & keys:
+        j.refuse(name, f"{twice} twice", record)
+    elif twice:
+        j.refuse(name, f"{twice} twice", record, doubt=True)
+    for key in said:
+        if key not in keys and key.strip().lower() in keys:
+            j.refuse(name, f"key {key!r} in other letters", record, doubt=True)
+            j.verdict.anything = True
+    if not row.isprintable() or any(0xDC80 <= ord(c) <= 0xDCFF for c in row):
+        j.refuse(name, "odd characters", record, doubt=True)
+    if any(0xDC80 <= ord(c) <= 0xDCFF for k in keys for c in str(said.get(k, ""))):
+        j.refuse(name, "not UTF-8", record)
+    found.append((record, said))
 
 
 def amazon_ratings(files: Mapping[str, bytes]) -> Verdict:
@@ -1091,9 +1134,9 @@ def mind(files: Mapping[str, bytes]) -> Verdict:
         elif item in {i for _, i in shown}:
             j.verdict.items[item] = ([0.0], words_of(title))
         known.add(item)
-    for record, item in shown:
+    for _, item in shown:
         if item not in known:
-            j.refuse("news.tsv", f"{item} is not there", None)
+            j.refuse("news.tsv", f"{item} is not there")
     if j.verdict.events and not any(e[3] for e in j.verdict.events):
         j.refuse("behaviors.tsv", "no click")
     return j.verdict
@@ -1130,7 +1173,7 @@ def lastfm_1k(files: Mapping[str, bytes]) -> Verdict:
         if blank and cells["artist"]:
             j.refuse(name, "a name of blanks", record, "artist", doubt=True)
         user = j.cell(record, cells, "user", name_of)
-        time = j.cell(record, cells, "time", iso)
+        time = j.cell(record, cells, "time", iso_zoned)
         nameless += blank
         if not blank:
             artist = j.cell(record, cells, "artist", name_of)
@@ -1172,7 +1215,7 @@ def open_bandit(files: Mapping[str, bytes]) -> Verdict:
     wanted = ("timestamp", "item_id", "position", "click", "propensity_score", *features)
     for record, cells in j.records("all.csv", Shape(","), wanted):
         users = [j.cell(record, cells, f, name_of) for f in features]
-        time = j.cell(record, cells, "timestamp", iso)
+        time = j.cell(record, cells, "timestamp", iso_zoned)
         item = j.cell(record, cells, "item_id", whole)
         if item is not None and int(str(item)) not in found:
             j.refuse("all.csv", "an unknown item", record, "item_id")

@@ -32,8 +32,9 @@ from data.mutations import typed
 from data.mutations.judge import JUDGES, Place, Verdict, canonical
 from data.mutations.planted import MUTATIONS, State, apply
 from data.mutations.writers import WRITERS
+
 from recenv.data import load, read_table
-from recenv.errors import RecenvError
+from recenv.errors import DataNotFoundError, RecenvError
 from recenv.schema import Catalog, InteractionLog
 
 Read = tuple[InteractionLog, Catalog]
@@ -104,6 +105,10 @@ def _own_table(folder: Path) -> Read:
         next((p for p in (folder / name, folder / f"{name}.gz") if p.exists()), folder / name)
         for name in ("events.csv", "items.csv")
     )
+    return _own(events, items)
+
+
+def _own(events: Any, items: Any) -> Read:
     return read_table(
         events, items, columns=_COLUMNS, item_columns=_ITEM_COLUMNS, short_users="keep"
     )
@@ -116,7 +121,7 @@ def _by_name(name: str) -> Callable[[Path], Read]:
 READERS: dict[str, Callable[[Path], Read]] = {
     name: _by_name(name.removesuffix("-atomic").replace("amazon-reviews", "amazon-2023").replace(
         "amazon-ratings", "amazon-2023"))
-    for name in WRITERS
+    for name in (*WRITERS, "complete-journey", "complete-journey-products")
 } | {"table-csv": _own_table}  # fmt: skip
 
 NOT_FOR_TABLES = ("zip", "zip-macos", "zip-cut", "zip-flipped")
@@ -148,7 +153,8 @@ def run(case: Case, root: Path) -> Outcome:
     folder = Path(tempfile.mkdtemp(dir=root))
     try:
         if case.format in typed.FORMATS:
-            read, verdict = typed.made(case.format, case.mutations, case.seed, folder)
+            given, verdict = typed.made(case.format, case.mutations, case.seed, folder)
+            read = READERS.get(case.format, lambda _: _own(*given))
         else:
             verdict = JUDGES[case.format](written(case, folder))
             read = READERS[case.format]
@@ -201,10 +207,11 @@ def refusal(error: Exception, verdict: Verdict) -> tuple[str, str]:
     due = verdict.faults or verdict.doubts
     expected = "; ".join(sorted({_shown(p) for p in due})[:3])
     named = any(p.file in text or (p.column and repr(p.column) in text) for p in places)
-    tabular = re.search(r"Column '|event table|[Ii]tem table|The log ", text)
-    if not named and not tabular:
+    tabular = re.search(r"Column '|event table|[Ii]tem table|[Dd]ata row", text)
+    absent = isinstance(error, DataNotFoundError) and not all(p.lines for p in places)
+    if not (named or absent or (tabular and verdict.own)):
         return UNCLEAR, f"names no file or column: {text[:300]} (expected {expected})"
-    if all(p.lines for p in due) and not _placed(text, places):
+    if all(p.lines for p in places) and not _placed(text, places):
         return UNCLEAR, f"no line or a wrong one: {text[:300]} (expected {expected})"
     if not _REMEDY.search(text):
         return UNCLEAR, f"no remedy: {text[:300]}"
@@ -359,6 +366,7 @@ def main() -> int:
         if given.case:
             case = Case.parse(given.case)
             if case.format in WRITERS:
+                (root / "shown").mkdir()
                 for file, data in written(case, root / "shown").items():
                     print(f"--- {file} ({len(data)} bytes)\n{data[:3000]!r}")
             outcome = run(case, root)

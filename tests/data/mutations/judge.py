@@ -535,7 +535,7 @@ _EVENT_TYPES = {
 def money(text: str) -> tuple[float, bool]:
     """Not negative; blank is 0."""
     if not text.strip():
-        return 0.0, True
+        return 0.0, not text
     if text.strip().lower() in ("nan", "none", "null"):
         return 0.0, False
     value, sure = number(text)
@@ -955,8 +955,8 @@ def amazon_reviews(files: Mapping[str, bytes]) -> Verdict:
         else:
             words = words_of(title) if isinstance(title, str) else []
             j.verdict.items[item] = (_prices(said.get("price")), words)
-            if isinstance(categories, str):
-                j.verdict.items[item][1].append(categories)
+            if isinstance(categories, str):  # one word, not its letters
+                j.verdict.items[item][1].extend(words_of(categories))
             price = said.get("price")
             if not (price is None or isinstance(price, int | float)) or isinstance(price, bool):
                 j.refuse(meta, "price is no number", record, doubt=True)

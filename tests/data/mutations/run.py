@@ -211,7 +211,8 @@ def refusal(error: Exception, verdict: Verdict) -> tuple[str, str]:
     absent = isinstance(error, DataNotFoundError) and not all(p.lines for p in places)
     if not (named or absent or (tabular and verdict.own)):
         return UNCLEAR, f"names no file or column: {text[:300]} (expected {expected})"
-    if all(p.lines for p in places) and not _placed(text, places):
+    two_files = "belong together" in text  # that has no line
+    if not two_files and all(p.lines for p in places) and not _placed(text, places):
         return UNCLEAR, f"no line or a wrong one: {text[:300]} (expected {expected})"
     if not _REMEDY.search(text):
         return UNCLEAR, f"no remedy: {text[:300]}"

@@ -396,7 +396,9 @@ def name_of(value: Any) -> tuple[str, bool]:
         return (str(int(value)) if value == int(value) else str(value)), value == int(value)
     if isinstance(value, Decimal):
         return (str(int(value)) if value == int(value) else str(value)), False
-    return str(value), False
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace"), False
+    raise Bad(f"a {type(value).__name__} is no name")
 
 
 def second_of(value: Any) -> tuple[float, bool]:
@@ -542,6 +544,8 @@ def _whole_of(value: Any) -> tuple[int, bool]:
         return judge.whole(value.strip())[0], False
     if isinstance(value, Decimal) and value == int(value):
         return int(value), False
+    if isinstance(value, bytes):
+        return judge.whole(value.decode("utf-8", "backslashreplace"))[0], False
     raise Bad(f"{value!r:.60} is no whole number")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -34,6 +35,34 @@ OPTIONAL_EVENT_COLUMNS = {
     "value": np.dtype(np.float64),  # money paid
     "promotion": np.dtype(np.int8),  # sum of 1 on display and 2 in the mailer, when seen
 }
+
+
+def repeated(columns: Mapping[str, np.ndarray]) -> npt.NDArray[np.bool_]:
+    """(n,) rows that equal an earlier row in every column.
+
+    Only events of one time and one user can be equal, so no others are compared.
+
+    Args:
+        columns: (n,) arrays, sorted by ``time``; ``user`` is another of them.
+    """
+    time, user = columns["time"], columns["user"]
+    rows = _next_to_equal(np.arange(len(time)), time)
+    rows = rows[np.argsort(user[rows], kind="stable")]
+    rows = np.sort(_next_to_equal(rows, user, time))
+    again = np.zeros(len(time), dtype=bool)
+    again[rows] = pd.DataFrame({n: v[rows] for n, v in columns.items()}).duplicated().to_numpy()
+    return again
+
+
+def _next_to_equal(rows: npt.NDArray[np.int64], *values: np.ndarray) -> npt.NDArray[np.int64]:
+    """Those of the rows whose values equal those of the row before or after them."""
+    same = np.ones(max(len(rows) - 1, 0), dtype=bool)
+    for column in values:
+        same &= column[rows[1:]] == column[rows[:-1]]
+    near = np.zeros(len(rows), dtype=bool)
+    near[1:] |= same
+    near[:-1] |= same
+    return rows[near]
 
 
 @dataclass(frozen=True)
@@ -182,7 +211,8 @@ class InteractionLog:
 
         Raises:
             SchemaError: a column is missing or of another dtype, a value is out of range, or
-                an event stands twice; the message names the column, the row and the value.
+                an event stands twice (two rows are equal in every column); the message names
+                the column, the row and the value.
         """
         if len(self.events) == 0:
             raise SchemaError(
@@ -230,6 +260,16 @@ class InteractionLog:
             )
         if not self.events["time"].is_monotonic_increasing:
             raise SchemaError("Events must be sorted by time. recenv.read_table sorts them.")
+        again = repeated({str(name): self.column(str(name)) for name in self.events})
+        if again.any():
+            row = int(np.flatnonzero(again)[0])
+            user, item = int(self.column("user")[row]), int(self.column("item")[row])
+            raise SchemaError(
+                f"Events, row {row}: an event stands twice, user {self.user_ids[user]!r} with item "
+                f"{catalog.item_ids[item]!r} at {self.column('time')[row]} s, equal in all columns "
+                f"({int(again.sum())} such rows). Keep one of each: "
+                "log.take(~log.events.duplicated().to_numpy())."
+            )
         return self
 
     def _check_range(self, name: str, low: float, high: float, wanted: str) -> None:

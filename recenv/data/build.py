@@ -12,8 +12,15 @@ import pandas as pd
 from recenv.data import cells
 from recenv.data.order import sessionize, time_order
 from recenv.data.stream import Ids
+from recenv.data.times import counter_note
 from recenv.errors import ConfigError, SchemaError
-from recenv.schema import EVENT_COLUMNS, OPTIONAL_EVENT_COLUMNS, Catalog, InteractionLog
+from recenv.schema import (
+    EVENT_COLUMNS,
+    OPTIONAL_EVENT_COLUMNS,
+    Catalog,
+    InteractionLog,
+    repeated,
+)
 
 _WIDEST = 50_000_000
 """Whole numbers below it are looked up in a table (4 bytes each), others in a dictionary."""
@@ -27,6 +34,17 @@ NO_IMPRESSIONS = (
 VISITS = (
     "A visit ends after 30 minutes without an event; events of equal time stand in random order."
 )
+
+
+def repeats_note(left_out: int, total: int, equal_in: str) -> str:
+    """A note on rows that were left out because they repeat another.
+
+    Args:
+        left_out: how many.
+        total: rows before.
+        equal_in: the columns that were compared, in words.
+    """
+    return f"{left_out} of {total} rows repeat another in {equal_in}; they are left out."
 
 
 class Names:
@@ -262,6 +280,9 @@ class LogBuilder:
     ) -> tuple[InteractionLog, Catalog]:
         """The log and the catalogue; the builder is empty afterwards.
 
+        Rows that repeat another in every column are left out, and a note counts them; another
+        note tells times before 1980.
+
         Args:
             items: from ``items()``, filled in.
             name, notes, has_impressions: of the log.
@@ -276,6 +297,14 @@ class LogBuilder:
         for column in columns:  # one at a time: only one is in memory twice
             columns[column] = columns[column][order]
         del order
+        again = repeated(columns)
+        if again.any():
+            told = ", ".join(column for column in columns)
+            notes = (*notes, repeats_note(int(again.sum()), len(again), told))
+            for column in columns:
+                columns[column] = columns[column][~again]
+        if (early := counter_note(columns["time"])) is not None:
+            notes = (*notes, early)
         columns["session"] = sessionize(columns["user"], columns["time"])
         if self._share < 1:
             notes = (*notes, f"Only a share of {self._share} of the users was read.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+from numbers import Real
 from typing import Literal, cast
 
 import numpy as np
@@ -10,9 +12,8 @@ import pandas as pd
 
 from recenv.errors import SchemaError
 
-_SECONDS = {"s": 1.0, "ms": 1e-3}
 _MEND = "Mend or drop these rows."
-_LARGEST_WHOLE = 2.0**53  # above it float64 skips whole numbers
+_WRITTEN = "Write numbers as 1234.5, with a point and nothing else. " + _MEND
 
 
 def pick(table: pd.DataFrame, column: str) -> pd.Series:
@@ -27,38 +28,52 @@ def refuse(bad: npt.NDArray[np.bool_], values: pd.Series, wrong: str, remedy: st
         value = values.iloc[row]
         shown = repr(value.item() if isinstance(value, np.generic) else value)
         raise SchemaError(
-            f"Column {values.name!r}, data row {row} (0-based): {shown} {wrong} "
+            f"Column {values.name!r}, {place(values.index, row)}: {shown} {wrong} "
             f"({int(bad.sum())} such rows). {remedy}"
         )
 
 
+def place(index: pd.Index, row: int) -> str:
+    """Where a row stands, in words; an index named "line" tells the lines of a text file."""
+    line = f", line {index[row]}" if index.name == "line" else ""
+    return f"data row {row} (0-based){line}"
+
+
 def is_blank(values: pd.Series) -> npt.NDArray[np.bool_]:
     """(n,) whether a cell is missing, or text of nothing but blanks."""
-    missing = np.asarray(values.isna(), dtype=bool)
-    if pd.api.types.is_numeric_dtype(values) or pd.api.types.is_datetime64_any_dtype(values):
-        return missing
-    return missing | np.asarray(values.astype(str).str.strip() == "", dtype=bool)
+    if not _holds_text(values):
+        return np.asarray(values.isna(), dtype=bool)
+    cells = [isinstance(cell, str) and not cell.strip() for cell in values]
+    return np.asarray(values.isna(), dtype=bool) | np.array(cells, dtype=bool)
 
 
-def ids(values: pd.Series, key: str) -> npt.NDArray[np.object_]:
-    """(n,) names as text; whole numbers without a decimal point.
+def refuse_surrogates(values: pd.Series) -> None:
+    """Check that all text can be written as UTF-8.
 
     Raises:
-        SchemaError: a cell is blank.
+        SchemaError: a cell holds half of a character (a lone surrogate).
     """
-    refuse(is_blank(values), values, f"names no {key} (the cell is blank)")
-    if pd.api.types.is_float_dtype(values):
-        number = floats(values)
-        if (number == np.trunc(number)).all() and (np.abs(number) < _LARGEST_WHOLE).all():
-            values = values.astype(np.int64)
-    return np.asarray(values.astype(str).str.strip(), dtype=object)
+    if not _holds_text(values):
+        return
+    try:
+        "".join(cell for cell in values if isinstance(cell, str)).encode()
+    except UnicodeEncodeError:  # or two halves were joined: then neither cell is text
+        lone = [isinstance(cell, str) and any("\ud800" <= c <= "\udfff" for c in cell)
+                for cell in values]  # fmt: skip
+        refuse(np.array(lone), values, "holds half of a character (a lone surrogate)",
+               "Decode the text afresh, as in text.encode('utf-16', 'surrogatepass')"
+               ".decode('utf-16', 'replace').")  # fmt: skip
 
 
 def texts(values: pd.Series, default: str) -> npt.NDArray[np.object_]:
     """(n,) text without outer blanks, ``default`` where a cell is blank."""
+    refuse_surrogates(values)
     blank = is_blank(values)
-    text = np.asarray(values.astype(object).where(~blank, default).astype(str).str.strip())
-    return text.astype(object)
+    text = np.empty(len(values), dtype=object)
+    text[:] = [
+        default if none else str(cell).strip() for cell, none in zip(values, blank, strict=True)
+    ]
+    return text
 
 
 def codes(names: npt.NDArray[np.object_]) -> tuple[npt.NDArray[np.object_], npt.NDArray[np.int64]]:
@@ -66,7 +81,10 @@ def codes(names: npt.NDArray[np.object_]) -> tuple[npt.NDArray[np.object_], npt.
     code, found = pd.factorize(names)
     unique = np.asarray(found, dtype=object)
     if all(u.isascii() and u.isdigit() for u in unique):
-        order = np.array(sorted(range(len(unique)), key=lambda i: (int(unique[i]), unique[i])))
+        digits = [u.lstrip("0") for u in unique]  # shorter ones are smaller numbers
+        order = np.array(
+            sorted(range(len(unique)), key=lambda i: (len(digits[i]), digits[i], unique[i]))
+        )
     else:
         order = np.argsort(unique, kind="stable")
     rank = np.empty(len(order), dtype=np.int64)
@@ -75,11 +93,21 @@ def codes(names: npt.NDArray[np.object_]) -> tuple[npt.NDArray[np.object_], npt.
 
 
 def floats(values: pd.Series) -> npt.NDArray[np.float64]:
-    """(n,) numbers, NaN where a cell is none."""
-    return np.asarray(
-        cast("pd.Series", pd.to_numeric(values, errors="coerce")).astype("Float64").fillna(np.nan),
-        dtype=np.float64,
-    )
+    """(n,) numbers, NaN where a cell is none; booleans, durations and datetimes are none."""
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        values = values.astype(object)
+    if values.dtype == object:
+        plain = [
+            isinstance(cell, (str, Real, Decimal)) and not isinstance(cell, (bool, np.bool_))
+            for cell in values
+        ]
+        values = values.where(pd.Series(plain, values.index, dtype=bool), None)
+    elif pd.api.types.is_bool_dtype(values) or not (
+        pd.api.types.is_numeric_dtype(values) or pd.api.types.is_string_dtype(values)
+    ):
+        return np.full(len(values), np.nan)
+    number = cast("pd.Series", pd.to_numeric(values, errors="coerce"))
+    return np.asarray(number.astype("Float64").fillna(np.nan), dtype=np.float64)
 
 
 def numbers(
@@ -91,7 +119,7 @@ def numbers(
         SchemaError: a cell is no number or out of range.
     """
     blank, number = is_blank(values), floats(values)
-    refuse(np.isnan(number) & ~blank, values, "is not a number")
+    refuse(np.isnan(number) & ~blank, values, "is not a number", _WRITTEN)
     if key in ("value", "price"):
         number = np.where(blank, 0.0, number)
         good, wanted = np.isfinite(number) & (number >= 0), "money: finite, not negative"
@@ -104,24 +132,9 @@ def numbers(
     return number
 
 
-def times(values: pd.Series, unit: str) -> npt.NDArray[np.float64]:
-    """(n,) seconds since 1970; text is ISO 8601 unless most of it is numbers.
-
-    Raises:
-        SchemaError: a cell is blank, no time, or before 1970.
-    """
-    if unit not in _SECONDS:
-        raise SchemaError(f"time_unit must be 's' or 'ms', but is {unit!r}.")
-    refuse(is_blank(values), values, "is no time (the cell is blank)")
-    dated = pd.api.types.is_datetime64_any_dtype(values)
-    seconds = np.full(len(values), np.nan) if dated else floats(values) * _SECONDS[unit]
-    if 2 * int(np.isfinite(seconds).sum()) >= len(values):
-        refuse(~np.isfinite(seconds), values, "is not a number")
-    else:
-        stamps = pd.DatetimeIndex(
-            pd.to_datetime(values, format="ISO8601", utc=True, errors="coerce")
-        )
-        refuse(np.asarray(stamps.isna()), values, "is no ISO 8601 time")
-        seconds = np.asarray(stamps.as_unit("us").asi8, dtype=np.float64) / 1e6
-    refuse(seconds < 0, values, "lies before 1970 (it is negative)")
-    return seconds
+def _holds_text(values: pd.Series) -> bool:
+    return values.dtype == object or not (
+        pd.api.types.is_numeric_dtype(values)
+        or pd.api.types.is_datetime64_any_dtype(values)
+        or pd.api.types.is_timedelta64_dtype(values)
+    )

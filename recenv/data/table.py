@@ -15,7 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recenv.data import cells
+from recenv.data.build import NO_IMPRESSIONS
+from recenv.data.identifiers import identifiers
 from recenv.data.order import sort_by_time
+from recenv.data.text import read_text
+from recenv.data.times import TimeUnit, counter_note, times
 from recenv.errors import SchemaError, UnknownNameError
 from recenv.schema import CLICK, IGNORE, PURCHASE, Catalog, InteractionLog
 
@@ -48,7 +52,7 @@ def read_table(
     event_types: Mapping[str, Answer] = EVENT_TYPES,
     item_columns: Mapping[str, str | Sequence[str]] | None = None,
     name: str | None = None,
-    time_unit: Literal["s", "ms"] = "s",
+    time_unit: TimeUnit = "s",
     duplicates: Literal["error", "drop", "strongest"] = "error",
     min_user_events: int = 2,
     short_users: Literal["error", "drop", "keep"] = "error",
@@ -94,9 +98,9 @@ def read_table(
     chosen = _choose(table, columns, _REQUIRED, _OPTIONAL, "event table")
     if len(table) == 0:
         raise SchemaError("The event table is empty. Give at least one event with a click.")
-    table = table.reset_index(drop=True)
-    users = cells.ids(cells.pick(table, chosen["user"]), "user")
-    item_names = cells.ids(cells.pick(table, chosen["item"]), "item")
+    users, notes = identifiers(cells.pick(table, chosen["user"]), "user")
+    item_names, more = identifiers(cells.pick(table, chosen["item"]), "item")
+    notes += more
     catalog = _catalog(items, item_columns, item_names)
     item = pd.Index(catalog.item_ids).get_indexer(pd.Index(item_names))
     if (item < 0).any():
@@ -111,7 +115,7 @@ def read_table(
         {
             "user": user.astype(np.int32),
             "item": item.astype(np.int32),
-            "time": cells.times(cells.pick(table, chosen["time"]), time_unit),
+            "time": times(cells.pick(table, chosen["time"]), time_unit),
             "response": _responses(table, chosen.get("event"), event_types),
         }
     )
@@ -123,17 +127,18 @@ def read_table(
     if "value" in chosen:
         made["value"] = cells.numbers(cells.pick(table, chosen["value"]), "value")
     if "session" in chosen:
-        label = cells.ids(cells.pick(table, chosen["session"]), "session")
+        label, more = identifiers(cells.pick(table, chosen["session"]), "session")
+        notes += more
         pairs = pd.MultiIndex.from_arrays([user, label])
         made["session"] = pd.factorize(pairs)[0].astype(np.int64)
     made = _drop_duplicates(made, duplicates, user_ids, catalog.item_ids)
     if short_users != "keep":
         made, user_ids = _without_short_users(made, user_ids, min_user_events, short_users)
     has_impressions = bool((made["response"] == IGNORE).any())
-    notes = () if has_impressions else (
-        "The log has no impressions: what was shown and passed over is unknown, so the overall "
-        "click rate is a stated parameter and not an estimate.",
-    )  # fmt: skip
+    if (early := counter_note(made["time"].to_numpy())) is not None:
+        notes = (early, *notes)
+    if not has_impressions:
+        notes = (NO_IMPRESSIONS, *notes)
     if "event" not in chosen:
         notes = ("The log has no event column: every row is read as a click.", *notes)
     log = InteractionLog(
@@ -149,7 +154,7 @@ def read_table(
 def _open(source: Source, what: str) -> tuple[pd.DataFrame, str]:
     """The table, and a name for it. Text files come with all columns as text."""
     if isinstance(source, pd.DataFrame):
-        return source, "log"
+        return source.reset_index(drop=True), "log"
     path = Path(source)
     if not path.is_file():
         raise FileNotFoundError(f"There is no {what} at {path}. Give the path of a file.")
@@ -158,24 +163,13 @@ def _open(source: Source, what: str) -> tuple[pd.DataFrame, str]:
     stem = path.name.split(".")[0] or "log"
     try:
         if kind in (".parquet", ".pq"):
-            return pq.read_table(path).to_pandas(), stem
+            read = pq.read_table(path, page_checksum_verification=True)
+            return read.to_pandas(), stem
         if kind in (".csv", ".tsv"):
-            separator = "," if kind == ".csv" else "\t"
-            read = pd.read_csv(
-                path,
-                sep=separator,
-                dtype=str,
-                keep_default_na=False,
-                encoding="utf-8-sig",
-                index_col=False,
-            )
-            return read, stem
-    except (pa.ArrowInvalid, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise SchemaError(f"The {what} {path} cannot be read ({error}). Mend the file.") from error
-    except (UnicodeDecodeError, EOFError) as error:
+            return read_text(path, "," if kind == ".csv" else "\t", what), stem
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise SchemaError(
-            f"The {what} {path} cannot be read ({error}). Text files must be UTF-8; a .gz file "
-            "must be whole."
+            f"The {what} {path} cannot be read ({error}). The file is damaged: get it afresh."
         ) from error
     raise SchemaError(
         f"The {what} {path} is of no known kind. Wanted: .csv, .tsv (also .gz) or .parquet; "
@@ -235,7 +229,8 @@ def _responses(
             )
     codes = {str(key).strip().lower(): _CODES[answer] for key, answer in event_types.items()}
     values = cells.pick(table, column)
-    found = np.array([codes.get(v.lower(), -1) for v in cells.ids(values, "event")], dtype=np.int8)
+    names, _ = identifiers(values, "event")
+    found = np.array([codes.get(name.lower(), -1) for name in names], dtype=np.int8)
     cells.refuse(
         found < 0,
         values,
@@ -315,7 +310,6 @@ def _catalog(
         n = len(ids)
         return Catalog(ids, ids.copy(), np.zeros(n, np.int32), ("all",), np.zeros(n, np.float32))
     table, _ = _open(items, "item table")
-    table = table.reset_index(drop=True)
     if item_columns is not None:
         wide = item_columns.get("text", ())
         texts = [wide] if isinstance(wide, str) else list(wide)
@@ -331,7 +325,7 @@ def _catalog(
         texts = [chosen.pop("text")] if "text" in chosen else []
     if len(table) == 0:
         raise SchemaError("The item table is empty. Give at least one item.")
-    ids = cells.ids(cells.pick(table, chosen["item"]), "item")
+    ids, _ = identifiers(cells.pick(table, chosen["item"]), "item")
     text = ids.copy()
     if texts:
         parts = [cells.texts(cells.pick(table, c), "") for c in texts]

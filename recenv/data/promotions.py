@@ -127,7 +127,9 @@ def read_promotions(
             key = key[(item >= 0) & (marks > 0)]
             packed[filled : filled + len(key)] = key
             filled += len(key)
-    except (pa.ArrowInvalid, KeyError, TypeError, OSError) as error:
+    except SchemaError:
+        raise
+    except (pa.ArrowException, KeyError, TypeError, ValueError, OSError) as error:
         raise SchemaError(f"{path} is damaged ({error}). Get the file afresh.") from error
     packed = packed[:filled]
     packed.sort()

@@ -21,7 +21,8 @@ import pyarrow.csv as pa_csv
 import pyarrow.json as pa_json
 from tqdm import tqdm
 
-from recenv.data.source import BROKEN, UNIT, Source, Stream, text_of
+from recenv.data.source import UNIT, Source, Stream, text_of
+from recenv.data.times import EARLIEST, LATEST, TimeUnit, seconds_of, wrong_times
 from recenv.errors import SchemaError
 
 BLOCK_BYTES = 1 << 24
@@ -31,6 +32,7 @@ Ids = npt.NDArray[np.int64] | pa.StringArray
 """(n,) names of users or items: whole numbers, or text."""
 
 _REMEDY = "The file is damaged or of another format: get it afresh, or mend the row."
+_HEX = re.compile(r"\s*0[xX][0-9a-fA-F]+\s*")
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Layout:
         separator: of columns; one character, or several such as "::".
         columns: names of all columns of a file without a header; None reads the first line.
         quoted: whether a cell may stand in double quotes (RFC 4180); it holds no line breaks.
+            Only where the publisher quotes: elsewhere a stray quote would swallow what follows.
         encoding: "utf-8" or any other that Python knows and that has one byte per character.
         skip_uneven: whether rows with another number of columns are left out and counted,
             not refused.
@@ -48,9 +51,13 @@ class Layout:
 
     separator: str = ","
     columns: tuple[str, ...] | None = None
-    quoted: bool = True
+    quoted: bool = False
     encoding: str = "utf-8"
     skip_uneven: bool = False
+
+
+COMMAS = Layout()
+"""A header and commas, without quoting."""
 
 
 @dataclass(frozen=True)
@@ -61,24 +68,38 @@ class Chunk:
         source: where they stand.
         first: line of the first row in the file, counted from 1, blank lines not counted.
         columns: the wanted columns, each of the wanted type.
-        skipped: uneven rows left out before and in this chunk.
+        uneven: lines left out in the file so far, ascending; ``first`` does not count them.
     """
 
     source: Source
     first: int
     columns: Mapping[str, pa.Array]
-    skipped: int = 0
+    uneven: Sequence[int] = ()
+
+    @property
+    def skipped(self) -> int:
+        """Number of uneven rows left out in the file so far."""
+        return len(self.uneven)
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
 
-    def refuse(self, bad: npt.NDArray[np.bool_], name: str, wrong: str) -> None:
+    def line(self, row: int) -> int:
+        """The line of a row of this chunk, counted like ``first`` but with uneven lines."""
+        line = self.first + row
+        for left_out in self.uneven:
+            line += left_out <= line
+        return line
+
+    def refuse(
+        self, bad: npt.NDArray[np.bool_], name: str, wrong: str, remedy: str = _REMEDY
+    ) -> None:
         """Raise SchemaError at the first row where ``bad`` (n,) holds."""
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
             raise SchemaError(
-                f"{self.source}, line {self.first + row}, column {name!r}: "
-                f"{self.columns[name][row].as_py()!r} {wrong}. {_REMEDY}"
+                f"{self.source}, line {self.line(row)}, column {name!r}: "
+                f"{self.columns[name][row].as_py()!r} {wrong}. {remedy}"
             )
 
     def _filled(self, name: str, wanted: str) -> pa.Array:
@@ -120,14 +141,33 @@ class Chunk:
         self.refuse(~((values >= low) & (values <= high)), name, f"is not {wanted}")
         return values
 
-    def seconds(self, name: str, *, ticks: float = 1.0) -> npt.NDArray[np.float64]:
-        """(n,) seconds since 1970 of a column that counts ``ticks`` to the second.
+    def seconds(
+        self, name: str, unit: TimeUnit = "s", *, blank: bool = False
+    ) -> npt.NDArray[np.float64]:
+        """(n,) seconds since 1970 of a column in the unit that its publisher states.
+
+        Args:
+            name: column.
+            unit: of the numbers in it.
+            blank: whether a cell may be blank; its time is NaN then.
 
         Raises:
-            SchemaError: a cell is blank, not finite or before 1970.
+            SchemaError: a cell is blank, or no time between 1980 and 2100: it is damaged, or in
+                another unit.
         """
-        most = float(np.finfo(np.float64).max)
-        return self.numbers(name, 0, most, "a time since 1970") / ticks
+        column = self.columns[name] if blank else self._filled(name, "a time")
+        if pa.types.is_timestamp(column.type):
+            column = column.cast(pa.timestamp("us")).cast(pa.int64())
+            unit = "us"
+        number = np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.float64)
+        seconds = seconds_of(number, unit)
+        bad = ~((seconds >= EARLIEST) & (seconds <= LATEST))
+        bad &= ~np.asarray(column.is_null())
+        if bad.any():
+            found = wrong_times(number[bad], unit, "")
+            wrong = found.wrong if found else f"is no time in {unit} from 1980 on"
+            self.refuse(bad, name, wrong, found.remedy if found else _REMEDY)
+        return seconds
 
     def words(self, name: str, meaning: Mapping[str, int]) -> npt.NDArray[np.int8]:
         """(n,) what each cell of a text column means.
@@ -181,23 +221,26 @@ def read_delimited(
     )
     with _bar(sources, progress) as bar:
         for source in sources:
-            skipped: list[int] = []
+            uneven: list[int] = []
             parse = pa_csv.ParseOptions(
                 delimiter=layout.separator if len(layout.separator) == 1 else UNIT.decode(),
                 quote_char='"' if layout.quoted else False,
                 double_quote=layout.quoted,
-                invalid_row_handler=_skipper(skipped) if layout.skip_uneven else None,
+                invalid_row_handler=_skipper(uneven) if layout.skip_uneven else None,
             )
+            check = _Check(source, layout, types)
             line = 1 if layout.columns is not None else 2
+            told = 0
             try:
-                with Stream(source, layout.separator, layout.encoding, bar) as stream:
+                with Stream(source, layout.separator, layout.encoding, bar, check) as stream:
                     reader = pa_csv.open_csv(
                         stream, read_options=read, parse_options=parse, convert_options=convert
                     )
                     for batch in reader:
                         columns = {name: batch.column(name) for name in types}
                         if batch.num_rows:
-                            yield Chunk(source, line, columns, len(skipped))
+                            yield Chunk(source, line, columns, uneven)
+                            told = len(uneven)
                         line += batch.num_rows
             except KeyError as error:
                 raise SchemaError(
@@ -205,11 +248,92 @@ def read_delimited(
                     f"first line is {_first_line(source)!r}. {_REMEDY}"
                 ) from error
             except pa.ArrowInvalid as error:
-                names = layout.columns or next(csv.reader([_first_line(source)], delimiter=(
-                    layout.separator[0])), [])  # fmt: skip
-                raise SchemaError(f"{source}, {_told(error, names)}. {_REMEDY}") from error
-            except BROKEN as error:
-                raise SchemaError(f"{source} cannot be read ({error}). {_REMEDY}") from error
+                raise SchemaError(f"{source}, {_told(error, check.names)}. {_REMEDY}") from error
+            if len(uneven) > told:  # behind the last good row
+                columns = {name: pa.array([], kind) for name, kind in types.items()}
+                yield Chunk(source, line, columns, uneven)
+
+
+class _Check:
+    """Looks at the lines of a delimited file for what Arrow's parser lets pass.
+
+    Args:
+        source: for errors.
+        layout: how the file is written.
+        types: the wanted columns.
+    """
+
+    def __init__(self, source: Source, layout: Layout, types: Mapping[str, pa.DataType]) -> None:
+        self.names: Sequence[str] = layout.columns or ()
+        self._source, self._quoted = source, layout.quoted
+        self._separator = layout.separator if len(layout.separator) == 1 else UNIT.decode()
+        self._types = types
+        self._whole = [name for name, kind in types.items() if pa.types.is_integer(kind)]
+        self._rest, self._line = b"", 1
+
+    def __call__(self, data: bytes) -> None:
+        """Look at the next piece of the file; b"" is its end.
+
+        Raises:
+            SchemaError: the header names a wanted column twice, a quote is not closed on its
+                line, or a cell of a column of whole numbers is hexadecimal.
+        """
+        block = self._rest + data
+        cut = block.rfind(b"\n") + 1 if data else len(block)
+        self._rest, block = block[cut:], block[:cut]
+        if not block:
+            return
+        if not self.names:
+            self._header(block)
+        if self._quoted and b'"' in block:
+            self._quotes(block)
+        if self._whole and (b"0x" in block or b"0X" in block):
+            self._hexadecimal(block)
+        self._line += block.count(b"\n")
+
+    def _cells(self, line: bytes) -> list[str]:
+        text = line.rstrip(b"\r\n").decode("utf-8", "replace")
+        if self._quoted:
+            return next(csv.reader([text], delimiter=self._separator), [])
+        return text.split(self._separator)
+
+    def _header(self, block: bytes) -> None:
+        first = next((line for line in block.splitlines() if line.strip()), b"")
+        self.names = self._cells(first)
+        for name in self._types:
+            if self.names.count(name) > 1:
+                raise SchemaError(
+                    f"{self._source}: its first line names the column {name!r} "
+                    f"{self.names.count(name)} times. Keep one of them."
+                )
+
+    def _quotes(self, block: bytes) -> None:
+        data = np.frombuffer(block, np.uint8)
+        quotes = np.flatnonzero(data == ord('"'))
+        row = np.searchsorted(np.flatnonzero(data == ord("\n")), quotes)
+        known, count = np.unique(row, return_counts=True)
+        odd = known[count % 2 == 1]
+        if len(odd):
+            text = block.split(b"\n", int(odd[0]) + 1)[odd[0]][:80].decode("utf-8", "replace")
+            raise SchemaError(
+                f"{self._source}, line {self._line + odd[0]}: a double quote is opened and not "
+                f"closed on this line ({text.rstrip()!r}). A cell holds no line break, and a "
+                "quote within a quoted cell is written twice: mend the row, or get the file "
+                "afresh."
+            )
+
+    def _hexadecimal(self, block: bytes) -> None:
+        places = [i for i, name in enumerate(self.names) if name in self._whole]
+        for row, line in enumerate(block.split(b"\n")):
+            if b"0x" not in line and b"0X" not in line:
+                continue
+            cells = self._cells(line)
+            for at in places:
+                if at < len(cells) and _HEX.fullmatch(cells[at]):
+                    raise SchemaError(
+                        f"{self._source}, line {self._line + row}, column {self.names[at]!r}: "
+                        f"{cells[at]!r} is not a whole number in decimal digits. {_REMEDY}"
+                    )
 
 
 def read_json_lines(
@@ -235,15 +359,37 @@ def read_json_lines(
                     table = pa_json.read_json(
                         pa.BufferReader(block), read_options=read, parse_options=parse
                     )
+                    table.validate(full=True)  # texts are valid UTF-8
                 except pa.ArrowInvalid as error:
-                    last = line + block.count(b"\n") - 1
+                    bad, why = _bad_line(block.splitlines(keepends=True), parse, error)
                     raise SchemaError(
-                        f"{source}, lines {line} to {last}: {_text(error)}. {_REMEDY}"
+                        f"{source}, line {line + bad}: {_text(why)}. {_REMEDY}"
                     ) from error
                 table = table.combine_chunks()
                 if table.num_rows:
                     yield Chunk(source, line, {n: table.column(n).combine_chunks() for n in types})
                 line += block.count(b"\n")
+
+
+def _bad_line(
+    lines: list[bytes], parse: pa_json.ParseOptions, error: Exception
+) -> tuple[int, Exception]:
+    """Index of the first line that Arrow refuses, and its words; ``error`` is about all lines."""
+    first = 0
+    while len(lines) > 1:
+        half = len(lines) // 2
+        block = b"".join(lines[:half])
+        try:
+            if block.strip():
+                read = pa_json.ReadOptions(use_threads=False, block_size=len(block) + 1)
+                table = pa_json.read_json(
+                    pa.BufferReader(block), read_options=read, parse_options=parse
+                )
+                table.validate(full=True)
+            first, lines = first + half, lines[half:]
+        except pa.ArrowInvalid as broken:
+            lines, error = lines[:half], broken
+    return first, error
 
 
 def read_lines(
@@ -263,17 +409,14 @@ def read_lines(
 def _line_blocks(source: Source, block_bytes: int, bar: Any) -> Iterator[bytes]:
     """Blocks of whole lines, each ending in a line feed."""
     rest = b""
-    try:
-        with Stream(source, ",", "utf-8", bar) as stream:
-            while data := stream.read(block_bytes):
-                cut = data.rfind(b"\n") + 1
-                if cut:
-                    yield rest + data[:cut]
-                    rest = data[cut:]
-                else:
-                    rest += data
-    except BROKEN as error:
-        raise SchemaError(f"{source} cannot be read ({error}). {_REMEDY}") from error
+    with Stream(source, bar=bar) as stream:
+        while data := stream.read(block_bytes):
+            cut = data.rfind(b"\n") + 1
+            if cut:
+                yield rest + data[:cut]
+                rest = data[cut:]
+            else:
+                rest += data
     if rest.strip():
         yield rest + b"\n"
 
@@ -288,20 +431,17 @@ def _bar(sources: Sequence[Source], progress: bool) -> Any:
     )
 
 
-def _skipper(skipped: list[int]) -> Any:
+def _skipper(uneven: list[int]) -> Any:
     def skip(row: Any) -> str:
-        skipped.append(row.actual_columns)
+        uneven.append(row.number)
         return "skip"
 
     return skip
 
 
 def _first_line(source: Source) -> str:
-    try:
-        with text_of(source) as file:
-            return file.readline(10_000).rstrip("\r\n")
-    except BROKEN:
-        return ""
+    with text_of(source) as file:
+        return file.readline(10_000).rstrip("\r\n")
 
 
 def _told(error: Exception, names: Sequence[str]) -> str:

@@ -168,11 +168,12 @@ def test_amazon_reviews(tmp_path: Path) -> None:
 
 def test_amazon_ratings(tmp_path: Path) -> None:
     text = (
-        "user_id,parent_asin,rating,timestamp\nA1,0439,1.0,1353612262000\nA2,0439,4.0,1370653034\n"
+        "user_id,parent_asin,rating,timestamp\n"
+        "A1,0439,1.0,1353612262000\nA2,0439,4.0,1370653034000\n"
     )
     write(tmp_path, {"Books.csv.gz": gzip.compress(text.encode())})
     read = load("amazon-2023", tmp_path, progress=False)
-    assert events(read) == [("A1", "0439", 1353612262.0, 1), ("A2", "0439", 1370653.034, 2)]
+    assert events(read) == [("A1", "0439", 1353612262.0, 1), ("A2", "0439", 1370653034.0, 2)]
     assert items(read) == {"0439": ("0439", "all", 0.0)}
     with pytest.raises(ConfigError, match="does not tell verified purchases"):
         formats.read_amazon(tmp_path, purchase="verified")

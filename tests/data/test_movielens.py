@@ -150,11 +150,26 @@ def test_folder_without_the_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "old", "new", "message"),
     [
-        ("u.data", "196\t2\t3\t881250949", "196\t2\tx\t881250949", r"row 0 .*'x' is not from 1"),
-        ("u.data", "22\t1\t4", "22\t1\t9", r"row 1 .*'9' is not from 1 to 5"),
-        ("u.data", "22\t1\t4\t881250000", "22\t1\t4", r"row 1 .*not a whole number"),
-        ("u.data", "22\t1\t4", "22\t7\t4", r"row 1 .*film 7 is not in the item file"),
-        ("u.item", "1|Toy", "one|Toy", r"row 0 .*'one' is not a whole number"),
+        (
+            "u.data",
+            "196\t2\t3\t881250949",
+            "196\t2\tx\t881250949",
+            r"u\.data, line 1, column 'rating': .*'x'",
+        ),
+        (
+            "u.data",
+            "22\t1\t4",
+            "22\t1\t9",
+            r"line 2, column 'rating': 9.0 is not a rating from 1 to 5",
+        ),
+        (
+            "u.data",
+            "22\t1\t4\t881250000",
+            "22\t1\t4",
+            r"u\.data, line 2: .*Expected 4 columns, got 3",
+        ),
+        ("u.data", "22\t1\t4", "22\t7\t4", r"line 2 of the ratings: film 7 is not in the item"),
+        ("u.item", "1|Toy", "one|Toy", r"u\.item, line 1, column 'item': .*'one'"),
     ],
 )
 def test_damaged_file(original: Path, file: str, old: str, new: str, message: str) -> None:
@@ -282,7 +297,7 @@ def test_archive_of_something_else_leaves_nothing(
 ) -> None:
     server.body = b"no zip file"
     monkeypatch.setattr(movielens, "ARCHIVE_MD5", hashlib.md5(server.body).hexdigest())
-    with pytest.raises(DataNotFoundError, match="is not the MovieLens-100K archive"):
+    with pytest.raises(DataNotFoundError, match="is not the archive of movielens-100k"):
         load("movielens-100k", base_url=_url(server), progress=False)
     assert _files(home) == []
 

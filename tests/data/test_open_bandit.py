@@ -78,14 +78,18 @@ def test_both_policies(root: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        (",0,1,1,0.5,", ",0,4,1,0.5,", r"data row 1 .*position 4 is not 1, 2 or 3"),
-        (",0,1,1,0.5,", ",2,1,1,0.5,", r"data row 1 .*item_id 2 is not an item"),
-        (",0,1,1,0.5,", ",0,1,2,0.5,", r"data row 1 .*click 2 is not 0 or 1"),
-        (",0,1,1,0.5,", ",0,1,1,0,", r"data row 1 .*propensity_score 0.0 is not a probability"),
-        (",0,1,1,0.5,", ",x,1,1,0.5,", r"men.csv is damaged .*'x'"),
-        ("aa,bb,cc,ee", "aa,bb,,ee", r"data row 1 .*blank cell"),
-        ("2019-11-24 00:00:01+00:00", "yesterday", r"men.csv is damaged .*yesterday"),
-        ("propensity_score", "propensity", r"men.csv is damaged .*propensity_score"),
+        (",0,1,1,0.5,", ",0,4,1,0.5,", r"line 3, column 'position': 4 is not 1, 2 or 3"),
+        (",0,1,1,0.5,", ",2,1,1,0.5,", r"line 3, column 'item_id': 2 is not an item"),
+        (",0,1,1,0.5,", ",0,1,2,0.5,", r"line 3, column 'click': 2 is not 0 or 1"),
+        (",0,1,1,0.5,", ",0,1,1,0,", r"line 3, column 'propensity_score': 0.0 is not a prob"),
+        (",0,1,1,0.5,", ",x,1,1,0.5,", r"men.csv, line 3, column 'item_id': .*'x'"),
+        ("aa,bb,cc,ee", "aa,bb,,ee", r"line 3, column 'user_feature_2': '' is not an id"),
+        (
+            "2019-11-24 00:00:01+00:00",
+            "yesterday",
+            r"men.csv, line 3, column 'timestamp': .*yesterday",
+        ),
+        ("propensity_score", "propensity", r"men.csv lacks a column: .*propensity_score"),
     ],
 )
 def test_damage(root: Path, old: str, new: str, message: str) -> None:

@@ -19,7 +19,7 @@ from recenv.data.source import Source, find
 from recenv.data.stream import Chunk, Layout, read_delimited, read_json_lines, read_lines
 from recenv.errors import ConfigError, SchemaError
 
-COMMAS = Layout()
+COMMAS, QUOTED = Layout(), Layout(quoted=True)
 TYPES = {"a": pa.int64(), "b": pa.string()}
 
 
@@ -47,14 +47,14 @@ def test_layouts_read_the_same(tmp_path: Path, block_bytes: int) -> None:
     (tmp_path / "y.csv.gz").write_bytes(gzip.compress(plain.encode()))
     with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
         archive.writestr("deep/er/w.csv", plain)
-    old = Layout("::", ("a", "z", "b"), quoted=False, encoding="latin-1")
-    assert _all(_read(tmp_path / "x.csv", block_bytes=block_bytes)) == rows
-    assert _all(_read(tmp_path / "x.tsv", Layout("\t", quoted=False), block_bytes)) == rows
+    old = Layout("::", ("a", "z", "b"), encoding="latin-1")
+    assert _all(_read(tmp_path / "x.csv", QUOTED, block_bytes)) == rows
+    assert _all(_read(tmp_path / "x.tsv", Layout("\t"), block_bytes)) == rows
     assert _all(_read(tmp_path / "x.dat", old, block_bytes)) == rows
-    assert _all(_read(tmp_path / "y.csv.gz", block_bytes=block_bytes)) == rows
+    assert _all(_read(tmp_path / "y.csv.gz", QUOTED, block_bytes)) == rows
     (member,) = find(tmp_path / "z.zip", "w.csv")
     assert member == find(tmp_path, "w.csv")[0]
-    chunks = list(read_delimited([member], Layout(), TYPES, block_bytes=block_bytes))
+    chunks = list(read_delimited([member], QUOTED, TYPES, block_bytes=block_bytes))
     assert _all(chunks) == rows
     # lines are counted through chunks and files
     assert [c.first for c in chunks] == [2 + s for s in np.cumsum([0, *map(len, chunks)])[:-1]]
@@ -71,7 +71,7 @@ def test_find_prefers_the_nearest_level(tmp_path: Path) -> None:
     assert find(tmp_path, "none.csv") == []
     assert find(tmp_path / "nowhere", "part_*.csv") == []
     (tmp_path / "c.zip").write_bytes(b"no zip")
-    with pytest.raises(SchemaError, match=r"c\.zip is no zip archive"):
+    with pytest.raises(SchemaError, match=r"c\.zip cannot be read \(File is not a zip"):
         find(tmp_path, "other.csv")
 
 
@@ -124,7 +124,7 @@ def test_json_lines(tmp_path: Path, block_bytes: int) -> None:
     assert [(n, t.decode() + "\n") for _, n, t in numbered] == list(enumerate(lines, 1))
     for bad in ('{"a": 1, "b"\n', '{"a": "x", "b": "y"}\n'):
         (tmp_path / "bad.jsonl").write_text("".join(lines[:3]) + bad)
-        with pytest.raises(SchemaError, match=r"bad\.jsonl, lines \d+ to 4"):
+        with pytest.raises(SchemaError, match=r"bad\.jsonl, line 4: "):
             list(read_json_lines([Source(tmp_path / "bad.jsonl")], TYPES, block_bytes=block_bytes))
 
 

@@ -56,8 +56,8 @@ def planted(folder: Path) -> Path:
 def test_read_by_hand(tmp_path: Path) -> None:
     kg = "\ufeff" + KG + 'm.1\tby\t"Ann\nm.2\tby\tm.1\nm.1\tby\t"Ann\nm.2\tnear\tm.2\r\n'
     folder = write(tmp_path, kg, "entity_id:token\titem_id:token\nm.2\t7\nm.9\t8\nm.1\t9\n")
-    for rows in (1, 2, 100):
-        graph = read_knowledge_graph(folder, chunk_rows=rows)
+    for block_bytes in (64, 80, 1 << 20):
+        graph = read_knowledge_graph(folder, block_bytes=block_bytes)
         assert graph.entities.tolist() == ['"Ann', "m.1", "m.2"]
         assert graph.relations.tolist() == ["by", "near"]
         assert graph.triples.tolist() == [[1, 0, 0], [2, 0, 1], [2, 1, 2]]
@@ -72,8 +72,8 @@ def test_read_by_hand(tmp_path: Path) -> None:
     [
         ("head:token\trelation_id:token\ttail_id:token\n", LINK, r"no column 'head_id'.*'head'"),
         (KG, LINK + "1\ta\n", "no rows"),
-        (KG + "a\tr\tb\na\t \tb\n", LINK, r"'relation_id', data row 1 .*blank"),
-        (KG + "a\tr\tb\na\tr\n", LINK, r"'tail_id', data row 1 .*blank"),
+        (KG + "a\tr\tb\na\t \tb\n", LINK, r"line 3, column 'relation_id:token': ' ' is blank"),
+        (KG + "a\tr\tb\na\tr\n", LINK, r"line 3: .*Expected 3 columns, got 2"),
         (KG + "a\tr\tb\n", LINK + "1\ta\n1\tb\n", r"'1' is linked to 'a' and to 'b'"),
     ],
 )

@@ -6,7 +6,9 @@ arXiv:2403.03952.
 
 from __future__ import annotations
 
+import glob
 import json
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +20,7 @@ from recenv.data.formats.common import Publication, rated
 from recenv.data.source import Source, find
 from recenv.data.stream import (
     BLOCK_BYTES,
-    Layout,
+    COMMAS,
     read_delimited,
     read_json_lines,
     read_lines,
@@ -33,6 +35,9 @@ AMAZON = Publication(
     "meta_<Category>.jsonl",
     cite="Cite Hou et al. (2024), arXiv:2403.03952.",
 )
+
+
+_MONEY = re.compile(r"\$?((?:\d{1,9}|\d{1,3}(?:,\d{3}){1,2})(?:\.\d+)?)", re.ASCII)
 
 
 def read_amazon(
@@ -82,26 +87,32 @@ def read_amazon(
         types["verified_purchase"] = pa.bool_()
         chunks = read_json_lines([source], types, block_bytes=block_bytes, progress=progress)
     else:
-        chunks = read_delimited(
-            [source], Layout(), types, block_bytes=block_bytes, progress=progress
-        )
+        chunks = read_delimited([source], COMMAS, types, block_bytes=block_bytes, progress=progress)
     builder = LogBuilder(sample_users)
+    unmarked = 0
     for chunk in chunks:
         response = rated(chunk.numbers("rating", 0, 5, "a rating to 5"), liked, CLICK, PURCHASE)
         if verified:
-            bought = chunk.columns["verified_purchase"].fill_null(False)
+            bought = chunk.columns["verified_purchase"]
+            unmarked += bought.null_count
+            bought = bought.fill_null(False)
             bought = bought.to_numpy(zero_copy_only=False).astype(bool)
             response = np.where(bought, PURCHASE, CLICK).astype(np.int8)
         builder.add(
             chunk.ids("user_id"),
             chunk.ids("parent_asin"),
-            chunk.seconds("timestamp", ticks=1000),
+            chunk.seconds("timestamp", "ms"),
             response,
         )
     items = builder.items()
-    meta = find(folder, f"meta_{name}.jsonl")
+    notes = []
+    if unmarked:
+        notes.append(
+            f"{unmarked} reviews do not tell whether the purchase was verified: they are clicks."
+        )
+    meta = AMAZON.at_most_one(folder, f"meta_{glob.escape(name)}.jsonl")
     if meta:
-        _describe(items, meta, block_bytes, progress)
+        notes += _describe(items, meta, block_bytes, progress)
     told = "a verified purchase" if verified else f"a rating of {liked:g} or more"
     return builder.finish(
         items,
@@ -111,6 +122,7 @@ def read_amazon(
             "the purchase's.",
             NO_IMPRESSIONS,
             "Prices, where known, are those of 2023, not those paid.",
+            *notes,
             VISITS,
             AMAZON.cite,
         ),
@@ -121,7 +133,7 @@ def _events(folder: Path, category: str | None) -> Source:
     """Reviews if they are there, else ratings."""
     found: list[Source] = []
     for end in ("jsonl", "csv"):
-        found = [s for s in find(folder, f"{category or '*'}.{end}")
+        found = [s for s in find(folder, f"{glob.escape(category) if category else '*'}.{end}")
                  if not s.name.startswith("meta_")]  # fmt: skip
         if found:
             break
@@ -139,8 +151,9 @@ def _events(folder: Path, category: str | None) -> Source:
     return found[0]
 
 
-def _describe(items: Items, meta: list[Source], block_bytes: int, progress: bool) -> None:
-    """Title, categories and price. A price may be a number, text such as "12.99", or none."""
+def _describe(items: Items, meta: list[Source], block_bytes: int, progress: bool) -> list[str]:
+    """Title, categories and price; a note on prices that are no plain number ("from 9.99")."""
+    unread = 0
     place = {name: at for at, name in enumerate(items.ids)}
     for source, line, text in read_lines(meta, block_bytes=block_bytes, progress=progress):
         try:
@@ -153,20 +166,35 @@ def _describe(items: Items, meta: list[Source], block_bytes: int, progress: bool
             ) from error
         if at is None:
             continue
-        categories = [str(c) for c in product.get("categories") or []]
+        named = product.get("categories") or []
+        if not isinstance(named, list):
+            raise SchemaError(
+                f"{source}, line {line}: 'categories' must be a list, but is {named!r}. Get the "
+                "file afresh, or mend the line."
+            )
+        categories = [str(c) for c in named]
         title = str(product.get("title") or "").strip()
         parts = [title, ", ".join(categories)]
         items.text[at] = ". ".join(p for p in parts if p) or items.ids[at]
         # the first of the path is the whole category; the second tells products apart
         label = categories[1] if len(categories) > 1 else product.get("main_category")
         items.label[at] = str(label or "unknown")
-        items.price[at] = _price(product.get("price"))
+        price = _price(product.get("price"))
+        unread += price is None
+        items.price[at] = price or 0.0
+    return [f"{unread} prices are no plain number and count as unknown."] if unread else []
 
 
-def _price(value: object) -> float:
-    """Not negative; 0 where it is no plain number."""
-    try:
-        price = float(str(value).replace("$", "").replace(",", ""))
-    except ValueError:
+def _price(value: object) -> float | None:
+    """A price, 0 where there is none, None where it is no plain number.
+
+    A comma stands between thousands or not at all: "12,99" is not read as 1299.
+    """
+    if value is None or value == "":
         return 0.0
-    return price if 0 <= price < 1e9 else 0.0
+    if isinstance(value, str):
+        match = _MONEY.fullmatch(value.strip())
+        return float(match[1].replace(",", "")) if match else None
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e9:
+        return float(value)
+    return None

@@ -6,17 +6,21 @@ header of ``name:type`` with the types token, token_seq, float and float_seq.
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from recenv.data.build import NO_IMPRESSIONS, VISITS, Items, LogBuilder
 from recenv.data.formats.common import Publication, objects, rated
 from recenv.data.source import Source, find, text_of
 from recenv.data.stream import BLOCK_BYTES, Chunk, Layout, read_delimited
-from recenv.errors import SchemaError
+from recenv.data.times import TimeUnit, seconds_of, wrong_times
+from recenv.errors import ConfigError, SchemaError
 from recenv.schema import CLICK, IGNORE, PURCHASE, Catalog, InteractionLog
 
 PUBLISHED = Publication(
@@ -38,6 +42,7 @@ _USUAL = {
                  "sales_type", "tags"),
     "price": ("price",),
 }  # fmt: skip
+_OPTION = "time_unit is an argument of recenv.data.formats.read_atomic."
 _TYPES = {
     "token": pa.string(),
     "token_seq": pa.string(),
@@ -55,6 +60,7 @@ def read_atomic(
     time: str | None = None,
     rating: str | None = None,
     label: str | None = None,
+    time_unit: TimeUnit = "s",
     liked: float = 4.0,
     impressions: bool = False,
     sample_users: float = 1.0,
@@ -72,6 +78,8 @@ def read_atomic(
         user, item, time, rating, label: columns of the .inter file, without the type; None:
             found by the usual names (``user_id``, ``item_id``, ``timestamp``, ``rating``,
             ``label``).
+        time_unit: of the times, which the format does not tell: "s", "ms", "us" or "ns" since
+            1970, or "date" for days written YYYYMMDD.
         liked: the lowest rating that stands for a purchase.
         impressions: whether rows with label 0 are all that was shown and not clicked. Without
             that promise they are left out.
@@ -79,9 +87,13 @@ def read_atomic(
 
     Raises:
         DataNotFoundError: there is no .inter file.
-        SchemaError: a file is damaged or lacks a column.
+        SchemaError: a file is damaged or lacks a column, or its times are in another unit.
     """
-    inter = PUBLISHED.one(folder, f"{dataset or '*'}.inter")
+    if time_unit not in get_args(TimeUnit):
+        raise ConfigError(
+            f"time_unit must be one of {', '.join(get_args(TimeUnit))}, but is {time_unit!r}."
+        )
+    inter = PUBLISHED.one(folder, f"{glob.escape(dataset) if dataset else '*'}.inter")
     name = inter.name.removesuffix(".inter")
     kinds = _header(inter)
     chosen = {
@@ -97,7 +109,7 @@ def read_atomic(
                 f"{inter} has no column that is usually the {key}; its columns are "
                 f"{', '.join(kinds)}. Name it: read_atomic(folder, {key}=...)."
             )
-    layout = Layout(separator="\t", quoted=False)
+    layout = Layout(separator="\t")
     wanted = {key: f"{c}:{kinds[c]}" for key, c in chosen.items() if c is not None}
     types = {head: _TYPES[head.rsplit(":", 1)[1]] for head in wanted.values()}
     for key in ("time", "rating", "label"):  # some files call a number a token
@@ -106,9 +118,14 @@ def read_atomic(
     for key in ("user", "item"):
         types[wanted[key]] = pa.string()
     builder = LogBuilder(sample_users)
+    extremes = [np.empty(0)]
     for chunk in read_delimited([inter], layout, types, block_bytes=block_bytes, progress=progress):
         response = _responses(chunk, wanted, liked)
-        seconds = chunk.seconds(wanted["time"]) if "time" in wanted else np.zeros(len(chunk))
+        seconds = np.zeros(len(chunk))
+        if "time" in wanted:
+            number = _numbers_of_times(chunk, wanted["time"])
+            seconds = seconds_of(number, time_unit)
+            extremes.append(_telling(number))
         builder.add(
             chunk.ids(wanted["user"]),
             chunk.ids(wanted["item"]),
@@ -116,23 +133,65 @@ def read_atomic(
             response,
             keep=None if impressions else response >= CLICK,
         )
+    notes: list[str] = []
+    if "time" in wanted:
+        told = np.concatenate(extremes)
+        if wrong_times(told, time_unit) is not None:
+            _refuse_times(inter, layout, wanted["time"], time_unit, block_bytes)
+    else:
+        notes.append("The file has no times: all are 0, and the order of a user's events is "
+                     "random.")  # fmt: skip
     items = builder.items()
-    details = find(inter.path.parent, f"{name}.item") if inter.member is None else []
-    if details:
-        _fill(items, details[0], block_bytes)
+    for details in _beside(inter, f"{name}.item"):
+        notes += _fill(items, details, block_bytes)
     return builder.finish(
         items,
         name=name,
         notes=(
             _mapping(wanted, liked, impressions),
             *(() if impressions else (NO_IMPRESSIONS,)),
-            *(() if "time" in wanted else ("The file has no times: all are 0, and the order of "
-                                           "a user's events is random.",)),
+            *notes,
             VISITS,
             PUBLISHED.cite,
         ),
         has_impressions=impressions,
-    )  # fmt: skip
+    )
+
+
+def _numbers_of_times(chunk: Chunk, name: str) -> npt.NDArray[np.float64]:
+    return chunk.numbers(name, 0, float(np.finfo(np.float64).max), "a time since 1970")
+
+
+def _telling(number: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Of times as they stand, those that tell the unit: the extremes, and one that is no date."""
+    if len(number) == 0:
+        return number
+    no_date = number[np.isnan(seconds_of(number, "date"))]
+    return np.concatenate([[number.min(), number.max()], no_date[:1]])
+
+
+def _refuse_times(
+    source: Source, layout: Layout, name: str, unit: TimeUnit, block_bytes: int
+) -> None:
+    """SchemaError that names the line of the first time that cannot be in this unit."""
+    types = {name: pa.float64()}
+    chunks = list(read_delimited([source], layout, types, block_bytes=block_bytes))
+    numbers = [_numbers_of_times(chunk, name) for chunk in chunks]
+    found = wrong_times(np.concatenate(numbers), unit)
+    if found is None:
+        return
+    ends = np.cumsum([len(number) for number in numbers])
+    for chunk, bad in zip(chunks, np.split(found.bad, ends[:-1]), strict=True):
+        chunk.refuse(bad, name, found.wrong, f"{found.remedy} ({_OPTION})")
+
+
+def _beside(inter: Source, name: str) -> list[Source]:
+    """The file of this name in the same folder, or in the same folder of the same archive."""
+    pattern = glob.escape(name)
+    if inter.member is None:
+        return PUBLISHED.at_most_one(inter.path.parent, pattern)
+    place = Path(str(inter)).parent
+    return [s for s in find(inter.path, pattern) if Path(str(s)).parent == place]
 
 
 def _responses(chunk: Chunk, wanted: dict[str, str], liked: float) -> np.ndarray:
@@ -142,6 +201,7 @@ def _responses(chunk: Chunk, wanted: dict[str, str], liked: float) -> np.ndarray
         response = rated(rating, liked, CLICK, PURCHASE)
     if "label" in wanted:
         label = chunk.numbers(wanted["label"], 0, 1, "a label, 0 or 1")
+        chunk.refuse((label > 0) & (label < 1), wanted["label"], "is not a label, 0 or 1")
         response = np.where(label > 0, response, IGNORE).astype(np.int8)
     return response
 
@@ -160,7 +220,7 @@ def _mapping(wanted: dict[str, str], liked: float, impressions: bool) -> str:
 def _header(source: Source) -> dict[str, str]:
     """Column to type, in the file's order."""
     with text_of(source) as file:
-        heads = file.readline().rstrip("\r\n").removeprefix("\ufeff").split("\t")
+        heads = file.readline().rstrip("\r\n").split("\t")
     kinds = {}
     for head in heads:
         name, colon, kind = head.rpartition(":")
@@ -168,6 +228,10 @@ def _header(source: Source) -> dict[str, str]:
             raise SchemaError(
                 f"{source}, line 1: {head!r} is not name:type with a type of "
                 f"{', '.join(_TYPES)}. Give an atomic file."
+            )
+        if name in kinds:
+            raise SchemaError(
+                f"{source}, line 1 names the column {name!r} twice. Keep one of them."
             )
         kinds[name] = kind
     return kinds
@@ -185,8 +249,8 @@ def _column(kinds: dict[str, str], key: str, named: str | None, source: Source) 
     return next((by_lower[usual] for usual in _USUAL[key] if usual in by_lower), None)
 
 
-def _fill(items: Items, source: Source, block_bytes: int) -> None:
-    """Texts, categories and prices from the .item file."""
+def _fill(items: Items, source: Source, block_bytes: int) -> list[str]:
+    """Texts, categories and prices from the .item file; notes on what it lacks or tells twice."""
     kinds = _header(source)
     key = _column(kinds, "item", None, source)
     if key is None:
@@ -199,15 +263,18 @@ def _fill(items: Items, source: Source, block_bytes: int) -> None:
     rest = [c for c in kinds if c in ("release_year", "year") or c == category]
     heads = {c: f"{c}:{kinds[c]}" for c in (key, title, category, price, *rest) if c is not None}
     types = {heads[c]: pa.float64() if c == price else pa.string() for c in heads}
-    for chunk in read_delimited(
-        [source], Layout(separator="\t", quoted=False), types, block_bytes=block_bytes
-    ):
+    told: dict[int, str] = {}
+    twice: set[int] = set()
+    for chunk in read_delimited([source], Layout(separator="\t"), types, block_bytes=block_bytes):
         place = items.find(chunk.ids(heads[key]))
         known = place >= 0
         columns = {c: chunk.columns[head].to_pylist() for c, head in heads.items()}
         texts = _texts(columns, title, rest, len(chunk))
         for row in np.flatnonzero(known & (place >= 0)):
-            items.text[place[row]] = texts[row] or items.ids[place[row]]
+            at = int(place[row])
+            if told.setdefault(at, texts[row]) != texts[row]:
+                twice.add(at)
+            items.text[at] = texts[row] or items.ids[at]
             if category is not None:
                 parts = columns[category][row].replace(",", " ").split()
                 first = columns[category][row] if kinds[category] == "token" else parts[:1]
@@ -215,6 +282,16 @@ def _fill(items: Items, source: Source, block_bytes: int) -> None:
         if price is not None:
             money = chunk.numbers(heads[price], 0, 1e9, "a price", blank=0.0)
             items.price[place[known]] = money[known]
+    missing = len(items.ids) - len(told)
+    notes = []
+    if twice:
+        notes.append(
+            f"{len(twice)} items stand in {source.name} more than once, with other words: the "
+            "last row counts."
+        )
+    if missing:
+        notes.append(f"{missing} items are not in {source.name}: an id stands in for the text.")
+    return notes
 
 
 def _texts(

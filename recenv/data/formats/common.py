@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recenv import artifacts
-from recenv.data.source import Source, find
+from recenv.data.source import Source, encoding_of, find
 from recenv.errors import DataNotFoundError, SchemaError
 
 
@@ -58,27 +58,48 @@ class Publication:
             SchemaError: there are several.
         """
         found = self.files_in(folder, pattern)
+        self.at_most_one(folder, pattern)
+        return found[0]
+
+    def at_most_one(self, folder: Path, pattern: str) -> list[Source]:
+        """The only file of this pattern, or none.
+
+        Raises:
+            SchemaError: there are several.
+        """
+        found = find(folder, pattern)
         if len(found) > 1:
             raise SchemaError(
                 f"{self.name}: {folder} holds several files {pattern}: "
                 f"{', '.join(str(f) for f in found)}. Name the folder of one of them."
             )
-        return found[0]
+        return found
 
 
 def same_folder(sources: Sequence[Source]) -> list[Source]:
     """The files themselves.
 
     Raises:
-        SchemaError: they lie in several folders, so they belong to several data sets.
+        SchemaError: they lie in several folders or archives, so they belong to several data sets.
     """
-    places = {source.path.parent for source in sources}
+    places = {Path(str(source)).parent for source in sources}
     if len(places) > 1:
         raise SchemaError(
             f"Files of one data set lie in several folders: {', '.join(map(str, sorted(places)))}. "
             "Name one of these folders."
         )
     return list(sources)
+
+
+def saved_again(source: Source, published: str) -> tuple[str, tuple[str, ...]]:
+    """The encoding of an item file (``encoding_of``), and a note if it is not the publisher's."""
+    encoding = encoding_of(source, published)
+    if encoding == published:
+        return encoding, ()
+    return encoding, (
+        f"{source.name} was saved again as UTF-8 and is read as that; its publisher writes "
+        f"{published}.",
+    )
 
 
 def rated(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -19,9 +19,9 @@ import pyarrow as pa
 
 from recenv.data.build import NO_IMPRESSIONS, VISITS, Items, LogBuilder
 from recenv.data.formats.common import Publication, same_folder
-from recenv.data.source import Source, find, text_of
-from recenv.data.stream import BLOCK_BYTES, Layout, read_delimited
-from recenv.errors import ConfigError
+from recenv.data.source import Source, text_of
+from recenv.data.stream import BLOCK_BYTES, COMMAS, Layout, read_delimited
+from recenv.errors import ConfigError, SchemaError
 from recenv.schema import CLICK, IGNORE, PURCHASE, Catalog, InteractionLog
 
 KUAIRAND = Publication(
@@ -42,6 +42,7 @@ KUAIREC = Publication(
 POOL = 7583
 """Videos in KuaiRand's pool, from which the random log draws uniformly (the publisher's table)."""
 
+_LEVELS = ("first_level_category_name", "second_level_category_name")
 _LOGS = {
     "standard": ["log_standard_*.csv"],
     "random": ["log_random_*.csv"],
@@ -90,21 +91,21 @@ def read_kuairand(
     }
     builder = LogBuilder(sample_users)
     for chunk in read_delimited(
-        same_folder(found), Layout(), types, block_bytes=block_bytes, progress=progress
+        same_folder(found), COMMAS, types, block_bytes=block_bytes, progress=progress
     ):
         click = chunk.numbers("is_click", 0, 1, "0 or 1")
         strong = chunk.numbers(purchase, 0, 1, "0 or 1")
         builder.add(
             chunk.ids("user_id"),
             chunk.ids("video_id"),
-            chunk.seconds("time_ms", ticks=1000),
+            chunk.seconds("time_ms", "ms"),
             np.where(click > 0, np.where(strong > 0, PURCHASE, CLICK), IGNORE).astype(np.int8),
             propensity=np.full(len(chunk), 1 / POOL) if logs == "random" else None,
         )
     items = builder.items()
     for chunk in read_delimited(
-        find(folder, "video_features_basic_*.csv"),
-        Layout(),
+        KUAIRAND.at_most_one(folder, "video_features_basic_*.csv"),
+        Layout(quoted=True),
         {"video_id": pa.int64(), "tag": pa.string()},
         block_bytes=block_bytes,
         progress=progress,
@@ -179,26 +180,27 @@ def read_kuairec(
     untimed = 0
     for chunk in read_delimited(
         [KUAIREC.one(folder, f"{matrix}_matrix.csv")],
-        Layout(),
+        COMMAS,
         types,
         block_bytes=block_bytes,
         progress=progress,
     ):
         ratio = chunk.numbers("watch_ratio", 0, 1e9, "a ratio, not negative")
-        time = chunk.numbers("timestamp", -1, 1e11, "a time since 1970", blank=-1.0)
+        time = chunk.seconds("timestamp", blank=True)
         response = np.where(ratio >= liked, PURCHASE, np.where(ratio >= clicked, CLICK, IGNORE))
-        untimed += int((time < 0).sum())
+        timed = ~np.isnan(time)
+        untimed += int((~timed).sum())
         builder.add(
             chunk.ids("user_id"),
             chunk.ids("video_id"),
             time,
             response.astype(np.int8),
-            keep=(time >= 0) & (small | (response >= CLICK)),
+            keep=timed & (small | (response >= CLICK)),
         )
     items = builder.items()
     for chunk in read_delimited(
-        find(folder, "item_categories.csv"),
-        Layout(),
+        KUAIREC.at_most_one(folder, "item_categories.csv"),
+        Layout(quoted=True),
         {"video_id": pa.int64(), "feat": pa.string()},
         block_bytes=block_bytes,
     ):
@@ -206,8 +208,9 @@ def read_kuairec(
         rows = np.flatnonzero(place >= 0)
         tags = chunk.columns["feat"].take(rows).to_pylist()
         _tagged(items, place[rows], [re.findall(r"\d+", tag) for tag in tags])
-    for source in find(folder, "kuairec_caption_category.csv"):
-        _captions(items, source)
+    broken = 0
+    for source in KUAIREC.at_most_one(folder, "kuairec_caption_category.csv"):
+        broken += _captions(items, source)
     return builder.finish(
         items,
         name=f"{KUAIREC.name}-{matrix}",
@@ -217,6 +220,8 @@ def read_kuairec(
             *(("Nearly every user watched nearly every video, by design: the items shown are not "
                "a recommender's choice.",) if small else (NO_IMPRESSIONS,)),
             *((f"{untimed} rows without a time were left out.",) if untimed else ()),
+            *((f"{broken} rows of the caption file are broken: their captions were not read.",)
+              if broken else ()),
             VISITS,
             KUAIREC.cite,
         ),
@@ -231,22 +236,61 @@ def _tagged(items: Items, place: np.ndarray, tags: Sequence[list[str]]) -> None:
         items.label[at] = names[0] if names else "unknown"
 
 
-def _captions(items: Items, source: Source) -> None:
-    """Captions and categories. Some of the real file's rows are broken: they are passed over."""
+_RECORD = re.compile(r"\d+,")  # a video's number: how a row of the caption file begins
+
+
+def _captions(items: Items, source: Source) -> int:
+    """Captions and categories; the number of broken rows, which are passed over.
+
+    Captions may hold line breaks, and some of the real file's rows are broken. A line that begins
+    like a row begins one, so that a stray quote costs the row it stands in and no other.
+
+    Raises:
+        SchemaError: the first line lacks a column or has one twice.
+    """
     place = {str(name): at for at, name in enumerate(items.ids)}
+    broken = 0
     with text_of(source) as file:
-        for row in csv.DictReader(file):
-            at = place.get(str(row.get("video_id") or "").strip())
+        names = next(csv.reader([file.readline()]), [])
+        for name in ("video_id", "caption", "manual_cover_text", *_LEVELS):
+            if names.count(name) != 1:
+                raise SchemaError(
+                    f"{source}: the first line must name the column {name!r} once, but is "
+                    f"{','.join(names)!r}. Get the file afresh."
+                )
+        for record in _records(file):
+            try:
+                cells = next(csv.reader([record], strict=True), [])
+            except csv.Error:  # a quote that is not closed
+                cells = []
+            if len(cells) != len(names) or "\ufffd" in record:
+                broken += 1
+                continue
+            row = dict(zip(names, cells, strict=True))
+            at = place.get(row["video_id"].strip())
             if at is None:
                 continue
-            levels = [_word(row.get(f"{n}_level_category_name")) for n in ("first", "second")]
-            words = [_word(row.get("caption")) or _word(row.get("manual_cover_text")), *levels]
+            levels = [_word(row[level]) for level in _LEVELS]
+            words = [_word(row["caption"]) or _word(row["manual_cover_text"]), *levels]
             if any(words):
                 items.text[at] = ". ".join(w for w in words if w)
             if levels[0]:
                 items.label[at] = levels[0]
+    return broken
 
 
-def _word(cell: object) -> str:
-    text = " ".join(cell.split()) if isinstance(cell, str) else ""
+def _records(lines: Iterable[str]) -> Iterator[str]:
+    """Rows: a line, with those that follow while a quote is open and no row begins."""
+    record = ""
+    for line in lines:
+        if record and (_RECORD.match(line) or record.count('"') % 2 == 0):
+            yield record
+            record = ""
+        record += line
+    if record.strip():
+        yield record
+
+
+def _word(cell: str) -> str:
+    text = " ".join(cell.split())
     return "" if text.upper() in ("UNKNOWN", "NAN") else text

@@ -16,7 +16,6 @@ import pyarrow.compute as pc
 
 from recenv.data.build import NO_IMPRESSIONS, VISITS, LogBuilder
 from recenv.data.formats.common import Publication
-from recenv.data.source import find
 from recenv.data.stream import BLOCK_BYTES, Layout, read_delimited
 from recenv.errors import ConfigError
 from recenv.schema import CLICK, Catalog, InteractionLog
@@ -63,7 +62,7 @@ def read_lastfm_1k(
     if item not in ("artist", "track"):
         raise ConfigError(f"item must be 'artist' or 'track', but is {item!r}.")
     names = ("user", "time", "artid", "artist", "traid", "track")
-    layout = Layout(separator="\t", columns=names, quoted=False, skip_uneven=True)
+    layout = Layout(separator="\t", columns=names, skip_uneven=True)
     types = {
         "user": pa.string(),
         "time": pa.timestamp("s", tz="UTC"),
@@ -93,11 +92,12 @@ def read_lastfm_1k(
             title = pc.binary_join_element_wise(  # pyright: ignore[reportAttributeAccessIssue]
                 artist, track, " - "
             )
-        stamp = chunk.columns["time"]
-        chunk.refuse(np.asarray(stamp.is_null()), "time", "(a blank cell) is no time")
-        seconds = stamp.cast(pa.int64()).to_numpy(zero_copy_only=False).astype(np.float64)
         builder.add(
-            chunk.ids("user"), title, seconds, np.full(len(chunk), CLICK, np.int8), keep=keep
+            chunk.ids("user"),
+            title,
+            chunk.seconds("time"),
+            np.full(len(chunk), CLICK, np.int8),
+            keep=keep,
         )
     return builder.finish(
         builder.items(),
@@ -133,7 +133,7 @@ def read_lastfm_hetrec(
         DataNotFoundError: user_artists.dat is missing.
         SchemaError: a file is damaged; the message names file, line and column.
     """
-    layout = Layout(separator="\t", quoted=False)
+    layout = Layout(separator="\t")
     types = {"userID": pa.int64(), "artistID": pa.int64()}
     builder = LogBuilder(sample_users)
     for chunk in read_delimited(
@@ -151,7 +151,7 @@ def read_lastfm_hetrec(
         )
     items = builder.items()
     for chunk in read_delimited(
-        find(folder, "artists.dat"),
+        HETREC.at_most_one(folder, "artists.dat"),
         layout,
         {"id": pa.int64(), "name": pa.string()},
         block_bytes=block_bytes,

@@ -63,7 +63,7 @@ def read_mind(
     news = MIND.files_in(folder, "news.tsv")
     builder = LogBuilder(sample_users)
     first: dict[str, tuple[float, str]] = {}  # of each user: time and history of the first row
-    layout = Layout(separator="\t", columns=_BEHAVIORS, quoted=False)
+    layout = Layout(separator="\t", columns=_BEHAVIORS)
     types = {name: pa.string() for name in _BEHAVIORS[1:]}
     for chunk in read_delimited(
         behaviors, layout, types, block_bytes=block_bytes, progress=progress
@@ -158,7 +158,7 @@ def _add_history(builder: LogBuilder, first: dict[str, tuple[float, str]]) -> in
 
 def _describe(items: Items, news: list[Source], block_bytes: int) -> None:
     """Texts and categories; SchemaError if an article is missing."""
-    layout = Layout(separator="\t", columns=_NEWS, quoted=False)
+    layout = Layout(separator="\t", columns=_NEWS)
     types = {name: pa.string() for name in _NEWS[:5]}
     known = np.zeros(len(items.ids), dtype=bool)
     for chunk in read_delimited(news, layout, types, block_bytes=block_bytes):

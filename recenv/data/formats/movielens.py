@@ -7,24 +7,21 @@ redistributed.
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import tempfile
 import urllib.error
 import urllib.request
-import zipfile
 from collections import Counter
 from http.client import HTTPException
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from recenv.data.build import NO_IMPRESSIONS, VISITS, LogBuilder
-from recenv.data.download import fetch
-from recenv.data.formats.common import Publication, objects, rated
+from recenv.data.download import downloaded, fetch, unpack
+from recenv.data.formats.common import Publication, objects, rated, saved_again
 from recenv.data.movielens import BASE_URL, LIKED, film_text
-from recenv.data.source import Source
+from recenv.data.source import Source, find
 from recenv.data.stream import BLOCK_BYTES, Layout, read_delimited
 from recenv.errors import DataNotFoundError, SchemaError
 from recenv.schema import CLICK, PURCHASE, Catalog, InteractionLog
@@ -59,6 +56,9 @@ def load_movielens(
 ) -> tuple[InteractionLog, Catalog]:
     """MovieLens of one of ``SIZES``, downloaded from GroupLens unless it is there.
 
+    "There" is the folder named, or recenv's cache: the files, or the publisher's archive. Of the
+    cache nothing is removed.
+
     Arguments and errors are those of ``recenv.data.load``.
     """
     published = publication(size)
@@ -67,7 +67,7 @@ def load_movielens(
             Path(folder), size, sample_users=sample_users, progress=progress
         )  # fmt: skip
     cache = published.cache
-    if not (cache / _files(size)[0]).is_file() and download:
+    if download and not any(find(cache, name) for name in _files(size)):
         _download(published, size, cache, base_url or BASE_URL, progress)
     return read_movielens(cache, size, sample_users=sample_users, progress=progress)
 
@@ -104,7 +104,7 @@ def read_movielens(
     ratings, movies = (published.one(folder, name) for name in _files(size))
     old = size == "1m"
     names = ("userId", "movieId", "rating", "timestamp")
-    layout = Layout(separator="::", columns=names, quoted=False) if old else Layout()
+    layout = Layout(separator="::", columns=names) if old else Layout()
     kinds = (pa.int64(), pa.int64(), pa.float64(), pa.int64())
     types: dict[str, pa.DataType] = dict(zip(names, kinds, strict=True))
     builder = LogBuilder(sample_users)
@@ -119,7 +119,8 @@ def read_movielens(
             rated(rating, liked, CLICK, PURCHASE),
         )
     items = builder.items()
-    films = _films(movies, old, block_bytes)
+    encoding, notes = saved_again(movies, "latin-1") if old else ("utf-8", ())
+    films = _films(movies, old, encoding, block_bytes)
     found = [films.get(item) for item in items.ids]
     if None in found:
         raise SchemaError(
@@ -137,6 +138,7 @@ def read_movielens(
             "MovieLens records ratings, not clicks or purchases: every rating is read as a click, "
             f"and a rating of {liked:g} or more as a purchase.",
             NO_IMPRESSIONS,
+            *notes,
             VISITS,
             published.cite,
         ),
@@ -147,25 +149,31 @@ def _files(size: str) -> tuple[str, str]:
     return ("ratings.dat", "movies.dat") if size == "1m" else ("ratings.csv", "movies.csv")
 
 
-def _films(movies: Source, old: bool, block_bytes: int) -> dict[str, tuple[str, list[str]]]:
-    """Film to title and genres."""
+def _films(
+    movies: Source, old: bool, encoding: str, block_bytes: int
+) -> dict[str, tuple[str, list[str]]]:
+    """Film to title and genres.
+
+    Raises:
+        SchemaError: a film stands twice, with different words.
+    """
     names = ("movieId", "title", "genres")
-    layout = Layout()
-    if old:
-        layout = Layout("::", names, quoted=False, encoding="latin-1")
+    layout = Layout("::", names, encoding=encoding) if old else Layout(quoted=True)
     kinds = (pa.int64(), pa.string(), pa.string())
     types: dict[str, pa.DataType] = dict(zip(names, kinds, strict=True))
-    films = {}
+    films: dict[str, tuple[str, list[str]]] = {}
     for chunk in read_delimited([movies], layout, types, block_bytes=block_bytes):
-        films |= {
-            str(item): (title, [g for g in genres.split("|") if g != _NO_GENRE] or ["unknown"])
-            for item, title, genres in zip(
-                chunk.ids("movieId").tolist(),
-                chunk.columns["title"].to_pylist(),
-                chunk.columns["genres"].to_pylist(),
-                strict=True,
-            )
-        }
+        told = zip(
+            chunk.ids("movieId").tolist(),
+            chunk.columns["title"].to_pylist(),
+            chunk.columns["genres"].to_pylist(),
+            strict=True,
+        )
+        again = np.zeros(len(chunk), dtype=bool)
+        for row, (item, title, genres) in enumerate(told):
+            film = (title, [g for g in genres.split("|") if g != _NO_GENRE] or ["unknown"])
+            again[row] = films.setdefault(str(item), film) != film
+        chunk.refuse(again, "movieId", "stands on an earlier line with another title or genres")
     return films
 
 
@@ -175,7 +183,7 @@ def _download(
     """Fetch the publisher's checksum, then the archive, and unpack the two files."""
     archive_name = f"ml-{size}.zip"
     url = f"{base_url.rstrip('/')}/{archive_name}"
-    archive = cache.with_name(archive_name)
+    archive = downloaded(cache, archive_name)
     remedy = f"Or download {url}, unpack it and pass folder=."
     try:
         fetch(url, archive, _checksum(f"{url}.md5"), progress=progress)
@@ -184,7 +192,7 @@ def _download(
             f"{published.name} is not on this machine. {error} {remedy}"
         ) from error
     try:
-        _unpack(archive, cache, [f"ml-{size}/{name}" for name in _files(size)])
+        unpack(archive, cache, [f"ml-{size}/{name}" for name in _files(size)], _MAX_MEMBER)
     finally:
         archive.unlink(missing_ok=True)
 
@@ -207,26 +215,3 @@ def _checksum(url: str) -> str:
     if found is None:
         raise DataNotFoundError(f"{url} holds no MD5 checksum, but {text[:80]!r}. Try again later.")
     return found[0].lower()
-
-
-def _unpack(archive: Path, folder: Path, members: list[str]) -> None:
-    """Write the members to ``folder``, which appears at once and whole."""
-    part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".part-{folder.name}-"))
-    try:
-        with zipfile.ZipFile(archive) as file:
-            for name in members:
-                member = file.getinfo(name)
-                if member.file_size > _MAX_MEMBER:
-                    raise DataNotFoundError(f"{name} in {archive} is far too large.")
-                # the target path is ours: no name from inside the archive reaches the disk
-                with file.open(member) as source, (part / Path(name).name).open("wb") as target:
-                    shutil.copyfileobj(source, target, 1 << 20)
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(part, folder)
-    except (KeyError, zipfile.BadZipFile) as error:
-        raise DataNotFoundError(
-            f"{archive} is not the archive of {folder.name} ({error}). Delete it and try again."
-        ) from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from recenv.data.build import NO_IMPRESSIONS, VISITS, Items, LogBuilder
 from recenv.data.formats.common import Publication, objects
-from recenv.data.source import Source, find
-from recenv.data.stream import BLOCK_BYTES, Layout, read_delimited
+from recenv.data.source import Source
+from recenv.data.stream import BLOCK_BYTES, COMMAS, Chunk, Layout, read_delimited
 from recenv.schema import CLICK, PURCHASE, Catalog, InteractionLog
 
 RETAILROCKET = Publication(
@@ -64,18 +65,22 @@ def read_retailrocket(
     }
     builder = LogBuilder(sample_users)
     for chunk in read_delimited(
-        [events], Layout(), types, block_bytes=block_bytes, progress=progress
+        [events], COMMAS, types, block_bytes=block_bytes, progress=progress
     ):
         builder.add(
             chunk.ids("visitorid"),
             chunk.ids("itemid"),
-            chunk.seconds("timestamp", ticks=1000),
+            chunk.seconds("timestamp", "ms"),
             chunk.words("event", _EVENTS),
         )
     items = builder.items()
-    properties = find(folder, "item_properties_part[12].csv")
+    properties = [
+        source
+        for part in (1, 2)
+        for source in RETAILROCKET.at_most_one(folder, f"item_properties_part{part}.csv")
+    ]
     if properties:
-        tree = find(folder, "category_tree.csv")
+        tree = RETAILROCKET.at_most_one(folder, "category_tree.csv")
         parents = _parents(tree[0], block_bytes) if tree else {}
         category = _categories(items, properties, block_bytes, progress)
         paths = {c: _path(c, parents) for c in set(category.tolist()) if c >= 0}
@@ -112,7 +117,7 @@ def _categories(
     category = np.full(len(items.ids), -1, dtype=np.int64)
     told = np.full(len(items.ids), -1, dtype=np.int64)  # ms
     for chunk in read_delimited(
-        properties, Layout(), types, block_bytes=block_bytes, progress=progress
+        properties, COMMAS, types, block_bytes=block_bytes, progress=progress
     ):
         kind, kinds = chunk.distinct("property")
         if "categoryid" not in kinds:
@@ -133,7 +138,7 @@ def _categories(
 def _parents(tree: Source, block_bytes: int) -> dict[int, int]:
     types = {"categoryid": pa.int64(), "parentid": pa.int64()}
     parents: dict[int, int] = {}
-    for chunk in read_delimited([tree], Layout(), types, block_bytes=block_bytes):
+    for chunk in read_delimited([tree], COMMAS, types, block_bytes=block_bytes):
         pairs = zip(
             chunk.columns["categoryid"].to_pylist(),
             chunk.columns["parentid"].to_pylist(),
@@ -161,7 +166,8 @@ def read_taobao(
     """Read Taobao UserBehavior: pv, cart and fav are clicks, buy is a purchase.
 
     Rows with a time outside the nine days that the publisher states are left out; a note counts
-    them. An item's category is that of its first row.
+    them. If they are most of the rows, the times are in another unit: an error. An item's
+    category is that of its first row.
 
     Args:
         folder: where UserBehavior.csv (or its zip archive) lies.
@@ -177,13 +183,16 @@ def read_taobao(
     types: dict[str, pa.DataType] = dict(zip(names, kinds, strict=True))
     builder = LogBuilder(sample_users)
     category = np.empty(0, dtype=np.int64)  # by provisional item code
-    dropped = 0
+    dropped = total = 0
+    outside: tuple[Chunk, npt.NDArray[np.bool_]] | None = None  # of the first such row
     for chunk in read_delimited(
         [source], Layout(columns=names), types, block_bytes=block_bytes, progress=progress
     ):
         time = np.asarray(chunk.ids("time"), dtype=np.float64)
         inside = (time >= TAOBAO_FROM) & (time < TAOBAO_UNTIL)
-        dropped += int((~inside).sum())
+        dropped, total = dropped + int((~inside).sum()), total + len(chunk)
+        if outside is None and not inside.all():
+            outside = chunk, ~inside
         told = np.asarray(chunk.ids("category"))
         rows, code = builder.add(
             chunk.ids("user"),
@@ -198,6 +207,14 @@ def read_taobao(
         new = category[code] < 0
         # reversed: of several rows of one item the first is written last
         category[code[new][::-1]] = told[rows[new]][::-1]
+    if outside is not None and 2 * dropped > total:
+        outside[0].refuse(
+            outside[1],
+            "time",
+            "is no time in seconds from 2017-11-25 to 2017-12-03 "
+            f"({dropped} of {total} rows have none)",
+            "Write it in seconds since 1970, or get the file afresh.",
+        )
     items = builder.items()
     used = np.flatnonzero(items.rank >= 0)
     label = np.empty(len(items.ids), dtype=np.int64)

@@ -377,7 +377,7 @@ def _ordered(columns: dict[str, np.ndarray]) -> tuple[str, ...]:
 
 
 def _put_in_order(columns: dict[str, np.ndarray]) -> None:
-    order = time_order(columns)
+    order = time_order(columns, presort=True)
     for column in columns:  # one at a time: only one is in memory twice
         columns[column] = columns[column][order]
 

@@ -111,12 +111,19 @@ def floats(values: pd.Series) -> npt.NDArray[np.float64]:
 
 
 def numbers(
-    values: pd.Series, key: Literal["position", "propensity", "value", "price"]
+    values: pd.Series,
+    key: Literal["position", "propensity", "value", "price"],
+    idle: npt.NDArray[np.bool_] | None = None,
 ) -> npt.NDArray[np.float64]:
     """(n,) numbers in the range that the schema gives to ``key``.
 
+    Args:
+        values: column.
+        key: what they are. A blank value or price is 0.
+        idle: (n,) rows that need no number: a blank cell is NaN there.
+
     Raises:
-        SchemaError: a cell is no number or out of range.
+        SchemaError: a cell is no number, out of range, or blank where a number is needed.
     """
     blank, number = is_blank(values), floats(values)
     refuse(np.isnan(number) & ~blank, values, "is not a number", _WRITTEN)
@@ -128,6 +135,8 @@ def numbers(
         good, wanted = whole & (number <= np.iinfo(np.int16).max), "a slot counted from 1"
     else:
         good, wanted = (number > 0) & (number <= 1), "a probability in (0, 1]"
+    if idle is not None:
+        good |= blank & idle
     refuse(~good, values, f"is not {wanted}")
     return number
 

@@ -23,27 +23,39 @@ _FEW, _MANY = 1 << 18, 2**31 - 1  # not worth the compiler's time; row numbers a
 _LARGEST_WHOLE = 2.0**53  # above it float64 skips whole numbers
 
 
-def sort_by_time(events: pd.DataFrame) -> pd.DataFrame:
+def sort_by_time(events: pd.DataFrame, *, presort: bool = False) -> pd.DataFrame:
     """Events sorted by time, events of equal time in random order, with a fresh index.
 
     Many logs stamp several events with one time, and list them by item id or popularity. Their
     order in the file would then decide which item is "the next one", and with it every
     leave-last-out figure. The random order is drawn from ``TIE_SEED`` after sorting by user
     and item, so that it does not depend on the order of rows in the file.
+
+    Args:
+        events: columns of a log.
+        presort: whether rows of one user, item, response and position are drawn for in the order
+            of their times. Otherwise in the order in which they stand: then it does depend on the
+            file where a user meets an item again.
     """
-    order = time_order({str(name): events[name].to_numpy() for name in events})
+    columns = {str(name): events[name].to_numpy() for name in events}
+    order = time_order(columns, presort=presort)
     return events.iloc[order].reset_index(drop=True)
 
 
-def time_order(columns: Mapping[str, np.ndarray]) -> npt.NDArray[np.int64]:
+def time_order(
+    columns: Mapping[str, np.ndarray], *, presort: bool = False
+) -> npt.NDArray[np.int64]:
     """(n,) row numbers that bring the columns of a log into the order of ``sort_by_time``."""
     keys = [columns[name] for name in ("position", "response", "item", "user") if name in columns]
-    canonical = _order_of_whole(keys)
+    time = columns["time"]
+    order = _order_of_times(time)
+    if presort and not (time[1:] >= time[:-1]).all():
+        canonical = order[_order_of_whole([key[order] for key in keys])]
+    else:
+        canonical = _order_of_whole(keys)
     tie = np.empty(len(canonical))
     tie[canonical] = np.random.default_rng(TIE_SEED).random(len(canonical))
     del canonical
-    time = columns["time"]
-    order = _order_of_times(time)
     # only among equal times does the tie decide: sort these rows, and leave the others
     ordered = time[order]
     same = ordered[1:] == ordered[:-1]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, cast
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recenv.data import cells
-from recenv.data.build import NO_IMPRESSIONS
+from recenv.data.build import NO_IMPRESSIONS, repeats_note
+from recenv.data.funnel import merge_funnel, unmerged_note
 from recenv.data.identifiers import identifiers
 from recenv.data.order import sort_by_time
 from recenv.data.text import read_text
@@ -28,7 +30,7 @@ Answer = Literal["ignore", "click", "purchase"]
 
 _CODES: dict[str, int] = {"ignore": IGNORE, "click": CLICK, "purchase": PURCHASE}
 _REQUIRED = ("user", "item", "time")
-_OPTIONAL = ("event", "position", "propensity", "session", "value")
+_OPTIONAL = ("event", "position", "propensity", "session", "value", "request")
 _ITEM_COLUMNS = ("item", "text", "category", "price")
 
 EVENT_TYPES: Mapping[str, Answer] = MappingProxyType(
@@ -54,6 +56,7 @@ def read_table(
     name: str | None = None,
     time_unit: TimeUnit = "s",
     duplicates: Literal["error", "drop", "strongest"] = "error",
+    merge_within: float = 0.0,
     min_user_events: int = 2,
     short_users: Literal["error", "drop", "keep"] = "error",
 ) -> tuple[InteractionLog, Catalog]:
@@ -69,28 +72,37 @@ def read_table(
             share the category "all".
         columns: recenv's name to the table's: ``user``, ``item``, ``time``, and where known
             ``event`` (without it every row is a click), ``position`` (slot, from 1),
-            ``propensity`` (in (0, 1]), ``session`` (any label; blank is not allowed) and
-            ``value`` (money paid; blank is 0). None: the table uses recenv's names.
+            ``propensity`` (in (0, 1]), ``session`` (any label; blank is not allowed),
+            ``value`` (money paid; blank is 0) and ``request`` (see ``duplicates``). None: the
+            table uses recenv's names.
         event_types: what each value of ``event`` means: "ignore", "click" or "purchase". Takes
             the place of the default.
         item_columns: recenv's name to the item table's: ``item``, and where known ``text`` (one
             column or several, joined with ". "), ``category`` and ``price`` (blank is 0). None:
             the table uses recenv's names.
         name: for reports; by default the file's name.
-        time_unit: of a numeric ``time``, counted from 1970-01-01 UTC. Text is read as ISO 8601
-            (UTC where it names no zone).
+        time_unit: of a numeric ``time``: "s", "ms", "us" or "ns" since 1970-01-01 UTC, or "date"
+            for days as YYYYMMDD. Times lie between 1980 and 2100; or all of them lie before, as
+            those of a counter do. Text is read as ISO 8601 (UTC where it names no zone).
         duplicates: rows that agree in user, item, time, event, position and session are an
-            error, or are dropped but for the first ("drop"). "strongest" keeps, of rows that
-            agree in user, item, time, position and session, the one with the strongest event:
-            for logs with one row for the impression and another for its click.
+            error, or are dropped but for the first ("drop"). "strongest" is for logs with one
+            row for the impression and others for its click and purchase: rows of one decision
+            are merged into one, with the strongest event, its value, and the time and position
+            of the first. Position and propensity may then be blank but for impressions. Which
+            rows belong together is told by ``merge_within``, or by a ``request`` column: the rows
+            of one user, item and request.
+        merge_within: seconds. With "strongest", a row belongs to the one before it of the same
+            user and item (and session and position, where known), if it comes no later than this
+            and is no impression at another time.
         min_user_events: a user with fewer rows is short: with one event there is no history to
             learn from beside the event to predict.
         short_users: short users are an error, are left out, or are kept (a split puts all their
             events into the training part).
 
     Raises:
-        SchemaError: a column or value is wrong; the message names the column, the data row
-            (0-based, the header not counted) and what to do.
+        SchemaError: a column or value is wrong, or the file is damaged; the message names the
+            column, the data row (0-based, the header not counted), the line of a text file, and
+            what to do.
         UnknownNameError: a key of ``columns`` or ``item_columns`` that recenv does not know.
         FileNotFoundError: there is no such file.
     """
@@ -119,11 +131,12 @@ def read_table(
             "response": _responses(table, chosen.get("event"), event_types),
         }
     )
+    idle = made["response"].to_numpy() > IGNORE if duplicates == "strongest" else None
     if "position" in chosen:
-        slot = cells.numbers(cells.pick(table, chosen["position"]), "position")
-        made["position"] = slot.astype(np.int16)
+        made["position"] = cells.numbers(cells.pick(table, chosen["position"]), "position", idle)
     if "propensity" in chosen:
-        made["propensity"] = cells.numbers(cells.pick(table, chosen["propensity"]), "propensity")
+        values = cells.pick(table, chosen["propensity"])
+        made["propensity"] = cells.numbers(values, "propensity", idle)
     if "value" in chosen:
         made["value"] = cells.numbers(cells.pick(table, chosen["value"]), "value")
     if "session" in chosen:
@@ -131,7 +144,8 @@ def read_table(
         notes += more
         pairs = pd.MultiIndex.from_arrays([user, label])
         made["session"] = pd.factorize(pairs)[0].astype(np.int64)
-    made = _drop_duplicates(made, duplicates, user_ids, catalog.item_ids)
+    made, more = _merged(made, table, chosen, duplicates, merge_within, user_ids, catalog)
+    notes += more
     if short_users != "keep":
         made, user_ids = _without_short_users(made, user_ids, min_user_events, short_users)
     has_impressions = bool((made["response"] == IGNORE).any())
@@ -142,7 +156,7 @@ def read_table(
     if "event" not in chosen:
         notes = ("The log has no event column: every row is read as a click.", *notes)
     log = InteractionLog(
-        events=sort_by_time(made),
+        events=sort_by_time(made, presort=True),
         user_ids=user_ids,
         name=name or known_as,
         has_impressions=has_impressions,
@@ -271,30 +285,85 @@ def _without_short_users(
     return made, user_ids[kept]
 
 
-def _drop_duplicates(
+def _merged(
     made: pd.DataFrame,
+    table: pd.DataFrame,
+    chosen: Mapping[str, str],
     how: str,
+    within: float,
     user_ids: npt.NDArray[np.object_],
-    item_ids: npt.NDArray[np.object_],
-) -> pd.DataFrame:
+    catalog: Catalog,
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Events without repeats, positions whole; notes on what was left out or merged."""
     if how not in ("error", "drop", "strongest"):
         raise SchemaError(f"duplicates must be 'error', 'drop' or 'strongest', but is {how!r}.")
-    keys = [k for k in ("user", "item", "time", "position", "session") if k in made]
+    if not (isinstance(within, Real) and 0 <= float(within) < np.inf):
+        raise SchemaError(f"merge_within must be seconds, 0 or more, but is {within!r}.")
+    if how != "strongest" and (within > 0 or "request" in chosen):
+        what = "merge_within" if within > 0 else "A request column"
+        raise SchemaError(f"{what} needs duplicates='strongest', but that is {how!r}.")
     if how == "strongest":
-        strongest = made.sort_values("response", ascending=False, kind="stable")
-        return cast("pd.DataFrame", strongest.drop_duplicates(keys)).sort_index()
-    again = made.duplicated([*keys, "response"]).to_numpy()
-    if how == "drop":
-        return made.loc[~again]
-    if again.any():
+        made, notes = _strongest(made, table, chosen, within)
+    else:
+        made, notes = _apart(made, how == "drop", table.index, user_ids, catalog)
+    if "position" in made:
+        made = made.assign(position=made["position"].astype(np.int16))
+    return made, notes
+
+
+def _strongest(
+    made: pd.DataFrame, table: pd.DataFrame, chosen: Mapping[str, str], within: float
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    request, notes = None, ()
+    if "request" in chosen:
+        if within > 0:
+            raise SchemaError("Give merge_within or a request column, not both.")
+        labels, notes = identifiers(cells.pick(table, chosen["request"]), "request")
+        request = pd.factorize(labels)[0].astype(np.int64)
+    made, more = merge_funnel(made, within, request)
+    for key in ("position", "propensity"):
+        if key in made:
+            bad = np.zeros(len(table), dtype=bool)
+            bad[made.index[made[key].isna()]] = True
+            cells.refuse(
+                bad,
+                cells.pick(table, chosen[key]),
+                f"is no {key}, and no impression of this user and item "
+                + (f"up to {within:g} s before gives one" if request is None else
+                   "in the same request gives one"),
+                f"Raise merge_within, drop these rows, or leave {key!r} out of columns.",
+            )  # fmt: skip
+    return made, (*notes, *more)
+
+
+def _apart(
+    made: pd.DataFrame,
+    drop: bool,
+    index: pd.Index,
+    user_ids: npt.NDArray[np.object_],
+    catalog: Catalog,
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Each row an event of its own."""
+    keys = [k for k in ("user", "item", "time", "response", "position", "session") if k in made]
+    again = made.duplicated(keys).to_numpy()
+    if again.any() and not drop:
         row = int(np.flatnonzero(again)[0])
-        user, item = user_ids[made["user"].iloc[row]], item_ids[made["item"].iloc[row]]
+        user = user_ids[made["user"].iloc[row]]
+        item = catalog.item_ids[made["item"].iloc[row]]
         raise SchemaError(
-            f"Data row {row} (0-based) repeats an earlier one: user {user!r}, item {item!r} with "
-            f"the same time, event and position ({int(again.sum())} such rows). Pass "
+            f"{cells.place(index, row).capitalize()} repeats an earlier one: user {user!r}, item "
+            f"{item!r} with the same time, event and position ({int(again.sum())} such rows). Pass "
             "duplicates='drop' to keep the first of each."
         )
-    return made
+    notes: list[str | None] = []
+    if again.any():
+        notes.append(repeats_note(int(again.sum()), len(made), ", ".join(keys)))
+        differ = int(again.sum() - made.duplicated().sum())
+        if differ:
+            notes.append(f"{differ} of the rows left out have another value or propensity.")
+    made = made.loc[~again]
+    notes.append(unmerged_note(made))
+    return made, tuple(note for note in notes if note is not None)
 
 
 def _catalog(

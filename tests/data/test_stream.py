@@ -191,7 +191,7 @@ def test_the_log_is_what_pandas_reads(tmp_path: Path) -> None:
             "session": sessionize(user, table["timestamp"].to_numpy(float)),
         }
     )
-    pd.testing.assert_frame_equal(log.events, sort_by_time(peer))
+    pd.testing.assert_frame_equal(log.events, sort_by_time(peer, presort=True))
     assert list(log.user_ids) == [str(u) for u in users]
     assert list(catalog.item_ids) == [str(f) for f in films]
 

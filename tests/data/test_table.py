@@ -237,3 +237,17 @@ def test_wrong_arguments(tmp_path: Path) -> None:
     (tmp_path / "cut.csv.gz").write_bytes(b"\x1f\x8b\x08")
     with pytest.raises(SchemaError, match="cannot be read"):
         read_table(tmp_path / "cut.csv.gz")
+
+
+def test_the_order_of_rows_does_not_show_where_a_user_meets_an_item_again() -> None:
+    n = 300
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "user": rng.integers(0, 3, n),
+            "item": rng.integers(0, 4, n),
+            "time": rng.integers(0, 9, n),
+        }
+    ).drop_duplicates()
+    hashes = {read_table(frame.sample(frac=1, random_state=k))[0].hash for k in range(5)}
+    assert len(hashes) == 1

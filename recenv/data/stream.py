@@ -266,6 +266,7 @@ class _Check:
     def __init__(self, source: Source, layout: Layout, types: Mapping[str, pa.DataType]) -> None:
         self.names: Sequence[str] = layout.columns or ()
         self._source, self._quoted = source, layout.quoted
+        self._every_row = layout.skip_uneven
         self._separator = layout.separator if len(layout.separator) == 1 else UNIT.decode()
         self._types = types
         self._whole = [name for name, kind in types.items() if pa.types.is_integer(kind)]
@@ -285,6 +286,8 @@ class _Check:
             return
         if not self.names:
             self._header(block)
+        if self._every_row:
+            self._utf_8(block)
         if self._quoted and b'"' in block:
             self._quotes(block)
         if self._whole and (b"0x" in block or b"0X" in block):
@@ -306,6 +309,16 @@ class _Check:
                     f"{self._source}: its first line names the column {name!r} "
                     f"{self.names.count(name)} times. Keep one of them."
                 )
+
+    def _utf_8(self, block: bytes) -> None:
+        """Also in rows that are left out: Arrow shows them to us as text."""
+        try:
+            block.decode()
+        except UnicodeDecodeError as error:
+            line = self._line + block.count(b"\n", 0, error.start)
+            raise SchemaError(
+                f"{self._source}, line {line}: {block[error.start]:#x} is no UTF-8. {_REMEDY}"
+            ) from error
 
     def _quotes(self, block: bytes) -> None:
         data = np.frombuffer(block, np.uint8)

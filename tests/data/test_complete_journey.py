@@ -280,3 +280,47 @@ def test_the_installed_wheel_by_product() -> None:
     assert (log.num_users, len(catalog), len(log)) == (2469, 68_237, 1_460_059)
     # a basket holds a product in one line, so nothing is added up but the value of that line
     assert log.column("value").sum() == pytest.approx(4_595_000, rel=0.01)
+
+
+def test_lines_that_stand_twice(tmp_path: Path) -> None:
+    log, catalog = load("complete-journey", _write(tmp_path / "once"))
+    again, other = load(
+        "complete-journey", _write(tmp_path / "twice", {"lines": LINES + LINES[:4]})
+    )
+    assert (again.hash, other.hash) == (log.hash, catalog.hash)
+    assert any("4 of 14 rows repeat" in note for note in again.notes)
+    assert not any("repeat" in note for note in log.notes)
+
+
+def test_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECENV_HOME", str(tmp_path))
+    want = load("complete-journey", _write(tmp_path / "data" / "complete-journey"))[0].hash
+    assert load("complete-journey")[0].hash == want
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setenv("RECENV_HOME", str(tmp_path / "none"))
+    with pytest.raises(DataNotFoundError, match=r"none/data/complete-journey.*pip install"):
+        load("complete-journey")
+
+
+def test_flipped_bytes_end_in_a_clear_error(folder: Path) -> None:
+    for name in ("transactions.parquet", "products.parquet", "promotions.parquet"):
+        data = (folder / name).read_bytes()
+        refused = 0
+        for at in np.random.default_rng(3).integers(0, len(data), 40):
+            bad = bytearray(data)
+            bad[at] ^= 0x41
+            (folder / name).write_bytes(bytes(bad))
+            refused += _is_refused(folder, name)
+        for cut in (0, 3, len(data) // 2, len(data) - 1):
+            (folder / name).write_bytes(data[:cut])
+            assert _is_refused(folder, name)
+        assert refused > 5
+        (folder / name).write_bytes(data)
+
+
+def _is_refused(folder: Path, name: str) -> bool:
+    try:
+        load("complete-journey", folder)
+    except SchemaError:
+        return True
+    return False

@@ -320,6 +320,61 @@ def test_download_of_another_archive(server: _Server, tmp_path: Path) -> None:
         load("movielens-25m", base_url="file:///etc")
 
 
+NOWHERE = "http://127.0.0.1:9"  # nobody listens there
+
+
+def test_the_archive_in_its_own_folder(server: _Server, tmp_path: Path) -> None:
+    """It is read without a question to the network, and whatever lies beside it stays."""
+    own = {"ml-25m.zip": server.files["/ml-25m.zip"], "my-notes.txt": b"mine", "sub/x.csv": b"1"}
+    cache = write(tmp_path / "home" / "data" / "movielens-25m", own)
+    log, _ = load("movielens-25m", base_url=NOWHERE, progress=False)
+    assert len(log) == 3
+    assert _cached(tmp_path) == [f"data/movielens-25m/{n}" for n in sorted(own)]
+    (cache / "ml-25m.zip").unlink()
+    write(cache, {f"deep/{name}": text for name, text in ML_25M.items()})
+    again, _ = load("movielens-25m", base_url=NOWHERE, progress=False)
+    assert again.hash == log.hash
+
+
+def test_a_download_keeps_what_is_there(server: _Server, tmp_path: Path) -> None:
+    own = {"movielens-25m/my-notes.txt": b"mine", "movielens-25m/ml-25m/links.csv": b"1",
+           "ml-25m.zip": b"my own, elsewhere", ".part-mine/x": b"1"}  # fmt: skip
+    write(tmp_path / "home" / "data", own)
+    log, _ = load("movielens-25m", base_url=_url(server), progress=False)
+    got = [f"data/movielens-25m/ml-25m-1/{n}.csv" for n in ("movies", "ratings")]
+    assert _cached(tmp_path) == sorted([*(f"data/{name}" for name in own), *got])
+    for name, text in own.items():
+        assert (tmp_path / "home" / "data" / name).read_bytes() == text
+    again, _ = load("movielens-25m", base_url=NOWHERE, progress=False)
+    assert again.hash == log.hash
+
+
+def test_half_of_the_files(server: _Server, tmp_path: Path) -> None:
+    """Ratings of the user's own do not go together with films of a download."""
+    cache = write(
+        tmp_path / "home" / "data" / "movielens-25m",
+        {"ratings.csv": ML_25M["ml-25m/ratings.csv"]},
+    )
+    with pytest.raises(DataNotFoundError, match=r"no file movies\.csv\[\.gz\] is in it"):
+        load("movielens-25m", base_url=_url(server), progress=False)
+    assert [p.name for p in cache.iterdir()] == ["ratings.csv"]
+
+
+def test_names_in_a_downloaded_archive_reach_no_path(server: _Server, tmp_path: Path) -> None:
+    made = tmp_path / "evil.zip"
+    with zipfile.ZipFile(made, "w") as archive:
+        for name, text in ML_25M.items():
+            archive.writestr(name, text)
+            archive.writestr(f"ml-25m/../../{name}", "outside")
+            archive.writestr(f"/tmp/{name}", "outside")
+    body = made.read_bytes()
+    made.unlink()
+    server.files["/ml-25m.zip"] = body
+    server.files["/ml-25m.zip.md5"] = hashlib.md5(body).hexdigest().encode()
+    load("movielens-25m", base_url=_url(server), progress=False)
+    assert _cached(tmp_path) == [f"data/movielens-25m/{n}.csv" for n in ("movies", "ratings")]
+
+
 def test_recbole_on_the_installed_wheel() -> None:
     """RecBole's own copy of MovieLens-100K, against the reader made for it."""
     folder = movielens._recbole_folder()

@@ -265,6 +265,20 @@ def test_download_fills_the_cache(server: _Server, home: Path, original: Path) -
     assert len(server.ranges) == asked
 
 
+def test_the_archive_in_its_own_folder(server: _Server, home: Path, original: Path) -> None:
+    cache = home / "data" / "movielens-100k"
+    cache.mkdir(parents=True)
+    (cache / "ml-100k.zip").write_bytes(server.body)
+    (cache / "notes.txt").write_text("mine")
+    log, _ = load("movielens-100k", base_url="http://127.0.0.1:9", progress=False)
+    assert log.hash == load("movielens-100k", original)[0].hash
+    (cache / "ml-100k.zip").unlink()
+    load("movielens-100k", base_url=_url(server), progress=False)
+    kept = ["ml-100k/u.data", "ml-100k/u.genre", "ml-100k/u.item", "notes.txt"]
+    assert _files(cache) == kept
+    load("movielens-100k", base_url="http://127.0.0.1:9", progress=False)
+
+
 def test_broken_connection_is_resumed(server: _Server, home: Path) -> None:
     server.fail_after = 100
     load("movielens-100k", base_url=_url(server), progress=False)

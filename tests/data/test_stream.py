@@ -111,6 +111,40 @@ def test_uneven_rows_are_counted_where_that_is_asked(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("a,b\n1,x\n2\n3,x,x\n4,x\n")
     (chunk,) = _read(tmp_path / "x.csv", Layout(skip_uneven=True))
     assert (_all([chunk]), chunk.skipped) == ([(1, "x"), (4, "x")], 2)
+    # the lines of the rows that are left stay known, and uneven rows at the end are counted
+    assert [chunk.line(row) for row in range(2)] == [2, 5]
+    (tmp_path / "x.csv").write_text("a,b\n1,x\n2,x\n" + "3\n" * 50)
+    chunks = _read(tmp_path / "x.csv", Layout(skip_uneven=True), block_bytes=16)
+    assert (_all(chunks), chunks[-1].skipped) == ([(1, "x"), (2, "x")], 50)
+    (tmp_path / "x.csv").write_bytes(b"a,b\n1,x\n2,x,\xe9\n")
+    with pytest.raises(SchemaError, match=r"x\.csv, line 3: 0xe9 is no UTF-8"):
+        _read(tmp_path / "x.csv", Layout(skip_uneven=True))
+
+
+@pytest.mark.parametrize("block_bytes", [16, 1 << 20])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('a,b\n1,"x\n2,y"\n', r"line 2: a double quote is opened and not closed .*'1,\"x'"),
+        ('a,b\n1,"x,y"\n2,"\n', r"line 3: a double quote is opened and not closed"),
+        ('a,b\n1,x\n2,"x""\n', r"line 3: a double quote is opened and not closed"),
+        ('a,b\n1,"x,y"\n"0x1F","0x2"\n', r"line 3, column 'a': '0x1F' is not a whole number"),
+        ("b,a,b\nx,1,x\n", r"first line names the column 'b' 2 times"),
+    ],
+)
+def test_what_arrow_lets_pass(tmp_path: Path, text: str, message: str, block_bytes: int) -> None:
+    (tmp_path / "bad.csv").write_text(text)
+    with pytest.raises(SchemaError, match=message):
+        _read(tmp_path / "bad.csv", QUOTED, block_bytes)
+
+
+def test_quotes_and_hexadecimal_text_that_are_fine(tmp_path: Path) -> None:
+    rows = [(1, "0x10"), (2, 'say "x"'), (3, "x,y"), (4, '""')]
+    pd.DataFrame(rows, columns=["a", "b"]).to_csv(tmp_path / "x.csv", index=False)
+    for block_bytes in (20, 1 << 20):
+        assert _all(_read(tmp_path / "x.csv", QUOTED, block_bytes)) == rows
+    (tmp_path / "x.tsv").write_text('a\tb\n1\t"x\n2\ty"\n')
+    assert _all(_read(tmp_path / "x.tsv", Layout("\t"))) == [(1, '"x'), (2, 'y"')]
 
 
 @pytest.mark.parametrize("block_bytes", [30, 1 << 20])

@@ -7,9 +7,10 @@ merged has to be counted in a note of the log.
 
 What is debatable is decided by what a user would want:
 
-- A value that cannot be right is a fault: a time before 1970 or after the year 5138, a whole
-  column of dates such as 20170913 where seconds are wanted, a public log whose every event lies
-  before 1990, an amount written as 12,99 or 0x10, a blank id, a flag other than 0 and 1.
+- A value that cannot be right is a fault: a time before 1970 or after the year 5138 (one before
+  1980 or after 2100 is a doubt), a whole column of dates such as 20170913 where seconds are
+  wanted, a public log whose every event lies before 1990, an amount written as 12,99 or 0x10, a
+  blank id, a flag other than 0 and 1.
 - Every row has as many cells as the header. Last.fm-1K alone may leave others out, counted.
 - Public logs are not quoted. A quote in a column that is not read changes nothing else in the
   file; no quote may join rows. In one's own tables a quoted cell may hold a line break in an
@@ -17,7 +18,8 @@ What is debatable is decided by what a user would want:
 - An id is what stands between its outer blanks, and 7.0 is 7: two spellings of one id are one.
   Anything else that is no plain whole number where the format has numbers is a fault, or (+7,
   007, 7e0) a doubt.
-- Repeated rows of public logs are kept or merged, but a note says how many there are.
+- Repeated rows of public logs are kept or merged, but a note says how many there are. Lines of
+  sale that repeat one in a basket may be a second piece: they are summed, or left out and noted.
 - The last line may lack its line feed, lines may end in CR LF, and blank lines at the end mean
   nothing. Blank lines in the middle and lone carriage returns are a doubt.
 - UTF-8 with a byte order mark is UTF-8. Latin-1 files of MovieLens that were saved again as
@@ -72,6 +74,8 @@ class Verdict:
         repeated: how many rows repeat an earlier one; a note must hold the number, whether they
             are kept or merged.
             items: prices that are right, and words that the text must hold.
+        merged: the events without the repeated rows, where these are summed; ``repeated`` must
+            then be noted.
         anything: whether the events cannot be told.
         own: whether these are somebody's own tables, whose columns an error names.
     """
@@ -82,6 +86,7 @@ class Verdict:
     left_out: list[int] = field(default_factory=list)
     repeated: int = 0
     items: dict[str, tuple[list[float], list[str]]] = field(default_factory=dict)
+    merged: list[Event] | None = None
     anything: bool = False
     own: bool = False
 
@@ -590,7 +595,7 @@ def _any_second(text: str) -> tuple[float, bool]:
     value, sure = number(text)
     if value < 0 or value > 10**11:
         raise Bad(f"{text[:40]!r} is no time")
-    return float(value), sure and value < 4_102_444_800 and (value > 0 or text == "0")
+    return float(value), sure and 315_532_800 <= value < 4_102_444_800
 
 
 def _dated(text: str) -> bool:

@@ -29,7 +29,7 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).parents[2])
 
 from data.mutations import typed
-from data.mutations.judge import JUDGES, Place, Verdict, canonical
+from data.mutations.judge import JUDGES, Event, Place, Verdict, canonical
 from data.mutations.planted import MUTATIONS, State, apply
 from data.mutations.writers import WRITERS
 
@@ -190,7 +190,7 @@ def _came(read: Callable[[Path], Read], folder: Path, verdict: Verdict) -> tuple
 _REMEDY = re.compile(
     r"(?:[.;:,?!)'\"] |, or |\b(?:or|and) )(?:Get|Mend|Drop|Pass|Give|Say|Add|Map|Name|Save|Write|"
     r"Use|Check|Put|Keep|Choose|Unpack|Remove|Delete|Read|Convert|Rename|Take|Lower|Install|Leave|"
-    r"Quote|Spell|Merge|Set|Open|Export|Try|Look|Raise|Round|Download|Replace|Fill|Make)\b",
+    r"Quote|Spell|Merge|Set|Open|Export|Try|Look|Raise|Round|Download|Replace|Fill|Make|Turn|Join)\b",
     re.IGNORECASE,
 )
 
@@ -199,8 +199,9 @@ def refusal(error: Exception, verdict: Verdict) -> tuple[str, str]:
     """The class of an error: who may act on it, and whether it was due."""
     text = f"{type(error).__name__}: {error}"
     if not isinstance(error, RecenvError):
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        return UNCLEAR, f"{text[:300]} (from {Path(last.filename).name}:{last.lineno})"
+        frames = traceback.extract_tb(error.__traceback__)
+        raised = f" (from {Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+        return UNCLEAR, text[:300] + raised
     places = [*verdict.faults, *verdict.doubts]
     if not places:
         return REFUSED, text[:400]
@@ -209,7 +210,8 @@ def refusal(error: Exception, verdict: Verdict) -> tuple[str, str]:
     named = any(p.file in text or (p.column and repr(p.column) in text) for p in places)
     tabular = re.search(r"Column '|event table|[Ii]tem table|[Dd]ata row", text)
     absent = isinstance(error, DataNotFoundError) and not all(p.lines for p in places)
-    if not (named or absent or (tabular and verdict.own)):
+    logged = "The log '" in text and not all(p.lines for p in places)
+    if not (named or absent or logged or (tabular and verdict.own)):
         return UNCLEAR, f"names no file or column: {text[:300]} (expected {expected})"
     two_files = "belong together" in text  # that has no line
     if not two_files and all(p.lines for p in places) and not _placed(text, places):
@@ -269,10 +271,13 @@ def _wrong_events(log: InteractionLog, catalog: Catalog, verdict: Verdict) -> st
          None if v is None else round(v, 6))
         for u, i, t, r, v in rows
     )  # fmt: skip
-    want = Counter(
-        (u, i, round(t, 6), r, None if v is None else round(v, 6))
-        for u, i, t, r, v in verdict.events
-    )
+    want = _counted(verdict.events)
+    if verdict.merged is not None:
+        if got == want:
+            return None
+        if got == _counted(verdict.merged):
+            told = _told(log, verdict.repeated)
+            return None if told else f"{verdict.repeated} rows left out, and no note says so"
     if got.keys() != want.keys():
         more, less = sorted(got.keys() - want.keys()), sorted(want.keys() - got.keys())
         return (
@@ -291,6 +296,12 @@ def _wrong_events(log: InteractionLog, catalog: Catalog, verdict: Verdict) -> st
         if not _told(log, number):
             return f"{number} rows were left out or doubtful, and no note says so"
     return None
+
+
+def _counted(events: Iterable[Event]) -> Counter[Event]:
+    return Counter(
+        (u, i, round(t, 6), r, None if v is None else round(v, 6)) for u, i, t, r, v in events
+    )
 
 
 def _told(log: InteractionLog, number: int) -> bool:

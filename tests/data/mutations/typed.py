@@ -116,8 +116,10 @@ for _name, _make in {
     "yyyymmdd": lambda v: 20170901 + _number(v) % 28,
     "iso": lambda v: f"2017-09-13T10:00:{_number(v) % 60:02}Z",
     "datetime": lambda v: dt.datetime(2017, 9, 13) + dt.timedelta(seconds=_number(v) % 9999),
-    "datetime-zone": lambda v: dt.datetime(2017, 9, 13, tzinfo=dt.timezone(dt.timedelta(hours=2)))
-    + dt.timedelta(seconds=_number(v) % 9999),
+    "datetime-zone": lambda v: (
+        dt.datetime(2017, 9, 13, tzinfo=dt.timezone(dt.timedelta(hours=2)))
+        + dt.timedelta(seconds=_number(v) % 9999)
+    ),
     "date": lambda v: dt.date(2017, 9, 13),
     "ancient": lambda v: dt.datetime(1905, 1, 1),
     "period": lambda v: pd.Period("2017-09-13", "D"),
@@ -408,7 +410,8 @@ def second_of(value: Any) -> tuple[float, bool]:
     if isinstance(value, int | float | Decimal):
         if not 0 <= value <= 10**11:
             raise Bad("is no time")
-        return float(value), not isinstance(value, Decimal) and value < 4_102_444_800
+        plain = not isinstance(value, Decimal)
+        return float(value), plain and 315_532_800 <= value < 4_102_444_800
     if isinstance(value, str):
         if "-" in value[1:]:
             return judge.iso(value)
@@ -611,6 +614,8 @@ def _judge_journey(found: Mapping[str, Columns | None], *, products: bool) -> Ve
                 j.refuse("promotions.parquet", f"odd {column}", doubt=True)
     baskets: dict[int, tuple[Any, ...]] = {}
     sums: dict[tuple[int, str], float] = {}
+    once: dict[tuple[int, str], dict[tuple[str, ...], float]] = {}  # each line one time
+    seen: set[tuple[str, ...]] = set()
     file = "transactions.parquet"
     for row in range(len(lines["basket_id"])):
         c = {name: lines[name][row] for name in _LINES}
@@ -623,6 +628,9 @@ def _judge_journey(found: Mapping[str, Columns | None], *, products: bool) -> Ve
             j.refuse(file, "no week")
         if None in (*cells, count, paid, week, time):
             continue
+        line = tuple(str(v) for v in c.values())
+        j.verdict.repeated += line in seen
+        seen.add(line)
         user, store, basket, product = cells
         if baskets.setdefault(basket, (user, store, week, time)) != (user, store, week, time):
             j.refuse(file, "a basket of two", doubt=False)
@@ -631,9 +639,14 @@ def _judge_journey(found: Mapping[str, Columns | None], *, products: bool) -> Ve
         if (paid < 0.005 and count == 0) or department == "COUPON" or item is None:
             continue
         sums[basket, str(item)] = sums.get((basket, str(item)), 0.0) + paid
+        once.setdefault((basket, str(item)), {})[line] = paid
     if not sums:
         j.refuse(file, "no purchase")
+    merged: list[judge.Event] = []
     for (basket, item), paid in sums.items():
         user, _, _, time = baskets[basket]
-        j.verdict.events.append((str(user), canonical(item), time, 2, round(paid, 2)))
+        key = (str(user), canonical(item), time, 2)
+        j.verdict.events.append((*key, round(paid, 2)))
+        merged.append((*key, round(sum(once[basket, item].values()), 2)))
+    j.verdict.merged = merged
     return j.verdict

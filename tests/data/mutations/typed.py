@@ -174,6 +174,11 @@ def _renamed(t: Typed, table: Columns) -> None:
         table[name.upper()] = table.pop(name)
 
 
+def _no_rows(t: Typed, table: Columns) -> None:
+    for cells in table.values():
+        cells.clear()
+
+
 def _missing_item(t: Typed, table: Columns) -> None:
     table = t.tables[list(t.tables)[1]]
     for cells in table.values():
@@ -182,7 +187,7 @@ def _missing_item(t: Typed, table: Columns) -> None:
 
 _rows("rows-doubled", _doubled_row)
 _rows("rows-shuffled", _shuffled)
-_rows("rows-none", lambda t, table: [cells.clear() for cells in table.values()] and None)
+_rows("rows-none", _no_rows)
 _rows("column-lost", _lost_column)
 _rows("column-upper", _renamed)
 _rows("item-lost", _missing_item)

@@ -20,6 +20,8 @@ What is debatable is decided by what a user would want:
   007, 7e0) a doubt.
 - Repeated rows of public logs are kept or merged, but a note says how many there are. Lines of
   sale that repeat one in a basket may be a second piece: they are summed, or left out and noted.
+- A file may be gzipped or lie in a zip archive, with or without the side files of macOS. A
+  damaged archive is a fault.
 - The last line may lack its line feed, lines may end in CR LF, and blank lines at the end mean
   nothing. Blank lines in the middle and lone carriage returns are a doubt.
 - UTF-8 with a byte order mark is UTF-8. Latin-1 files of MovieLens that were saved again as
@@ -128,9 +130,8 @@ def canonical(name: str) -> str:
 class Judge:
     """Reads the files of one format; ``verdict`` fills up on the way."""
 
-    def __init__(self, files: Mapping[str, bytes], packed: bool = True) -> None:
+    def __init__(self, files: Mapping[str, bytes]) -> None:
         self.files = dict(files)
-        self.packed = packed  # whether the format promises to read .gz and .zip
         self.verdict = Verdict()
         self._seen: Counter[tuple[str, ...]] = Counter()
 
@@ -155,8 +156,6 @@ class Judge:
             if base == name:
                 return data
             if base == name + ".gz":
-                if not self.packed:
-                    self.refuse(name, "gzip is not promised", doubt=True)
                 try:
                     with gzip.open(io.BytesIO(data)) as file:
                         return file.read()
@@ -165,8 +164,6 @@ class Judge:
                     return None
         for path, data in self.files.items():
             if path.endswith(".zip"):
-                if not self.packed:
-                    self.refuse(path, "zip is not promised", doubt=True)
                 try:
                     with zipfile.ZipFile(io.BytesIO(data)) as archive:
                         for member in archive.namelist():
@@ -649,7 +646,7 @@ def _films(j: Judge, name: str, shape: Shape, wanted: Sequence[str],
 
 def ml_100k(files: Mapping[str, bytes]) -> Verdict:
     """u.data and u.item."""
-    j = Judge(files, packed=False)
+    j = Judge(files)
     columns = ("user", "item", "rating", "time")
     rated = _rated(j, "u.data", Shape("\t", columns, "none"), columns, within("1", "5", half=True))
     names = ("item", "title", "date", "video date", "url", *GENRES)
@@ -660,7 +657,7 @@ def ml_100k(files: Mapping[str, bytes]) -> Verdict:
 
 def ml_100k_atomic(files: Mapping[str, bytes]) -> Verdict:
     """RecBole's copy of it."""
-    j = Judge(files, packed=False)
+    j = Judge(files)
     shape = Shape("\t", None, "none", typed=True)
     rated = _rated(j, "ml-100k.inter", shape, ("user_id", "item_id", "rating", "timestamp"),
                    within("1", "5", half=True))  # fmt: skip
@@ -1205,7 +1202,7 @@ def hetrec(files: Mapping[str, bytes]) -> Verdict:
 
 def open_bandit(files: Mapping[str, bytes]) -> Verdict:
     """Impressions and their items."""
-    j = Judge(files, packed=False)
+    j = Judge(files)
     features = [f"user_feature_{k}" for k in range(4)]
     items = []
     columns = ("item_id", *(f"item_feature_{k}" for k in range(4)))

@@ -319,8 +319,12 @@ def _arrow(columns: Columns, name: str, types: Mapping[tuple[str, str], Any]) ->
         series = frame[column]
         try:
             made[str(column)] = pa.array(series, from_pandas=True)
-            if pa.types.is_null(made[str(column)].type) or pa.types.is_nested(
-                    made[str(column)].type):  # fmt: skip
+            kind = made[str(column)].type
+            if (
+                pa.types.is_null(kind)
+                or pa.types.is_nested(kind)
+                or isinstance(kind, pa.BaseExtensionType)
+            ):
                 raise pa.ArrowInvalid("no type")
         except (pa.ArrowException, ValueError, TypeError, OverflowError):
             made[str(column)] = pa.array(

@@ -54,7 +54,8 @@ def test_the_judge_can_fail(tmp_path: Path) -> None:
     assert run.reading((log, swapped), verdict)[0] == run.WRONG
     assert run.refusal(ValueError("raw"), verdict)[0] == run.UNCLEAR
     assert run.refusal(run.RecenvError("Mend ratings.csv."), verdict)[0] == run.REFUSED
-    (tmp_path / "ratings.csv").write_text("userId,movieId,rating,timestamp\n1,2,x,1100000000\n")
+    row = f"1,{catalog.item_ids[0]},x,1100000000"
+    (tmp_path / "ratings.csv").write_text(f"userId,movieId,rating,timestamp\n{row}\n")
     files = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
     broken = JUDGES[case.format](files)
     assert run.reading((log, catalog), broken)[0] == run.WRONG

@@ -435,6 +435,18 @@ def whole(text: str) -> tuple[int, bool]:
     return int(value), False
 
 
+def small(text: str) -> tuple[int, bool]:
+    """A whole number of MovieLens-100K, whose ids have at most four digits."""
+    value, sure = whole(text)
+    return value, sure and value < 10**9
+
+
+def stars(text: str) -> tuple[Decimal, bool]:
+    """A rating of any scale."""
+    value, sure = number(text)
+    return value, sure and abs(value) < 10**9
+
+
 def name_of(text: str) -> tuple[str, bool]:
     """An id of letters."""
     if not text.strip():
@@ -603,14 +615,15 @@ def _rated(j: Judge, name: str, shape: Shape, columns: Sequence[str],
            rating: Callable[[str], tuple[Decimal, bool]]) -> list[tuple[Record, str]]:  # fmt: skip
     """Ratings: user, item, rating, time. The items, with where they stand."""
     user, item, score, time = columns
+    key = small if "100k" in name or name == "u.data" else whole
     rows = j.records(name, shape, columns)
     found = []
     for record, cells in rows:
-        who = j.cell(record, cells, user, whole)
-        what = j.cell(record, cells, item, whole)
-        stars = j.cell(record, cells, score, rating)
+        who = j.cell(record, cells, user, key)
+        what = j.cell(record, cells, item, key)
+        given = j.cell(record, cells, score, rating)
         when = j.cell(record, cells, time, seconds(1))
-        j.add(record, who, what, when, 2 if stars is not None and Decimal(str(stars)) >= 4 else 1)
+        j.add(record, who, what, when, 2 if given is not None and Decimal(str(given)) >= 4 else 1)
         if what is not None:
             found.append((record, str(what)))
     j.stamps(name, [c[time] for _, c in rows])
@@ -623,7 +636,7 @@ def _films(j: Judge, name: str, shape: Shape, wanted: Sequence[str],
     item, title = wanted[:2]
     taken = {i for _, i in rated}
     for record, cells in j.records(name, shape, wanted):
-        number_ = j.cell(record, cells, item, whole)
+        number_ = j.cell(record, cells, item, small if "100k" in name or flags else whole)
         told = words_of(re.sub(r" \(1995\)$", "", cells[title]))
         if not cells[title].strip():
             j.refuse(name, "a film without a title", record, title, doubt=True)
@@ -694,12 +707,12 @@ def recbole(files: Mapping[str, bytes]) -> Verdict:
     for record, cells in rows:
         user = j.cell(record, cells, "user_id", name_of)
         item = j.cell(record, cells, "item_id", name_of)
-        stars, time = Decimal(0), 0.0
+        score, time = Decimal(0), 0.0
         if "rating" in cells:
-            stars = j.cell(record, cells, "rating", number)
+            score = j.cell(record, cells, "rating", stars)
         if "timestamp" in cells:
             time = j.cell(record, cells, "timestamp", seconds(1, whole_numbers=False))
-        j.add(record, user, item, time, 2 if Decimal(str(stars or 0)) >= 4 else 1)
+        j.add(record, user, item, time, 2 if Decimal(str(score or 0)) >= 4 else 1)
         taken.add(canonical(str(item)))
     j.stamps("shop.inter", [c.get("timestamp", "") for _, c in rows], public=False)
     _details(j, "shop.item", shape, ("item_id",), ("title", "class", "price"), taken,
@@ -1086,9 +1099,9 @@ def amazon_ratings(files: Mapping[str, bytes]) -> Verdict:
     for record, cells in rows:
         user = j.cell(record, cells, "user_id", name_of)
         item = j.cell(record, cells, "parent_asin", name_of)
-        stars = j.cell(record, cells, "rating", within("0", "5"))
+        given = j.cell(record, cells, "rating", within("0", "5"))
         time = j.cell(record, cells, "timestamp", seconds(1000))
-        liked = stars is not None and Decimal(str(stars)) >= 4
+        liked = given is not None and Decimal(str(given)) >= 4
         j.add(record, user, item, time, 2 if liked else 1)
     j.stamps("Books.csv", [c["timestamp"] for _, c in rows])
     return j.verdict

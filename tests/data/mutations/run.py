@@ -190,7 +190,7 @@ def _came(read: Callable[[Path], Read], folder: Path, verdict: Verdict) -> tuple
 _REMEDY = re.compile(
     r"(?:[.;:,?!)'\"] |, or |\b(?:or|and) )(?:Get|Mend|Drop|Pass|Give|Say|Add|Map|Name|Save|Write|"
     r"Use|Check|Put|Keep|Choose|Unpack|Remove|Delete|Read|Convert|Rename|Take|Lower|Install|Leave|"
-    r"Quote|Spell|Merge|Set|Open|Export|Try|Look|Raise|Round|Download|Replace|Fill|Make|Turn|Join)\b",
+    r"Quote|Spell|Merge|Set|Open|Export|Try|Look|Raise|Round|Download|Replace|Fill|Make|Turn|Join|Decode)\b",
     re.IGNORECASE,
 )
 
@@ -267,7 +267,7 @@ def _wrong_events(log: InteractionLog, catalog: Catalog, verdict: Verdict) -> st
     rows = zip(*(log.column(c).tolist() for c in ("user", "item", "time", "response")), paid,
                strict=True)  # fmt: skip
     got = Counter(
-        (canonical(str(log.user_ids[u])), canonical(str(catalog.item_ids[i])), round(t, 6), r,
+        (canonical(str(log.user_ids[u])), canonical(str(catalog.item_ids[i])), round(t, 3), r,
          None if v is None else round(v, 6))
         for u, i, t, r, v in rows
     )  # fmt: skip
@@ -300,7 +300,7 @@ def _wrong_events(log: InteractionLog, catalog: Catalog, verdict: Verdict) -> st
 
 def _counted(events: Iterable[Event]) -> Counter[Event]:
     return Counter(
-        (u, i, round(t, 6), r, None if v is None else round(v, 6)) for u, i, t, r, v in events
+        (u, i, round(t, 3), r, None if v is None else round(v, 6)) for u, i, t, r, v in events
     )
 
 
@@ -390,10 +390,13 @@ def main() -> int:
                 print(json.dumps(vars(run(case, root))), flush=True)
             return 0
     start, found = time.monotonic(), []
-    for outcome in outcomes(chosen, given.cases, given.seed):
-        found.append(outcome)
-        if outcome.kind not in GOOD:
-            print(f"{outcome.kind}\t{outcome.case}\t{outcome.why}", flush=True)
+    try:
+        for outcome in outcomes(chosen, given.cases, given.seed):
+            found.append(outcome)
+            if outcome.kind not in GOOD:
+                print(f"{outcome.kind}\t{outcome.case}\t{outcome.why}", flush=True)
+    except KeyboardInterrupt:
+        print("\nstopped", end="")  # the classes of what has run
     print(f"\n{len(found)} cases, seed {given.seed}, {time.monotonic() - start:.0f} s\n")
     print(classes(found))
     return any(o.kind not in GOOD for o in found)

@@ -26,7 +26,7 @@ from recenv.config import WorldConfig, content_hash
 from recenv.data.split import make_split
 from recenv.encoders.interest import InterestVectors, fit_interests
 from recenv.encoders.items import encode_items, item_source
-from recenv.errors import ConfigError
+from recenv.errors import ConfigError, SchemaError
 from recenv.schema import (
     CLICK,
     EVENT_COLUMNS,
@@ -298,12 +298,18 @@ def build_world(
         progress: show a bar.
 
     Raises:
-        SchemaError: the log breaks the schema, or the split leaves nothing to fit on.
+        SchemaError: the log breaks the schema, there is one item only, or the split leaves
+            nothing to fit on.
         MissingDependencyError: torch or the encoder's package is not installed.
         ArtifactError: a cached stage is damaged; the message names the folder to delete.
     """
     config = config or WorldConfig()
     log.validate(catalog.validate())
+    if len(catalog) < 2:
+        raise SchemaError(
+            f"The log {log.name!r} has one item, {catalog.item_ids[0]!r}: there is nothing to "
+            "choose from. Give a log, or an item table, with at least two items."
+        )
     folder = artifacts.home() / "worlds"
     encoder = item_source(catalog, config.encoder)
     stem = f"{log.name}-{content_hash(BUILD_VERSION, log.hash, catalog.hash)}"

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import recenv
@@ -155,3 +156,11 @@ def test_kill_during_the_build_leaves_nothing_that_the_next_run_cannot_use(
     monkeypatch.setenv("RECENV_HOME", str(home / "undisturbed"))
     expected = build_world(*small_log, SMALL, progress=False).hash
     assert got == expected
+
+
+def test_a_single_item_is_nothing_to_choose_from(home):
+    table = pd.DataFrame(
+        {"user": [f"u{k % 10}" for k in range(40)], "item": "a", "time": range(40)}
+    )
+    with pytest.raises(SchemaError, match="has one item, 'a'.*at least two items"):
+        build_world(*recenv.read_table(table), progress=False)

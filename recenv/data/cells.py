@@ -27,6 +27,7 @@ def refuse(bad: npt.NDArray[np.bool_], values: pd.Series, wrong: str, remedy: st
         row = int(np.flatnonzero(bad)[0])
         value = values.iloc[row]
         shown = repr(value.item() if isinstance(value, np.generic) else value)
+        shown = shown if len(shown) <= 200 else f"{shown[:200]}..."
         raise SchemaError(
             f"Column {values.name!r}, {place(values.index, row)}: {shown} {wrong} "
             f"({int(bad.sum())} such rows). {remedy}"
@@ -66,14 +67,31 @@ def refuse_surrogates(values: pd.Series) -> None:
 
 
 def texts(values: pd.Series, default: str) -> npt.NDArray[np.object_]:
-    """(n,) text without outer blanks, ``default`` where a cell is blank."""
+    """(n,) text without outer blanks, ``default`` where a cell is blank.
+
+    Raises:
+        SchemaError: a cell holds several values, bytes or half of a character.
+    """
     refuse_surrogates(values)
+    if values.dtype == object:
+        several = [isinstance(cell, (list, tuple, set, dict, np.ndarray, bytes)) for cell in values]
+        wanted = "Join its parts into one text, or keep the first of them."
+        refuse(np.array(several, dtype=bool), values, "is not one text", wanted)
     blank = is_blank(values)
     text = np.empty(len(values), dtype=object)
     text[:] = [
         default if none else str(cell).strip() for cell, none in zip(values, blank, strict=True)
     ]
     return text
+
+
+def listed(value: object) -> list[str]:
+    """The texts of a cell that may hold several; a bare text is one, and None is none."""
+    if value is None:
+        return []
+    if isinstance(value, (list, tuple, set, np.ndarray)):
+        return [str(part) for part in value]
+    return [str(value)]
 
 
 def codes(names: npt.NDArray[np.object_]) -> tuple[npt.NDArray[np.object_], npt.NDArray[np.int64]]:

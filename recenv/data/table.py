@@ -118,9 +118,9 @@ def read_table(
     if (item < 0).any():
         row = int(np.flatnonzero(item < 0)[0])
         raise SchemaError(
-            f"Column {chosen['item']!r}, data row {row} (0-based): item {item_names[row]!r} is "
-            f"not in the item table ({int((item < 0).sum())} such rows). Add it there, or drop "
-            "these rows."
+            f"Column {chosen['item']!r}, {cells.place(table.index, row)}: item "
+            f"{item_names[row]!r} is not in the item table ({int((item < 0).sum())} such rows). "
+            "Add it there, or drop these rows."
         )
     user_ids, user = cells.codes(users)
     made = pd.DataFrame(
@@ -147,7 +147,10 @@ def read_table(
     made, more = _merged(made, table, chosen, duplicates, merge_within, user_ids, catalog)
     notes += more
     if short_users != "keep":
-        made, user_ids = _without_short_users(made, user_ids, min_user_events, short_users)
+        made, user_ids, more = _without_short_users(
+            made, user_ids, min_user_events, short_users, table.index
+        )
+        notes += more
     has_impressions = bool((made["response"] == IGNORE).any())
     if (early := counter_note(made["time"].to_numpy())) is not None:
         notes = (early, *notes)
@@ -169,26 +172,44 @@ def _open(source: Source, what: str) -> tuple[pd.DataFrame, str]:
     """The table, and a name for it. Text files come with all columns as text."""
     if isinstance(source, pd.DataFrame):
         return source.reset_index(drop=True), "log"
+    if not isinstance(source, (str, Path)):
+        raise SchemaError(
+            f"The {what} must be a DataFrame or the path of a file, but is a "
+            f"{type(source).__module__}.{type(source).__name__}. {_into_frame(source)}"
+        )
     path = Path(source)
     if not path.is_file():
         raise FileNotFoundError(f"There is no {what} at {path}. Give the path of a file.")
     suffixes = [s.lower() for s in path.suffixes if s.lower() != ".gz"]
     kind = suffixes[-1] if suffixes else ""
     stem = path.name.split(".")[0] or "log"
-    try:
-        if kind in (".parquet", ".pq"):
+    if kind in (".csv", ".tsv"):
+        return read_text(path, "," if kind == ".csv" else "\t", what), stem
+    if kind in (".parquet", ".pq"):
+        try:
             read = pq.read_table(path, page_checksum_verification=True)
-            return read.to_pandas(), stem
-        if kind in (".csv", ".tsv"):
-            return read_text(path, "," if kind == ".csv" else "\t", what), stem
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise SchemaError(
-            f"The {what} {path} cannot be read ({error}). The file is damaged: get it afresh."
-        ) from error
+            # without pandas's own notes an index that was saved is a column like any other
+            return read.replace_schema_metadata(None).to_pandas(), stem
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise SchemaError(
+                f"The {what} {path} cannot be read ({error}). It is damaged or no Parquet file: "
+                "get it afresh."
+            ) from error
     raise SchemaError(
         f"The {what} {path} is of no known kind. Wanted: .csv, .tsv (also .gz) or .parquet; "
         "read anything else into a DataFrame and pass that."
     )
+
+
+def _into_frame(source: object) -> str:
+    """How this becomes a DataFrame, in words."""
+    if isinstance(source, pd.Series):
+        return "A log has several columns: pass the DataFrame that holds them."
+    if hasattr(source, "to_pandas"):  # pyarrow, polars and others
+        return "Pass table.to_pandas()."
+    if isinstance(source, (list, dict, np.ndarray)):
+        return "Pass pandas.DataFrame(...) of it."
+    return "Read it into a DataFrame and pass that."
 
 
 def _choose(
@@ -217,7 +238,15 @@ def _choose(
 
 
 def _require(table: pd.DataFrame, column: str, key: str, what: str) -> None:
-    if column in table.columns:
+    if not isinstance(column, str) and not pd.api.types.is_hashable(column):
+        raise SchemaError(f"The column for {key!r} must be one name, but is {column!r}.")
+    standing = int(np.sum([name == column for name in table.columns]))
+    if standing > 1:
+        raise SchemaError(
+            f"The {what} has {standing} columns {column!r} (wanted for {key!r}). Rename all but "
+            "one."
+        )
+    if standing:
         return
     close = difflib.get_close_matches(str(column), [str(c) for c in table.columns], n=1, cutoff=0.5)
     hint = f" Did you mean {close[0]!r}?" if close else ""
@@ -241,10 +270,17 @@ def _responses(
             raise SchemaError(
                 f"event_types[{key!r}] must be 'ignore', 'click' or 'purchase', but is {answer!r}."
             )
-    codes = {str(key).strip().lower(): _CODES[answer] for key, answer in event_types.items()}
+    codes: dict[str, int] = {}
+    for key, answer in event_types.items():
+        if codes.setdefault(_event(key), _CODES[answer]) != _CODES[answer]:
+            raise SchemaError(
+                f"event_types[{key!r}] is {answer!r}, but another key of the same letters says "
+                "otherwise: names are compared in lower case and without outer blanks. Keep one."
+            )
     values = cells.pick(table, column)
     names, _ = identifiers(values, "event")
-    found = np.array([codes.get(name.lower(), -1) for name in names], dtype=np.int8)
+    code, known = pd.factorize(names)
+    found = np.array([codes.get(_event(name), -1) for name in known], dtype=np.int8)[code]
     cells.refuse(
         found < 0,
         values,
@@ -255,22 +291,27 @@ def _responses(
     return found
 
 
+def _event(name: object) -> str:
+    return str(name).strip().lower()
+
+
 def _without_short_users(
     made: pd.DataFrame,
     user_ids: npt.NDArray[np.object_],
     least: int,
     remedy: Literal["error", "drop"],
-) -> tuple[pd.DataFrame, npt.NDArray[np.object_]]:
-    """Events and ids without the users that have fewer than ``least`` rows."""
+    index: pd.Index,
+) -> tuple[pd.DataFrame, npt.NDArray[np.object_], tuple[str, ...]]:
+    """Events and ids without the users that have fewer than ``least`` rows; a note on these."""
     counts = np.bincount(made["user"], minlength=len(user_ids))
     short = counts < least
     if not short.any():
-        return made, user_ids
+        return made, user_ids, ()
     if remedy == "error":
         row = made.index[short[made["user"]]][0]
         user = made["user"].loc[row]
         raise SchemaError(
-            f"User {user_ids[user]!r} (data row {row}, 0-based) has {counts[user]} event(s), but "
+            f"User {user_ids[user]!r} ({cells.place(index, row)}) has {counts[user]} event(s), but "
             f"min_user_events is {least} ({int(short.sum())} such users). Give "
             'short_users="drop" to leave them out, or "keep" to take them as they are.'
         )
@@ -282,7 +323,11 @@ def _without_short_users(
         )
     made = made.loc[np.isin(made["user"], kept)].copy()
     made["user"] = np.searchsorted(kept, made["user"]).astype(np.int32)
-    return made, user_ids[kept]
+    note = (
+        f"{int(short.sum())} users with fewer than {least} events ({int(counts[short].sum())} "
+        "events) are left out."
+    )
+    return made, user_ids[kept], (note,)
 
 
 def _merged(

@@ -147,7 +147,7 @@ def test_clicks_without_an_impression() -> None:
     assert any(n.startswith("2 events are clicks or purchases without") for n in log.notes)
     with pytest.raises(SchemaError, match=r"'position', data row 1 .*nan is not a slot"):
         read_table(table)
-    blank = table.assign(position=[None, 1, 1])
+    blank = table.assign(position=[np.nan, 1, 1])
     with pytest.raises(SchemaError, match=r"'position', data row 0 .*not a slot"):
         read_table(blank, duplicates="strongest", merge_within=1000)
 

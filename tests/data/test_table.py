@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import decimal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from recenv.data import read_table
 from recenv.errors import SchemaError, UnknownNameError
+from recenv.schema import repeated
 
 COLUMNS = {
     "user": "uid",
@@ -148,7 +154,7 @@ def test_duplicates() -> None:
 
 def test_a_user_with_one_event() -> None:
     frame = pd.DataFrame({"user": ["b", "b", "a"], "item": [1, 2, 1], "time": [1, 2, 3]})
-    with pytest.raises(SchemaError, match=r"User 'a' \(data row 2.*short_users=\"drop\""):
+    with pytest.raises(SchemaError, match=r"User 'a' \(data row 2 .*short_users=\"drop\""):
         read_table(frame)
     log, _ = read_table(frame, short_users="drop")
     assert list(log.user_ids) == ["b"]
@@ -171,7 +177,7 @@ def _changed(column: str, row: int, value: object) -> pd.DataFrame:
         (EVENTS.drop(columns="when"), r"no column 'when' \(wanted for 'time'\).*'uid'"),
         (EVENTS.rename(columns={"paid": "payd"}), r"no column 'paid'.*Did you mean 'payd'"),
         (EVENTS.iloc[:0], "empty"),
-        (_changed("sku", 2, "zzz"), r"'sku', data row 2 \(0-based\): item 'zzz' is not in"),
+        (_changed("sku", 2, "zzz"), r"'sku', data row 2 \(0-based\).*: item 'zzz' is not in"),
         (_changed("sku", 1, " "), r"'sku', data row 1 .*' ' names no item"),
         (_changed("uid", 3, None), r"'uid', data row 3 .*names no user"),
         (_changed("when", 1, float("nan")), r"'when', data row 1 .*is no time"),
@@ -251,3 +257,151 @@ def test_the_order_of_rows_does_not_show_where_a_user_meets_an_item_again() -> N
     ).drop_duplicates()
     hashes = {read_table(frame.sample(frac=1, random_state=k))[0].hash for k in range(5)}
     assert len(hashes) == 1
+
+
+PLAIN = pd.DataFrame(
+    {
+        "user": [f"u{i % 5}" for i in range(60)],
+        "item": [f"i{i % 7}" for i in range(60)],
+        "time": [1_570_000_000 + 60 * i for i in range(60)],
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (None, "NoneType"),
+        (PLAIN["user"], "Series.*pass the DataFrame"),
+        (PLAIN.to_dict("records"), r"list.*pandas.DataFrame\(...\)"),
+        (PLAIN.to_numpy(), r"ndarray.*pandas.DataFrame\(...\)"),
+        (pa.Table.from_pandas(PLAIN), r"pyarrow.*Table.*table.to_pandas\(\)"),
+        (iter([]), "list_iterator.*Read it into a DataFrame"),
+        (pd.concat([PLAIN, PLAIN[["user"]]], axis=1), "2 columns 'user'"),
+    ],
+)
+def test_what_is_no_table(source: Any, message: str) -> None:
+    with pytest.raises(SchemaError, match=message):
+        read_table(source)
+    if source is not None:
+        renamed = source if not isinstance(source, pd.DataFrame) else source.rename(
+            columns={"user": "item", "item": "user"})  # fmt: skip
+        with pytest.raises(SchemaError, match=message.replace("'user'", "'item'")):
+            read_table(PLAIN, renamed)
+
+
+def test_one_column_is_one_name() -> None:
+    with pytest.raises(SchemaError, match="column for 'user' must be one name"):
+        read_table(PLAIN, columns={"user": ["user"], "item": "item", "time": "time"})  # pyright: ignore[reportArgumentType]
+
+
+def test_event_types_of_one_spelling() -> None:
+    frame = PLAIN.assign(event="view")
+    with pytest.raises(SchemaError, match=r"event_types\['view'\] is 'ignore'.*lower case"):
+        read_table(frame, event_types={"View": "click", "view": "ignore"})
+    same, _ = read_table(frame, event_types={"View": "click", "view": "click"})
+    assert (same.column("response") == 1).all()
+
+
+@pytest.mark.parametrize("cell", [["Beauty", "Hair"], {"a": 1}, b"Beauty", "\ud800"])
+@pytest.mark.parametrize("column", ["text", "category"])
+def test_cells_that_are_no_text(column: str, cell: object) -> None:
+    items = pd.DataFrame({"item": [f"i{k}" for k in range(7)], "text": "a", "category": "b"})
+    items[column] = pd.Series(["x"] * 6 + [cell], dtype=object)
+    with pytest.raises(SchemaError, match=rf"Column '{column}', data row 6 \(0-based\)"):
+        read_table(PLAIN, items)
+
+
+def test_numbers_of_every_type() -> None:
+    money = [decimal.Decimal("1.5"), decimal.Decimal("2")] * 30
+    kinds = (object, pd.ArrowDtype(pa.decimal128(10, 2)), "category", float, "float64[pyarrow]")
+    for kind in kinds:
+        log, _ = read_table(PLAIN.assign(value=pd.Series(money, dtype=object).astype(kind)))
+        assert log.column("value").tolist() == [1.5, 2.0] * 30
+    for kind in (object, pd.ArrowDtype(pa.decimal128(20, 2))):
+        times = pd.Series(PLAIN["time"].map(decimal.Decimal), dtype=object).astype(kind)
+        log, _ = read_table(PLAIN.assign(time=times))
+        assert log.column("time").tolist() == PLAIN["time"].tolist()
+
+
+@pytest.mark.parametrize("cell", ["0x10", "12,99", "1_000", "inf", "1e400", True, "-0.01", [1.0]])
+def test_values_that_are_no_numbers(tmp_path: Path, cell: Any) -> None:
+    frame = PLAIN.assign(value=pd.Series(["1"] * 59 + [cell], dtype=object))
+    with pytest.raises(SchemaError, match=r"Column 'value', data row 59 \(0-based\): "):
+        read_table(frame)
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(SchemaError, match=r"Column 'value', data row 59 \(0-based\), line 61: "):
+        read_table(tmp_path / "t.csv")
+
+
+def test_times_of_another_unit() -> None:
+    with pytest.raises(SchemaError, match=r"'time', data row 0 .*1570000000000.*time_unit='ms'"):
+        read_table(PLAIN.assign(time=PLAIN["time"] * 1000))
+    log, _ = read_table(PLAIN.assign(time=PLAIN["time"] * 1000), time_unit="ms")
+    assert log.hash == read_table(PLAIN)[0].hash
+    assert not any("1980" in note for note in log.notes)
+    counted, _ = read_table(PLAIN.assign(time=range(60)))
+    assert any("from 0 to 59 s, before 1980" in note for note in counted.notes)
+
+
+def test_what_was_left_out_is_noted() -> None:
+    frame = pd.concat([PLAIN, PLAIN.iloc[:3]]).assign(value=[1.0] * 61 + [2.0] * 2)
+    log, _ = read_table(frame, duplicates="drop")
+    assert len(log) == 60
+    assert any(n.startswith("3 of 63 rows repeat another") for n in log.notes)
+    assert any(n.startswith("2 of the rows left out have another value") for n in log.notes)
+    short = pd.concat([PLAIN, PLAIN.iloc[:1].assign(user="once")])
+    log, _ = read_table(short, short_users="drop")
+    assert any(n.startswith("1 users with fewer than 2 events (1 events)") for n in log.notes)
+    log, _ = read_table(PLAIN.assign(user=[0, 1.0, "2", "u", "v"] * 12))
+    assert any("24 numbers among 60 cells" in n for n in log.notes)
+
+
+def test_ids_that_floats_have_merged() -> None:
+    large = [float(1234567890123456789 + i % 5) for i in range(60)]
+    with pytest.raises(SchemaError, match=r"'user', data row 0 .*dtype=\{...: str\}"):
+        read_table(PLAIN.assign(user=large))
+
+
+def test_an_event_that_stands_twice_is_refused() -> None:
+    log, catalog = read_table(PLAIN)
+    twice = log.take(np.array([0, 1, 1, 2, 3, 3, 3]))
+    with pytest.raises(SchemaError, match=r"row 2: an event stands twice, user 'u1' with .*3 such"):
+        twice.validate(catalog)
+    once = twice.take(~twice.events.duplicated().to_numpy())
+    assert len(once.validate(catalog)) == 4
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rows=st.lists(
+        st.tuples(st.integers(0, 2), st.integers(0, 2), st.integers(0, 3), st.integers(0, 1)),
+        max_size=40,
+    )
+)
+def test_repeats_are_those_of_pandas(rows: list[tuple[int, ...]]) -> None:
+    frame = pd.DataFrame(rows, columns=["user", "item", "time", "response"], dtype=np.int64)
+    frame = frame.sort_values("time", kind="stable", ignore_index=True)
+    found = repeated({str(name): frame[name].to_numpy() for name in frame})
+    assert found.tolist() == frame.duplicated().tolist()
+
+
+def test_an_index_of_a_parquet_file_is_a_column(tmp_path: Path) -> None:
+    PLAIN.set_index("user").to_parquet(tmp_path / "shop.parquet")
+    assert read_table(tmp_path / "shop.parquet")[0].hash == read_table(PLAIN, name="shop")[0].hash
+
+
+def test_damaged_parquet_is_told_or_read_rightly(tmp_path: Path) -> None:
+    path = tmp_path / "shop.parquet"
+    pq.write_table(pa.Table.from_pandas(PLAIN), path, write_page_checksum=True)
+    whole, rng = path.read_bytes(), np.random.default_rng(0)
+    told = 0
+    for _ in range(200):
+        data = bytearray(whole)
+        data[int(rng.integers(len(data)))] ^= 1 << int(rng.integers(8))
+        path.write_bytes(data[: len(data) // 2] if rng.random() < 0.1 else data)
+        try:
+            read_table(path)
+        except SchemaError:
+            told += 1
+    assert told > 100

@@ -293,7 +293,7 @@ class LogBuilder:
         users, _ = self._settle("user", self._users)
         columns = {name: column.values() for name, column in self._columns.items()}
         self._columns.clear()
-        notes = (*notes, *_ordered(columns))
+        notes = (*notes, *_ordered(columns, presort=True))
         if (early := counter_note(columns["time"])) is not None:
             notes = (*notes, early)
         columns["session"] = sessionize(columns["user"], columns["time"])
@@ -359,27 +359,26 @@ class _Column:
 def once_each(events: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """Events in the order of ``sort_by_time``, none twice; a note if any was left out."""
     columns = {str(name): events[name].to_numpy() for name in events}
-    notes = _ordered(columns)
+    notes = _ordered(columns, presort=False)
     return pd.DataFrame(columns), notes
 
 
-def _ordered(columns: dict[str, np.ndarray]) -> tuple[str, ...]:
+def _ordered(columns: dict[str, np.ndarray], *, presort: bool) -> tuple[str, ...]:
     """Bring columns into order without the rows that repeat another; a note if there are any."""
-    _put_in_order(columns)
+    order = time_order(columns, presort=presort)
+    _take_rows(columns, order)
     again = repeated(columns)
     if not again.any():
         return ()
-    for column in columns:
-        columns[column] = columns[column][~again]
     # the order among equal times is drawn for all rows: draw it as if the repeats were not there
-    _put_in_order(columns)
+    _take_rows(columns, np.flatnonzero(~again)[np.argsort(order[~again])])  # as in the file
+    _take_rows(columns, time_order(columns, presort=presort))
     return (repeats_note(int(again.sum()), len(again), ", ".join(columns)),)
 
 
-def _put_in_order(columns: dict[str, np.ndarray]) -> None:
-    order = time_order(columns, presort=True)
+def _take_rows(columns: dict[str, np.ndarray], rows: npt.NDArray[np.int64]) -> None:
     for column in columns:  # one at a time: only one is in memory twice
-        columns[column] = columns[column][order]
+        columns[column] = columns[column][rows]
 
 
 def share_of(name: str) -> float:

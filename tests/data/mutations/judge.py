@@ -1049,8 +1049,9 @@ def _objects(j: Judge, name: str, keys: set[str], *, optional: bool = False
             continue
         if odd or len(parts) > 1:
             j.refuse(name, "no plain JSON line", record, doubt=True)
-        for said in parts:
-            part = Record(name, record.lines, record.row, [json.dumps(said)])
+        for number_, said in enumerate(parts):
+            lines = frozenset({*record.lines, line + number_})  # as if each had its own
+            part = Record(name, lines, record.row, [json.dumps(said)])
             _object(j, part, said, keys, twice, found)
     if not found and not optional:
         j.refuse(name, "is empty")

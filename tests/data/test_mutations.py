@@ -1,0 +1,83 @@
+"""Logs with mistakes planted in them: read rightly, or refused by an error that one can act on.
+
+A case is reproduced by ``python tests/data/mutations/run.py --case FORMAT:MUTATIONS:SEED``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from data.mutations import known, run, typed
+from data.mutations.judge import JUDGES
+from data.mutations.planted import MUTATIONS
+from data.mutations.writers import WRITERS
+
+from recenv.data import dataset_names
+
+
+def test_every_format_is_there() -> None:
+    read = {*WRITERS, *typed.FORMATS}
+    named = {n.removesuffix("-atomic").replace("amazon-reviews", "amazon-2023") for n in read}
+    layouts = {"movielens-20m", "movielens-32m"}  # that of movielens-25m
+    assert set(dataset_names()) - named - layouts == set()
+    assert WRITERS.keys() == JUDGES.keys()
+
+
+@pytest.mark.parametrize("name", [*WRITERS, *typed.FORMATS])
+def test_logs_without_mistakes(name: str, tmp_path: Path) -> None:
+    for seed in range(3):
+        outcome = run.run(run.Case(name, (), seed), tmp_path)
+        assert outcome.kind == run.CORRECT, outcome
+
+
+def test_some_cases(tmp_path: Path) -> None:
+    chosen = run.cases(300, seed=7)
+    assert len({case.format for case in chosen}) == len(WRITERS) + len(typed.FORMATS)
+    found = [run.run(case, tmp_path) for case in chosen]
+    bad = run.failures(found)
+    assert not bad, run.classes(found) + "\n".join(f"{o.case}\n    {o.kind}: {o.why}" for o in bad)
+
+
+@pytest.mark.xfail(strict=True, reason="open; once it passes, take its entry out of known.OPEN")
+@pytest.mark.parametrize("fault", known.OPEN, ids=lambda fault: fault.case)
+def test_open_faults(fault: known.Known, tmp_path: Path) -> None:
+    outcome = run.run(run.Case.parse(fault.case), tmp_path)
+    assert outcome.kind in run.GOOD, f"{outcome.why} Wanted: {fault.wanted}"
+
+
+def test_the_judge_can_fail(tmp_path: Path) -> None:
+    """A reader that drops a row, merges users or raises a raw error is told."""
+    case = run.Case("movielens-25m", (), 5)
+    verdict = JUDGES[case.format](run.written(case, tmp_path))
+    log, catalog = run.READERS[case.format](tmp_path)
+    assert run.reading((log, catalog), verdict)[0] == run.CORRECT
+    short = log.take(log.column("time") > log.column("time").min())
+    assert run.reading((short, catalog), verdict)[0] == run.WRONG
+    mixed = catalog.item_ids.copy()
+    mixed[[0, 1]] = mixed[[1, 0]]
+    swapped = dataclasses.replace(catalog, item_ids=mixed)
+    assert run.reading((log, swapped), verdict)[0] == run.WRONG
+    assert run.refusal(ValueError("raw"), verdict)[0] == run.UNCLEAR
+    assert run.refusal(run.RecenvError("Mend ratings.csv."), verdict)[0] == run.REFUSED
+    row = f"1,{catalog.item_ids[0]},x,1100000000"
+    (tmp_path / "ratings.csv").write_text(f"userId,movieId,rating,timestamp\n{row}\n")
+    files = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    broken = JUDGES[case.format](files)
+    assert run.reading((log, catalog), broken)[0] == run.WRONG
+    placed = "ratings.csv, line {}, column 'rating': 'x' is no number. Mend the row."
+    assert run.refusal(run.RecenvError(placed.format(2)), broken)[0] == run.CLEAR
+    assert run.refusal(run.RecenvError(placed.format(3)), broken)[0] == run.UNCLEAR
+    assert run.refusal(run.RecenvError("The rows are wrong. Mend them."), broken)[0] == run.UNCLEAR
+
+
+@pytest.mark.slow
+def test_ten_thousand_cases(capsys: pytest.CaptureFixture[str]) -> None:
+    chosen = run.cases(10_000, seed=0)
+    found = list(run.outcomes(chosen, 10_000, 0))
+    with capsys.disabled():
+        print("\n" + run.classes(found))
+    bad = run.failures(found)
+    assert not bad, "\n".join(f"{o.case}\n    {o.kind}: {o.why}" for o in bad)
+    assert len(MUTATIONS) > 100

@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 
 from recenv import artifacts
 from recenv.config import WorldConfig, content_hash
-from recenv.data.split import make_split
+from recenv.data.split import TRAIN, Split, make_split
 from recenv.encoders.interest import InterestVectors, fit_interests
 from recenv.encoders.items import encode_items, item_source
 from recenv.errors import ConfigError
@@ -41,6 +41,24 @@ BUILD_VERSION = 4
 """Goes up whenever the same log and config would build another world."""
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class HeldOutEvents:
+    """Validation and test events of a log, and where they stood in it.
+
+    Attributes:
+        events: of m events, in the log's order and with its columns.
+        part: (n,) int8 part of each event of the whole log: 0 train, 1 validation, 2 test.
+    """
+
+    events: pd.DataFrame
+    part: npt.NDArray[np.int8]
+
+    @classmethod
+    def of(cls, log: InteractionLog, split: Split) -> HeldOutEvents:
+        """What a split keeps from fitting."""
+        return cls(log.take(split.part != TRAIN).events, split.part)
 
 
 @dataclass(frozen=True)
@@ -68,6 +86,7 @@ class World:
     config: WorldConfig | None = None
     notes: tuple[str, ...] = ()
     goes_on: Continuation | None = None
+    tested_on: HeldOutEvents | None = None
 
     @property
     def num_users(self) -> int:
@@ -111,6 +130,26 @@ class World:
         for name in sorted(arrays):
             digest.update(name.encode() + np.ascontiguousarray(arrays[name]).tobytes())
         return content_hash(digest.hexdigest(), meta, self.catalog.hash, self.train.hash)
+
+    def whole_log(self) -> tuple[InteractionLog, Split]:
+        """The log that the world was built from, and how it was split.
+
+        Raises:
+            ConfigError: the world does not hold the events that it was not fitted on.
+        """
+        kept = self.tested_on
+        if kept is None:
+            raise ConfigError(
+                f"The world {self.name!r} holds training events only: it was planted, or saved by "
+                "an earlier recenv. Build it again from its log with recenv.build_world."
+            )
+        trained = kept.part == TRAIN
+        order = np.empty(len(kept.part), np.int64)
+        order[trained] = np.arange(len(self.train))
+        order[~trained] = len(self.train) + np.arange(len(kept.events))
+        events = pd.concat([self.train.events, kept.events], ignore_index=True)
+        log = dataclasses.replace(self.train, events=events.iloc[order].reset_index(drop=True))
+        return log, Split(kept.part, log.column("user").astype(np.int32), self.heldout, log.hash)
 
     def derive(self, key: Hashable, make: Callable[[], T]) -> T:
         """What others make of this world, made once and kept, pickled and shared with it.
@@ -212,6 +251,10 @@ class World:
         }
         if self.goes_on is not None:
             arrays |= {f"goes_on.{k}": v for k, v in self.goes_on._asdict().items()}
+        if self.tested_on is not None:
+            later = self.tested_on.events
+            arrays |= {f"tested_on.{k}": later[k].to_numpy() for k in later.columns}
+            arrays["part"] = self.tested_on.part
         if self.catalog.features is not None:
             arrays["features"] = self.catalog.features
         meta = {
@@ -279,6 +322,11 @@ class World:
             config=WorldConfig.from_dict(meta["config"]) if meta["config"] else None,
             notes=tuple(meta["notes"]),
             goes_on=Continuation(**_under(arrays, "goes_on.")) if "goes_on.end" in arrays else None,
+            tested_on=HeldOutEvents(
+                pd.DataFrame(_under(arrays, "tested_on."))[columns], arrays["part"]
+            )
+            if "part" in arrays
+            else None,
         )
 
 
@@ -311,7 +359,7 @@ def build_world(
     interest_path = folder / f"{stem}-interests-{interest_key}"
     world_path = folder / f"{stem}-world-{content_hash(interest_key, config.user_model.hash)}"
     if artifacts.exists(world_path):
-        return World.load(world_path)
+        return _cached(world_path, log, config)
 
     folder.mkdir(parents=True, exist_ok=True)
     with (
@@ -319,7 +367,7 @@ def build_world(
         tqdm(total=3, desc=f"world {log.name}", unit="stage", disable=not progress) as bar,
     ):
         if artifacts.exists(world_path):  # another process built it while this one waited
-            return World.load(world_path)
+            return _cached(world_path, log, config)
         split = make_split(log, config.split)
         split.check_no_leak(log)
         bar.set_postfix_str("encoding item texts")
@@ -364,10 +412,20 @@ def build_world(
             config=config,
             notes=(*log.notes, *_level_note(model.laws, config)),
             goes_on=goes_on,
+            tested_on=HeldOutEvents.of(log, split),
         )
         world.save(world_path)
         bar.update(3 - bar.n)
         bar.set_postfix_str("")
+    return world
+
+
+def _cached(path: Path, log: InteractionLog, config: WorldConfig) -> World:
+    """A world built before, with the held-out events that one of an earlier recenv lacks."""
+    world = World.load(path)
+    if world.tested_on is None:
+        kept = HeldOutEvents.of(log, make_split(log, config.split))
+        world = dataclasses.replace(world, tested_on=kept)
     return world
 
 

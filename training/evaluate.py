@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from recenv.benchmark import (
+    POOL_WORDS,
     Comparison,
     Contender,
     UserComparison,
@@ -124,7 +125,7 @@ def evaluate(
         title=f"{config.algorithm.upper()} in {config.env}: {config.train} trained",
         more=more,
         users=compared,
-        curves=_curves(runs),
+        curves=_curves(runs, POOL_WORDS[game.users]),
         command=f"python -m training.evaluate {path} --users {users} "
         f"--episodes-per-user {episodes_per_user} --seed {seed}"
         + (f" --checkpoint {checkpoint}" if checkpoint else "")
@@ -164,7 +165,7 @@ def _seeded(world: World, game: GameConfig, config: TrainConfig) -> NetworkRecom
     return NetworkRecommender(network, "seeded, untrained")
 
 
-def _curves(runs: list[tuple[RunFolder, TrainConfig]]) -> list[Curve]:
+def _curves(runs: list[tuple[RunFolder, TrainConfig]], users: str) -> list[Curve]:
     """Evaluations during training, or the training rewards if there were none."""
     out: list[Curve] = []
     for run, config in runs:
@@ -174,7 +175,8 @@ def _curves(runs: list[tuple[RunFolder, TrainConfig]]) -> list[Curve]:
                 points = np.array([(r["rounds"], r[key]) for r in rows if key in r])
                 if len(points) > 1:
                     label = f"{config.algorithm.upper()}, {config.train}"
-                    out.append(Curve(agent, label, points[:, 0], points[:, 1], config.seed))
+                    x, y = points.T
+                    out.append(Curve(agent, label, x, y, config.seed, users))
                     break
     return out
 

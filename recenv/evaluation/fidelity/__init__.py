@@ -4,9 +4,11 @@ from recenv.evaluation.fidelity.assessment import fidelity
 from recenv.evaluation.fidelity.config import FidelityConfig
 from recenv.evaluation.fidelity.report import Check, FidelityReport, Figure, Value
 from recenv.evaluation.fidelity.world_log import held_out
+from recenv.evaluation.fidelity.writer import FOLDER as REPORT_FOLDER
 from recenv.evaluation.fidelity.writer import markdown, write_fidelity
 
 __all__ = [
+    "REPORT_FOLDER",
     "Check",
     "FidelityConfig",
     "FidelityReport",

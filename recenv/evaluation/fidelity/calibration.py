@@ -78,9 +78,9 @@ def calibration(judge: Judge, asked: Answers, level: Sequence[str]) -> Findings:
 def _scores(judge: Judge, asked: Answers, own: Floats, trivial: Floats, rows: Bools) -> _Scores:
     user, weight = asked.user[rows], asked.weight[rows]
     outcome, config = asked.outcome[rows].astype(float), judge.config
-    drawn = [
+    own_scores, trivial_scores = (
         _drawn(judge.resampler, p[rows], outcome, user, weight, config) for p in (own, trivial)
-    ]
+    )
     floor, spread = _calibration_floor(own[rows], weight, config)
     right = {
         "AUC": m.auc(own[rows], own[rows])(weight),
@@ -89,7 +89,7 @@ def _scores(judge: Judge, asked: Answers, own: Floats, trivial: Floats, rows: Bo
         "calibration error": floor,
         "mean bias": 0.0,
     }
-    return _Scores(*drawn, right, spread)
+    return _Scores(own_scores, trivial_scores, right, spread)
 
 
 def _drawn(

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 # kind of policy: marker, filled, words for the legend
 _KINDS: dict[str, tuple[str, bool, str]] = {
-    "random": ("o", True, "random"),
+    "random": ("v", True, "random"),
     "baseline": ("o", True, "baseline"),
     "untrained": ("s", False, "seeded, untrained"),
     "trained": ("s", True, "trained"),

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 BLACK, BLUE, ORANGE, GREEN, RED = "#000000", "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, GREY = "#CC79A7", "#56B4E9", "#777777"
 CYCLE = (BLUE, RED, GREEN, PURPLE, ORANGE, SKY, GREY, BLACK)
-# of Tol's muted scheme (2021), which goes with it
-OLIVE, TEAL, WINE, INDIGO = "#999933", "#44AA99", "#882255", "#332288"
+# of Tol's muted scheme (2021), which goes with it; the brown is ColorBrewer's
+OLIVE, TEAL, WINE, INDIGO, BROWN = "#999933", "#44AA99", "#882255", "#332288", "#8C510A"
 
 NAMED = {
     "random": GREY,
@@ -28,21 +28,26 @@ NAMED = {
     "content": TEAL,
     "als": WINE,
     "oracle": BLACK,
-    "ppo": BLUE,
-    "appo": SKY,
+    "ippo": BLUE,
+    "mappo": SKY,
     "impala": GREEN,
-    "idqn": ORANGE,
-    "sac": PURPLE,
-    "slateq": RED,
+    "appo": PURPLE,
     "bc": INDIGO,
+    "slateq": RED,
+    "idqn": ORANGE,
+    "sac": BROWN,
     "log": BLACK,
     "simulator": BLUE,
     "trivial": RED,
 }
 """Colours by the first word of a label, the same in every figure."""
 
+_OTHERS = (BLUE, RED, GREEN, PURPLE, ORANGE, SKY, INDIGO, BROWN)
+"""For labels without a name: not those of the random floor and the oracle."""
+
 TEXT, FAINT = "#222222", "#DDDDDD"
 DASHES = (0, (4, 3))
+_WIDE = 5.0  # ends of a logarithmic axis further apart have numbers at 1, 2 and 5 times powers
 
 
 def require_matplotlib() -> None:
@@ -85,13 +90,17 @@ def logarithmic(axes: Axes, which: Literal["x", "y"]) -> None:
     from matplotlib.ticker import LogFormatter
 
     class Plain(LogFormatter):
-        """What has a number is the base class's choice."""
+        """What has a number is the base class's choice, less what would not fit."""
 
         def __call__(self, x: float, pos: int | None = None) -> str:
+            low, high = sorted(axis.get_view_interval())
+            digit = f"{x:e}"[0]
+            if high > _WIDE * low and digit not in "125":
+                return ""
             return two_digits(x) if super().__call__(x, pos) else ""
 
-    (axes.set_xscale if which == "x" else axes.set_yscale)("log")
     axis = axes.xaxis if which == "x" else axes.yaxis
+    (axes.set_xscale if which == "x" else axes.set_yscale)("log")
     axis.set_major_formatter(Plain())
     axis.set_minor_formatter(Plain(labelOnlyBase=False, minor_thresholds=(2, 0.4)))
 
@@ -103,7 +112,7 @@ def colours(count: int) -> list[str]:
 
 def colour_of(label: str) -> str:
     """The colour of a policy or side: by its name, or by a hash that is the same everywhere."""
-    by_hash = CYCLE[zlib.crc32(label.encode()) % len(CYCLE)]
+    by_hash = _OTHERS[zlib.crc32(label.encode()) % len(_OTHERS)]
     return NAMED.get(_first_word(label), by_hash)
 
 
@@ -116,8 +125,8 @@ def colours_of(labels: Iterable[str]) -> dict[str, str]:
     chosen: dict[str, str] = {}
     for label in sorted(labels, key=lambda x: _first_word(x) not in NAMED):
         own = colour_of(label)
-        start = CYCLE.index(own) if own in CYCLE else 0
-        others = [CYCLE[(start + i) % len(CYCLE)] for i in range(len(CYCLE))]
+        start = _OTHERS.index(own) if own in _OTHERS else 0
+        others = (*_OTHERS[start:], *_OTHERS[:start], *NAMED.values())
         free = [c for c in (own, *others) if c not in chosen.values()]
         chosen[label] = (free or [own])[0]
     return {label: chosen[label] for label in labels}

@@ -94,7 +94,7 @@ def markdown(report: FidelityReport, pictures: Sequence[str] = ()) -> str:
 def _not_drawn(panels: Sequence[Panel]) -> list[str]:
     if not panels:
         return []
-    return [f"Not drawn, as there is no data: {', '.join(panel.title for panel in panels)}."]
+    return [f"Not drawn, as there is no data: {'; '.join(panel.title for panel in panels)}."]
 
 
 def _check(check: Check) -> list[str]:

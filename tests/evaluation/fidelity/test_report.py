@@ -116,7 +116,7 @@ def test_panels_without_data_are_left_out_and_named(report: FidelityReport, tmp_
     write_fidelity(tmp_path, report)
     path = write_fidelity(tmp_path, without_purchases(report))
     text = path.read_text()
-    assert "Not drawn, as there is no data: purchases, item shares, simulator, item" in text
+    assert "Not drawn, as there is no data: purchases; item shares, simulator; item" in text
     assert "items.png" not in text
     assert not (tmp_path / "items.png").exists()
     assert (tmp_path / "visits.png").exists()

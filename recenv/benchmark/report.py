@@ -93,21 +93,7 @@ def write_report(
         "curves": [_curve_json(c) for c in curves],
         "notes": cautions,
     }
-    parts = [
-        f"# {title}",
-        _headline(comparison),
-        "![Reward of each policy](comparison.png)",
-        "## Results",
-        _setting(comparison),
-        tables.results(rows, _METRICS),
-        *_differences(comparison),
-        *_position(comparison),
-    ]
-    for other in more:
-        parts += [f"## Answered by {other.user_policy}: {other.visitors}", _setting(other)]
-        parts += [tables.results(other.rows(), _METRICS), *_differences(other)]
-    for one in users:
-        parts += _user_section(one)
+    parts = [f"# {title}", *_results(comparison, more, users)]
     if curves:
         parts += _training_section(curves, comparison)
     for heading, body in (sections or {}).items():
@@ -127,6 +113,27 @@ def write_report(
     FOLDER.drop(folder, [n for n in FOLDER.files if curves or n != "learning_curve.png"])
     write_atomically(folder / "report.md", "\n\n".join(parts) + "\n")
     return folder / "report.md"
+
+
+def _results(
+    comparison: Comparison, more: Sequence[Comparison], users: Sequence[UserComparison]
+) -> list[str]:
+    """The picture and the tables."""
+    parts = [
+        _headline(comparison),
+        "![Reward of each policy](comparison.png)",
+        "## Results",
+        _setting(comparison),
+        tables.results(comparison.rows(), _METRICS),
+        *_differences(comparison),
+        *_position(comparison),
+    ]
+    for other in more:
+        parts += [f"## Answered by {other.user_policy}: {other.visitors}", _setting(other)]
+        parts += [tables.results(other.rows(), _METRICS), *_differences(other)]
+    for one in users:
+        parts += _user_section(one)
+    return parts
 
 
 def _beside_curves(

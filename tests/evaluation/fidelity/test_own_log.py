@@ -24,25 +24,28 @@ SMALL = WorldConfig().replace(
     user_model={"epochs": 2, "min_updates": 20},
     split={"test_fraction": 0.3},
 )
+PLANTED = PlantedConfig(num_users=40, num_items=50)
+CATALOG = planted_world(PLANTED).catalog
 CONFIG = FidelityConfig(resamples=10)
 
 
 @pytest.fixture(scope="module")
 def own_log() -> InteractionLog:
     """A log that is no public data set; its users' rows interleave."""
-    truth = planted_world(PlantedConfig(num_users=40, num_items=50))
-    log = emit_log(truth, GameConfig(num_candidates=20), visits_per_user=5, seed=2)
+    log = emit_log(planted_world(PLANTED), GameConfig(num_candidates=20), visits_per_user=5, seed=2)
     return dataclasses.replace(log, name="my-shop", notes=("A note.",))
 
 
 @pytest.fixture(scope="module")
-def built(own_log: InteractionLog, tmp_path_factory: pytest.TempPathFactory) -> World:
-    patch = pytest.MonkeyPatch()
-    patch.setenv("RECENV_HOME", str(tmp_path_factory.mktemp("home")))
-    catalog = planted_world(PlantedConfig(num_users=40, num_items=50)).catalog
-    world = build_world(own_log, catalog, SMALL, progress=False)
-    patch.undo()
-    return world
+def own_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def built(own_log: InteractionLog, own_home: Path) -> World:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RECENV_HOME", str(own_home))
+        return build_world(own_log, CATALOG, SMALL, progress=False)
 
 
 def test_a_saved_world_gives_its_log_and_split_back(
@@ -92,19 +95,14 @@ def test_a_world_saved_without_its_events_is_refused_with_the_way_out(
 
 
 def test_a_world_that_was_cached_without_its_events_gets_them(
-    own_log: InteractionLog, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    built: World, own_log: InteractionLog, own_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("RECENV_HOME", str(tmp_path))
-    catalog = planted_world(PlantedConfig(num_users=40, num_items=50)).catalog
-    first = build_world(own_log, catalog, SMALL, progress=False)
     load = World.load
-
-    def without(folder: str | Path) -> World:
-        return dataclasses.replace(load(folder), tested_on=None)
-
-    monkeypatch.setattr(World, "load", without)
-    again = build_world(own_log, catalog, SMALL, progress=False)
-    assert first.tested_on is not None
+    monkeypatch.setenv("RECENV_HOME", str(own_home))
+    monkeypatch.setattr(World, "load", lambda f: dataclasses.replace(load(f), tested_on=None))
+    monkeypatch.setattr(World, "save", lambda *_: pytest.fail("it was built again"))
+    again = build_world(own_log, CATALOG, SMALL, progress=False)
+    assert built.tested_on is not None
     assert again.tested_on is not None
-    assert again.tested_on.events.equals(first.tested_on.events)
-    np.testing.assert_array_equal(again.tested_on.part, first.tested_on.part)
+    assert again.tested_on.events.equals(built.tested_on.events)
+    np.testing.assert_array_equal(again.tested_on.part, built.tested_on.part)

@@ -16,6 +16,7 @@ import numpy as np
 
 from recenv.benchmark import (
     POOL_WORDS,
+    REPORT_FOLDER,
     Comparison,
     Contender,
     UserComparison,
@@ -29,7 +30,7 @@ from recenv.env.visit import RECOMMENDER_AGENT, USER_AGENT
 from recenv.errors import ConfigError, RecenvError
 from recenv.evaluation import Pool
 from recenv.plots import Curve
-from recenv.recommenders import PrivilegedRecommender, Recommender, baselines
+from recenv.recommenders import PrivilegedRecommender, Recommender, baselines, left_out
 from recenv.world import World
 from training.config import TrainConfig
 from training.networks import RecommenderNetwork
@@ -64,9 +65,13 @@ def evaluate(
 
     Raises:
         ArtifactError: there is no run, or it was not trained to its end (or has no checkpoint).
-        ConfigError: an argument is out of range.
+        ConfigError: an argument is out of range, or the report's folder holds another's files.
+        MissingDependencyError: matplotlib is not installed.
     """
     runs = [(run, run.config()) for run in seed_runs(path)]
+    REPORT_FOLDER.check(path / _report_name(checkpoint, member))
+    for name, why in left_out().items():
+        print(f"{name} is left out. {why}", file=sys.stderr)
     config = runs[0][1]
     world, game = config.resolve_evaluation()
     if member is not None:

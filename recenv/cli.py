@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recenv.env.registration import REGISTRY, env_spec, load_world
-from recenv.errors import RecenvError, UnknownNameError
+from recenv.errors import ConfigError, RecenvError, UnknownNameError
 
 if TYPE_CHECKING:
     from recenv.evaluation import Pool
@@ -152,8 +152,11 @@ def _play(env_id: str, seed: int, name: str) -> None:
 
 def _named(name: str, env_id: str) -> Recommender | PrivilegedRecommender:
     """A baseline by the first word of its name, in any case ("oracle", "als")."""
-    from recenv.recommenders import baselines
+    from recenv.recommenders import baselines, left_out
 
+    missing = {key.lower(): why for key, why in left_out().items()}
+    if name.lower() in missing:
+        raise ConfigError(missing[name.lower()])
     known = {r.name.split()[0].lower(): r for r in baselines(load_world(env_id))}
     if name.lower() not in known:
         raise UnknownNameError("recommender", name, known)
@@ -163,9 +166,13 @@ def _named(name: str, env_id: str) -> Recommender | PrivilegedRecommender:
 def _compare(
     env_id: str, users: Pool, episodes: int, seed: int, out: Path | None, command: str
 ) -> None:
-    from recenv.benchmark import compare, print_table, write_report
-    from recenv.recommenders import baselines
+    from recenv.benchmark import REPORT_FOLDER, compare, print_table, write_report
+    from recenv.recommenders import baselines, left_out
 
+    if out is not None:
+        REPORT_FOLDER.check(out)
+    for name, why in left_out().items():
+        print(f"recenv: {name} is left out. {why}", file=sys.stderr)
     world = load_world(env_id)
     comparison = compare(
         world,
@@ -184,11 +191,18 @@ def _compare(
 
 
 def _fidelity(source: str, seed: int, out: Path | None, command: str) -> None:
-    from recenv.benchmark.fidelity import held_out, write_fidelity
     from recenv.config import GameConfig
-    from recenv.evaluation.fidelity import FidelityConfig, fidelity
+    from recenv.evaluation.fidelity import (
+        REPORT_FOLDER,
+        FidelityConfig,
+        fidelity,
+        held_out,
+        write_fidelity,
+    )
     from recenv.world import World
 
+    if out is not None:
+        REPORT_FOLDER.check(out)
     if source not in REGISTRY and Path(source).is_dir():
         world = World.load(source)
         game = GameConfig(num_candidates=min(GameConfig.num_candidates, len(world.catalog)))

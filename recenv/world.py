@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +25,7 @@ from recenv import artifacts
 from recenv.artifacts import check_array
 from recenv.config import WorldConfig, content_hash
 from recenv.data.continuation import Continuation, continuation
-from recenv.data.split import make_split
+from recenv.data.split import TEST, TRAIN, Split, make_split
 from recenv.encoders.interest import InterestVectors, fit_interests
 from recenv.encoders.items import encode_items, item_source
 from recenv.errors import ArtifactError, ConfigError, SchemaError
@@ -45,6 +45,47 @@ BUILD_VERSION = 4
 """Goes up whenever the same log and config would build another world."""
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class HeldOutEvents:
+    """Validation and test events of a log, and where they stood in it.
+
+    Attributes:
+        events: of m events, in the log's order and with its columns.
+        part: (n,) int8 part of each event of the whole log: 0 train, 1 validation, 2 test.
+    """
+
+    events: pd.DataFrame
+    part: npt.NDArray[np.int8]
+
+    @classmethod
+    def of(cls, log: InteractionLog, split: Split) -> HeldOutEvents:
+        """What a split keeps from fitting."""
+        return cls(log.take(split.part != TRAIN).events, split.part)
+
+    @classmethod
+    def from_arrays(
+        cls, arrays: Mapping[str, np.ndarray], train: InteractionLog, catalog: Catalog
+    ) -> HeldOutEvents | None:
+        """What was stored, None if nothing was.
+
+        Raises:
+            ArtifactError: the arrays do not fit together, or not the training events.
+            SchemaError: an event is none of the users and items.
+        """
+        if "part" not in arrays:
+            return None
+        part = check_array(arrays, "part", np.int8, (None,), low=TRAIN, high=TEST)
+        events = pd.DataFrame(under(arrays, "tested_on."))[list(train.events.columns)]
+        later = int((part != TRAIN).sum())
+        if (len(part) - later, later) != (len(train), len(events)):
+            raise ArtifactError(
+                f"The split is of {len(part) - later} training and {later} later events, but there "
+                f"are {len(train)} and {len(events)}."
+            )
+        dataclasses.replace(train, events=events).check_columns(catalog)
+        return cls(events, part)
 
 
 @dataclass(frozen=True)
@@ -72,6 +113,7 @@ class World:
     config: WorldConfig | None = None
     notes: tuple[str, ...] = ()
     goes_on: Continuation | None = None
+    tested_on: HeldOutEvents | None = None
 
     @property
     def num_users(self) -> int:
@@ -115,6 +157,26 @@ class World:
         for name in sorted(arrays):
             digest.update(name.encode() + np.ascontiguousarray(arrays[name]).tobytes())
         return content_hash(digest.hexdigest(), meta, self.catalog.hash, self.train.hash)
+
+    def whole_log(self) -> tuple[InteractionLog, Split]:
+        """The log that the world was built from, and how it was split.
+
+        Raises:
+            ConfigError: the world does not hold the events that it was not fitted on.
+        """
+        kept = self.tested_on
+        if kept is None:
+            raise ConfigError(
+                f"The world {self.name!r} holds training events only: it was planted, or saved by "
+                "an earlier recenv. Build it again from its log with recenv.build_world."
+            )
+        trained = kept.part == TRAIN
+        order = np.empty(len(kept.part), np.int64)
+        order[trained] = np.arange(len(self.train))
+        order[~trained] = len(self.train) + np.arange(len(kept.events))
+        events = pd.concat([self.train.events, kept.events], ignore_index=True)
+        log = dataclasses.replace(self.train, events=events.iloc[order].reset_index(drop=True))
+        return log, Split(kept.part, log.column("user").astype(np.int32), self.heldout, log.hash)
 
     def derive(self, key: Hashable, make: Callable[[], T]) -> T:
         """What others make of this world, made once and kept, pickled and shared with it.
@@ -225,6 +287,10 @@ class World:
         }
         if self.goes_on is not None:
             arrays |= {f"goes_on.{k}": v for k, v in self.goes_on._asdict().items()}
+        if self.tested_on is not None:
+            later = self.tested_on.events
+            arrays |= {f"tested_on.{k}": later[k].to_numpy() for k in later.columns}
+            arrays["part"] = self.tested_on.part
         if self.catalog.features is not None:
             arrays["features"] = self.catalog.features
         meta = {
@@ -310,6 +376,7 @@ class World:
             config=WorldConfig.from_dict(meta["config"]) if meta["config"] else None,
             notes=tuple(map(str, meta["notes"])),
             goes_on=Continuation.from_arrays(goes_on, num_users) if goes_on else None,
+            tested_on=HeldOutEvents.from_arrays(arrays, train, catalog),
         )
         if meta["hash"] != world.hash:
             raise ArtifactError(
@@ -412,6 +479,7 @@ def build_world(
             config=config,
             notes=(*log.notes, *_level_note(model.laws, config)),
             goes_on=goes_on,
+            tested_on=HeldOutEvents.of(log, split),
         )
         world.save(world_path)
         bar.update(3 - bar.n)

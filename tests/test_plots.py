@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,12 +18,14 @@ from recenv.plots import (
     RankingPoint,
     Shrinkage,
     comparison_plot,
+    has_data,
     learning_curve_plot,
     panels_plot,
     ranking_plot,
     scale_plot,
     shrinkage_plot,
 )
+from recenv.plots.style import colour_of, colours_of
 
 
 def row(name: str, kind: str, mean: float) -> Row:
@@ -57,6 +60,56 @@ def test_learning_curves_have_a_panel_per_agent_and_count_seeds(tmp_path: Path) 
     ).read_text()
     for wanted in ("recommender_0", "user_0", "run (mean of 3 seeds)", "random floor"):
         assert f"<!-- {wanted} -->" in text
+
+
+def test_whose_rewards_are_drawn_is_said(tmp_path: Path) -> None:
+    text = learning_curve_plot(
+        [Curve("recommender_0", "IPPO", [0, 1], [1.0, 2.0], users="training")],
+        tmp_path / "f.svg",
+        baselines={"recommender_0": {"ALS": 1.5}},
+        baseline_users="50 held-out users",
+    ).read_text()
+    for wanted in ("reward per visit of training users", "IPPO (1 seed)", "ALS, 50 held-out users"):
+        assert f"<!-- {wanted} -->" in text
+
+
+def test_a_name_has_one_colour_on_every_page(tmp_path: Path) -> None:
+    known = ["random", "popularity", "content", "ALS", "oracle (greedy)", "IPPO", "MAPPO"]
+    known += ["IMPALA", "APPO", "BC", "SlateQ", "IDQN", "SAC"]
+    together = colours_of(known)
+    assert len(set(together.values())) == len(known)
+    for name in known:
+        assert colours_of(["mine", name])[name] == together[name] == colour_of(name)
+        assert colour_of(f"{name}, recommender") == colour_of(f"{name.lower()} user #3")
+    others = [f"method {i}" for i in range(8)]
+    assert len(set(colours_of(others).values())) == 8
+    assert colours_of(others)["method 0"] == colours_of(["method 0"])["method 0"]
+    curves = [Curve("recommender_0", name, [0, 1], [0.0, 1.0]) for name in ("SAC", "IPPO")]
+    rows = [row("IPPO recommender", "trained", 1.0)]
+    pages = [
+        comparison_plot(rows, tmp_path / "a.svg"),
+        learning_curve_plot(curves, tmp_path / "b.svg"),
+        learning_curve_plot(curves[1:], tmp_path / "c.svg"),
+    ]
+    for page in pages:
+        assert together["IPPO"].lower() in page.read_text()
+
+
+def test_a_panel_without_data_says_so(tmp_path: Path) -> None:
+    empty = Panel("nothing", "x", "y", [("log", [], [], "-"), ("trivial", [1], [np.nan], "-")])
+    point = Panel("a point", "x", "y", [("log", [0, 0], [1, 1], "-")])
+    line = Panel("a line", "x", "y", [("log", [1, 2, 3], [1, 1, 1], "-")])
+    assert [has_data(p) for p in (empty, point, line)] == [False, False, True]
+    text = panels_plot([empty, line], tmp_path / "f.svg").read_text()
+    assert "<!-- no data -->" in text
+    assert "<!-- 1.5 -->" not in text  # whole numbers have whole ticks
+
+
+def test_numbers_of_an_axis_stay_apart(tmp_path: Path) -> None:
+    lines = [("simulator", [0.0007, 0.0158], [0.0, 0.01], "o-")]
+    text = panels_plot([Panel("click", "x", "y", lines)], tmp_path / "f.svg").read_text()
+    numbers = re.findall(r"<!-- ([\d.]+) -->", text.split("<!-- x -->")[0])
+    assert numbers == ["0.000", "0.004", "0.008", "0.012", "0.016"]
 
 
 def test_mean_curve_is_where_all_seeds_are() -> None:

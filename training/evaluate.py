@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from recenv.benchmark import (
+    POOL_WORDS,
+    REPORT_FOLDER,
     Comparison,
     Contender,
     UserComparison,
@@ -28,7 +30,7 @@ from recenv.env.visit import RECOMMENDER_AGENT, USER_AGENT
 from recenv.errors import ConfigError, RecenvError
 from recenv.evaluation import Pool
 from recenv.plots import Curve
-from recenv.recommenders import PrivilegedRecommender, Recommender, baselines
+from recenv.recommenders import PrivilegedRecommender, Recommender, baselines, left_out
 from recenv.world import World
 from training.config import TrainConfig
 from training.models.networks import RecommenderNetwork
@@ -63,9 +65,13 @@ def evaluate(
 
     Raises:
         ArtifactError: there is no run, or it was not trained to its end (or has no checkpoint).
-        ConfigError: an argument is out of range.
+        ConfigError: an argument is out of range, or the report's folder holds another's files.
+        MissingDependencyError: matplotlib is not installed.
     """
     runs = [(run, run.config()) for run in seed_runs(path)]
+    REPORT_FOLDER.check(path / _report_name(checkpoint, member))
+    for name, why in left_out().items():
+        print(f"{name} is left out. {why}", file=sys.stderr)
     config = runs[0][1]
     world, game = config.resolve_evaluation()
     if member is not None:
@@ -124,7 +130,7 @@ def evaluate(
         title=f"{config.algorithm.upper()} in {config.env}: {config.train} trained",
         more=more,
         users=compared,
-        curves=_curves(runs),
+        curves=_curves(runs, POOL_WORDS[game.users]),
         command=f"python -m training.evaluate {path} --users {users} "
         f"--episodes-per-user {episodes_per_user} --seed {seed}"
         + (f" --checkpoint {checkpoint}" if checkpoint else "")
@@ -164,7 +170,7 @@ def _seeded(world: World, game: GameConfig, config: TrainConfig) -> NetworkRecom
     return NetworkRecommender(network, "seeded, untrained")
 
 
-def _curves(runs: list[tuple[RunFolder, TrainConfig]]) -> list[Curve]:
+def _curves(runs: list[tuple[RunFolder, TrainConfig]], users: str) -> list[Curve]:
     """Evaluations during training, or the training rewards if there were none."""
     out: list[Curve] = []
     for run, config in runs:
@@ -174,7 +180,8 @@ def _curves(runs: list[tuple[RunFolder, TrainConfig]]) -> list[Curve]:
                 points = np.array([(r["rounds"], r[key]) for r in rows if key in r])
                 if len(points) > 1:
                     label = f"{config.algorithm.upper()}, {config.train}"
-                    out.append(Curve(agent, label, points[:, 0], points[:, 1], config.seed))
+                    x, y = points.T
+                    out.append(Curve(agent, label, x, y, config.seed, users))
                     break
     return out
 

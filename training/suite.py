@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from recenv.artifacts import write_atomically
-from recenv.benchmark import Comparison, Contender, compare, compare_users
+from recenv.benchmark import POOL_WORDS, Comparison, Contender, compare, compare_users
 from recenv.benchmark.tables import interval, markdown
 from recenv.errors import ConfigError, RecenvError
 from recenv.evaluation import Estimate, mean_interval
@@ -271,13 +271,14 @@ def curves(suite: Sequence[Entry]) -> list[Curve]:
     """Evaluations of the sides that learn during training, of every seed."""
     out = []
     for entry in suite:
+        users = POOL_WORDS[entry.config.resolve()[1].users]
         for run in entry.runs:
             rows = [r for r in run.read_metrics() if "evaluation_recommender_reward" in r]
             rounds = [r["rounds"] for r in rows]
             for side in entry.config.trained if len(rows) > 1 else ():
                 reward = [r[f"evaluation_{side}_reward"] for r in rows]
                 seed = run.config().seed
-                out.append(Curve(AGENT[side], entry.algorithm, rounds, reward, seed))
+                out.append(Curve(AGENT[side], entry.algorithm, rounds, reward, seed, users))
     return out
 
 

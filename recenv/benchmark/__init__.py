@@ -42,15 +42,19 @@ A trained recommender against a trained user: ``compare(..., user_policy=user)``
 """
 
 from recenv.benchmark.compare import (
+    POOL_WORDS,
     Comparison,
     Contender,
     UserComparison,
     compare,
     compare_users,
 )
+from recenv.benchmark.report import FOLDER as REPORT_FOLDER
 from recenv.benchmark.report import print_table, write_report
 
 __all__ = [
+    "POOL_WORDS",
+    "REPORT_FOLDER",
     "Comparison",
     "Contender",
     "UserComparison",

@@ -29,6 +29,13 @@ from recenv.world import World
 Kind = Literal["random", "baseline", "untrained", "trained", "privileged"]
 _ORDER: tuple[Kind, ...] = ("random", "baseline", "untrained", "trained", "privileged")
 
+POOL_WORDS: dict[Pool, str] = {
+    "heldout": "held-out",
+    "train": "training",
+    "all": "training and held-out",
+}
+"""Pools of users, as reports say them."""
+
 
 @dataclass(frozen=True)
 class Contender:
@@ -266,8 +273,7 @@ def compare_users(
 
 
 def _visitors(played: Rollout, users: Pool | IntArray | Sequence[int]) -> str:
-    words = {"heldout": "held-out", "train": "training", "all": "training and held-out"}
-    which = words[users] if isinstance(users, str) else "chosen"
+    which = POOL_WORDS[users] if isinstance(users, str) else "chosen"
     return f"{len(np.unique(played.user))} {which} users"
 
 

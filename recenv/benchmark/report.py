@@ -16,8 +16,18 @@ import numpy as np
 from recenv.artifacts import write_atomically
 from recenv.benchmark import tables
 from recenv.benchmark.compare import Comparison, UserComparison
+from recenv.env.visit import RECOMMENDER_AGENT, USER_AGENT
 from recenv.evaluation import CONFIDENCE, Estimate, Row
+from recenv.evaluation.report_folder import ReportFolder
 from recenv.plots import Curve, comparison_plot, learning_curve_plot
+from recenv.recommenders import left_out
+
+FOLDER = ReportFolder(
+    "results.json",
+    "comparisons",
+    ("results.json", "report.md", "comparison.png", "learning_curve.png"),
+)
+"""What a report's folder holds; ``FOLDER.check(path)`` says whether it can be written."""
 
 _METRICS = ("recommender reward", "user reward", "clicks", "purchases", "rounds")
 _USER_METRICS = (*_METRICS, "surprise", "excess surprise")
@@ -48,13 +58,14 @@ def write_report(
     """Write ``report.md``, ``results.json``, ``comparison.png``, and curves if there are any.
 
     Args:
-        folder: made if needed; earlier reports in it are replaced.
+        folder: made if needed; an earlier report in it is replaced, no other file is.
         comparison: the main table, usually against the fitted user.
         title: heading of the report.
         more: further comparisons (against a trained user, of another pool), a section each.
         users: user policies against one recommender, a section each.
         curves: of training, drawn to ``learning_curve.png``.
-        curve_baselines: per agent, named rewards to draw there; see ``learning_curve_plot``.
+        curve_baselines: per agent, named rewards to draw there; see ``learning_curve_plot``. By
+            default the baselines of ``comparison``, and the fitted user of ``users``.
         command: that made the results, to be run again.
         seeds: of training and whatever else drew, by purpose.
         config_hash: of the training's config.
@@ -66,24 +77,54 @@ def write_report(
 
     Raises:
         MissingDependencyError: matplotlib is not installed.
-        ConfigError: too few users for an interval, or a curve is not one.
+        ConfigError: too few users for an interval, a curve is not one, or see
+            ``ReportFolder.check``.
     """
-    folder = Path(folder)
+    folder = FOLDER.check(folder)
     rows = comparison.rows()
-    comparison_plot(rows, folder / "comparison.png", title=title)
-    if curves:
-        learning_curve_plot(curves, folder / "learning_curve.png", baselines=curve_baselines)
-    else:
-        (folder / "learning_curve.png").unlink(missing_ok=True)
     made = _provenance(comparison, command, seeds, config_hash)
     cautions = [*_cautions([comparison, *more]), *notes]
+    record = {
+        "title": title,
+        "made": made,
+        "game": comparison.game.to_dict(),
+        "comparisons": [_comparison_json(c) for c in (comparison, *more)],
+        "users": [_user_json(c) for c in users],
+        "curves": [_curve_json(c) for c in curves],
+        "notes": cautions,
+    }
+    parts = [f"# {title}", *_results(comparison, more, users)]
+    if curves:
+        parts += _training_section(curves, comparison)
+    for heading, body in (sections or {}).items():
+        parts += [f"## {heading}", body]
+    parts += _colophon(comparison, cautions, made)
+    write_atomically(folder / FOLDER.record, json.dumps(record, indent=1, allow_nan=False))
+    comparison_plot(rows, folder / "comparison.png", title=title)
+    if curves:
+        learning_curve_plot(
+            curves,
+            folder / "learning_curve.png",
+            baselines=_beside_curves(comparison, users)
+            if curve_baselines is None
+            else curve_baselines,
+            baseline_users=comparison.visitors if curve_baselines is None else "",
+        )
+    FOLDER.drop(folder, [n for n in FOLDER.files if curves or n != "learning_curve.png"])
+    write_atomically(folder / "report.md", "\n\n".join(parts) + "\n")
+    return folder / "report.md"
+
+
+def _results(
+    comparison: Comparison, more: Sequence[Comparison], users: Sequence[UserComparison]
+) -> list[str]:
+    """The picture and the tables."""
     parts = [
-        f"# {title}",
         _headline(comparison),
         "![Reward of each policy](comparison.png)",
         "## Results",
         _setting(comparison),
-        tables.results(rows, _METRICS),
+        tables.results(comparison.rows(), _METRICS),
         *_differences(comparison),
         *_position(comparison),
     ]
@@ -92,11 +133,38 @@ def write_report(
         parts += [tables.results(other.rows(), _METRICS), *_differences(other)]
     for one in users:
         parts += _user_section(one)
-    if curves:
-        parts += ["## Training", "![Learning curves](learning_curve.png)"]
-    for heading, body in (sections or {}).items():
-        parts += [f"## {heading}", body]
-    parts += [
+    return parts
+
+
+def _beside_curves(
+    comparison: Comparison, users: Sequence[UserComparison]
+) -> dict[str, dict[str, float]]:
+    """Per agent, the mean rewards that its learning curve is to be seen beside."""
+    shown = comparison.of_kind("random", "baseline", "privileged")
+    means = {r.recommender: float(np.mean(r.recommender_reward)) for r in shown}
+    beside = {RECOMMENDER_AGENT: means}
+    if users:
+        beside[USER_AGENT] = {"fitted user": float(np.mean(users[0].rollouts[0].user_reward))}
+    return beside
+
+
+def _training_section(curves: Sequence[Curve], comparison: Comparison) -> list[str]:
+    who = " and ".join(dict.fromkeys(c.users for c in curves if c.users))
+    of = f"{who} users" if who else "the users that training met"
+    return [
+        "## Training",
+        "![Learning curves](learning_curve.png)",
+        f"Curves are of {of}, during training; the dashed lines, as the tables, are of "
+        f"{comparison.visitors}. Other users have other rewards, so that the height of a curve "
+        "is no result: the tables are.",
+    ]
+
+
+def _colophon(
+    comparison: Comparison, cautions: Sequence[str], made: Mapping[str, Any]
+) -> list[str]:
+    """World, game, cautions and provenance."""
+    return [
         "## World",
         comparison.world.describe().strip(),
         "## Game",
@@ -108,24 +176,6 @@ def write_report(
         "## How they were made",
         tables.markdown(["what", "value"], [[k, str(v)] for k, v in _flat(made)]),
     ]
-    write_atomically(
-        folder / "results.json",
-        json.dumps(
-            {
-                "title": title,
-                "made": made,
-                "game": comparison.game.to_dict(),
-                "comparisons": [_comparison_json(c) for c in (comparison, *more)],
-                "users": [_user_json(c) for c in users],
-                "curves": [_curve_json(c) for c in curves],
-                "notes": cautions,
-            },
-            indent=1,
-            allow_nan=False,
-        ),
-    )
-    write_atomically(folder / "report.md", "\n\n".join(parts) + "\n")
-    return folder / "report.md"
 
 
 def _headline(comparison: Comparison) -> str:
@@ -238,6 +288,12 @@ def _cautions(comparisons: Sequence[Comparison]) -> list[str]:
         "Intervals cover the choice of users and the draws of their visits. They do not cover "
         "the error of the fitted world, nor chance in training: for that, train several seeds.",
         f"Each interval is {CONFIDENCE:.0%} by itself; of many differences some miss by chance.",
+    ]
+    names = comparisons[0].names
+    notes += [
+        f"{name} is not in the tables: {why}"
+        for name, why in left_out().items()
+        if name not in names and comparisons[0].of_kind("baseline")
     ]
     if priors:
         notes.append(

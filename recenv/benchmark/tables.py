@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from recenv.evaluation import Estimate, Row
+from recenv.evaluation.markdown import table as markdown
 
 WIDTH = 100
 """Columns of a terminal table, at most."""
@@ -29,13 +30,6 @@ def interval(estimate: Estimate, *, signed: bool = False) -> str:
     """``1.23 [1.10, 1.36]``, with plus signs if asked for."""
     mean, low, high = (_number(v, signed=signed) for v in estimate[:3])
     return f"{mean} [{low}, {high}]"
-
-
-def markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A Markdown table: first column left, the others right."""
-    rule = ["---", *["---:"] * (len(header) - 1)]
-    rows = [header, rule, *lines]
-    return "\n".join("| " + " | ".join(cell.replace("|", "/") for cell in r) + " |" for r in rows)
 
 
 def results(rows: Sequence[Row], metrics: Sequence[str], *, exposure: bool = True) -> str:

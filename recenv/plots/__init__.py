@@ -5,11 +5,13 @@ from recenv.plots.studies import (
     Panel,
     RankingPoint,
     Shrinkage,
+    has_data,
     panels_plot,
     ranking_plot,
     scale_plot,
     shrinkage_plot,
 )
+from recenv.plots.style import require_matplotlib
 
 __all__ = [
     "Curve",
@@ -17,9 +19,11 @@ __all__ = [
     "RankingPoint",
     "Shrinkage",
     "comparison_plot",
+    "has_data",
     "learning_curve_plot",
     "panels_plot",
     "ranking_plot",
+    "require_matplotlib",
     "scale_plot",
     "shrinkage_plot",
 ]

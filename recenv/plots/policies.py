@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from recenv.errors import ConfigError
-from recenv.evaluation import Estimate, Row
 from recenv.plots.style import (
-    BLACK,
-    BLUE,
+    DASHES,
     GREY,
-    RED,
     TEXT,
-    colours,
+    colour_of,
+    colours_of,
+    few_ticks,
     line_for_legend,
     new_figure,
     plain_axes,
@@ -29,16 +28,57 @@ from recenv.plots.style import (
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
 
-# kind of policy: colour, marker, filled, words for the legend
-_KINDS: dict[str, tuple[str, str, bool, str]] = {
-    "random": (GREY, "o", True, "random"),
-    "baseline": (BLUE, "o", True, "baseline"),
-    "untrained": (RED, "s", False, "seeded, untrained"),
-    "trained": (RED, "s", True, "trained"),
-    "privileged": (BLACK, "D", True, "oracle (reads the true state)"),
+# kind of policy: marker, filled, words for the legend
+_KINDS: dict[str, tuple[str, bool, str]] = {
+    "random": ("v", True, "random"),
+    "baseline": ("o", True, "baseline"),
+    "untrained": ("s", False, "seeded, untrained"),
+    "trained": ("s", True, "trained"),
+    "privileged": ("D", True, "oracle (reads the true state)"),
 }
 _FRAMES = ("random", "privileged")
+
+Points = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
+
+
+class Interval(Protocol):
+    """A mean and the ends of its interval, as ``recenv.evaluation.Estimate`` has them."""
+
+    @property
+    def mean(self) -> float:
+        """The mean."""
+        ...
+
+    @property
+    def low(self) -> float:
+        """The lower end."""
+        ...
+
+    @property
+    def high(self) -> float:
+        """The upper end."""
+        ...
+
+
+class PolicyRow(Protocol):
+    """A policy's results, as ``recenv.evaluation.Row`` has them."""
+
+    @property
+    def name(self) -> str:
+        """The policy's."""
+        ...
+
+    @property
+    def kind(self) -> str:
+        """What it is: see ``recenv.benchmark.Contender``."""
+        ...
+
+    @property
+    def metrics(self) -> Mapping[str, Interval]:
+        """By name."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -51,6 +91,7 @@ class Curve:
         rounds: (T,) rounds sampled so far, increasing.
         reward: (T,) mean reward of the agent per visit; NaN where not measured.
         seed: of the training.
+        users: whose visits the rewards are of, in words ("train", "held-out"); "" leaves it open.
     """
 
     agent: str
@@ -58,10 +99,11 @@ class Curve:
     rounds: Sequence[float] | npt.NDArray[np.number]
     reward: Sequence[float] | npt.NDArray[np.number]
     seed: int = 0
+    users: str = ""
 
 
 def comparison_plot(
-    rows: Sequence[Row],
+    rows: Sequence[PolicyRow],
     path: str | Path,
     *,
     metric: str = "recommender reward",
@@ -70,6 +112,7 @@ def comparison_plot(
     """One dot with its interval per policy, in the order given, first on top.
 
     Rows of kind "random" and "privileged" are drawn on as dashed lines: they frame the others.
+    Colours say the name, the same in every figure; markers say the kind.
 
     Args:
         rows: of ``recenv.evaluation.summarise``.
@@ -89,23 +132,12 @@ def comparison_plot(
     for row in rows:
         if row.kind in _FRAMES:
             axes.axvline(row.metrics[metric].mean, color=GREY, lw=0.8, ls=(0, (4, 3)), zorder=1)
-    labelled: set[str] = set()
     for y, row in enumerate(rows):
-        colour, marker, filled, words = _KINDS.get(row.kind, (BLUE, "o", True, row.kind))
-        estimate = row.metrics[metric]
+        marker, filled, _ = _KINDS.get(row.kind, ("o", True, row.kind))
+        colour, estimate = colour_of(row.name), row.metrics[metric]
         axes.plot([estimate.low, estimate.high], [y, y], color=colour, lw=1.8, zorder=2)
-        axes.plot(
-            estimate.mean,
-            y,
-            marker,
-            ms=6.5,
-            color=colour,
-            mfc=colour if filled else "white",
-            mew=1.5,
-            zorder=3,
-            label=None if row.kind in labelled else words,
-        )
-        labelled.add(row.kind)
+        face = colour if filled else "white"
+        axes.plot(estimate.mean, y, marker, ms=6.5, color=colour, mfc=face, mew=1.5, zorder=3)
     names = [shortened(row.name) for row in rows]
     axes.set_yticks(range(len(rows)), names, fontsize=9.5)
     axes.set_ylim(len(rows) - 0.4, -0.6)
@@ -114,7 +146,14 @@ def comparison_plot(
     _numbers(axes, [row.metrics[metric] for row in rows])
     if title:
         figure.suptitle(title, fontsize=11, x=0.01, ha="left", color=TEXT)
-    figure.legend(loc="outside lower left", ncols=3, fontsize=8.5, frameon=False, handletextpad=0.3)
+    figure.legend(
+        handles=_markers(rows),
+        loc="outside lower left",
+        ncols=3,
+        fontsize=8.5,
+        frameon=False,
+        handletextpad=0.3,
+    )
     return save(figure, path)
 
 
@@ -123,6 +162,7 @@ def learning_curve_plot(
     path: str | Path,
     *,
     baselines: Mapping[str, Mapping[str, float]] | None = None,
+    baseline_users: str = "",
     title: str | None = None,
 ) -> Path:
     """Reward against rounds sampled: a thin line per seed, a thick one for their mean.
@@ -131,6 +171,7 @@ def learning_curve_plot(
         curves: at least one; a panel per agent, a colour per label.
         path: of the file; its ending says the format.
         baselines: per agent, named rewards to draw as dashed lines.
+        baseline_users: whose visits those are of, in words, for the legend.
         title: above the figure.
 
     Raises:
@@ -142,45 +183,64 @@ def learning_curve_plot(
     drawn = [(curve, *_points(curve)) for curve in curves]
     agents = list(dict.fromkeys(curve.agent for curve in curves))
     labels = list(dict.fromkeys(curve.label for curve in curves))
+    beside = {agent: dict((baselines or {}).get(agent, {})) for agent in agents}
+    names = list(dict.fromkeys(name for lines in beside.values() for name in lines))
+    colours = colours_of([*labels, *names])
     figure = new_figure(1.0 + 4.2 * len(agents), 3.6)
     panels = figure.subplots(1, len(agents), squeeze=False)[0]
     for axes, agent in zip(panels, agents, strict=True):
         plain_axes(axes, grid="y")
-        for label, colour in zip(labels, colours(len(labels)), strict=True):
+        for label in labels:
             runs = [(x, y) for c, x, y in drawn if (c.agent, c.label) == (agent, label)]
-            for x, y in runs:
-                lone = len(runs) == 1
-                axes.plot(x, y, color=colour, lw=2 if lone else 0.8, alpha=1 if lone else 0.45)
-            if len(runs) > 1:
-                axes.plot(*_mean_curve(runs), color=colour, lw=2.2)
-        for name, value in (baselines or {}).get(agent, {}).items():
-            axes.axhline(value, color=GREY, lw=0.9, ls=(0, (4, 3)), zorder=1)
-            axes.annotate(
-                name,
-                (1, value),
-                xycoords=("axes fraction", "data"),
-                xytext=(-2, 2),
-                textcoords="offset points",
-                ha="right",
-                fontsize=8,
-                color="#555555",
-            )
+            _draw_runs(axes, runs, colours[label])
+        for name, value in beside[agent].items():
+            axes.axhline(value, color=colours[name], lw=1.2, ls=DASHES, zorder=1)
+        users = list(dict.fromkeys(c.users for c in curves if c.agent == agent and c.users))
         axes.set_title(agent, fontsize=10, loc="left", color=TEXT)
         axes.set_xlabel("rounds sampled", fontsize=9.5)
-        axes.set_ylabel("reward per visit", fontsize=9.5)
+        of = f" of {' and '.join(users)} users" if users else ""
+        axes.set_ylabel(f"reward per visit{of}", fontsize=9.5)
+        few_ticks(axes, "x", ())
         axes.xaxis.set_major_formatter(short_number)
         axes.margins(x=0.01)
-    handles = [
-        line_for_legend(colour, f"{label} ({_seeds(curves, label)})")
-        for label, colour in zip(labels, colours(len(labels)), strict=True)
-    ]
-    figure.legend(handles=handles, loc="outside lower left", ncols=2, fontsize=8.5, frameon=False)
+    handles = [line_for_legend(colours[x], f"{x} ({_seeds(curves, x)})") for x in labels]
+    of = f", {baseline_users}" if baseline_users else ""
+    handles += [line_for_legend(colours[x], f"{x}{of}", dashed=True) for x in names]
+    figure.legend(
+        handles=handles,
+        loc="outside lower left",
+        ncols=2 * len(agents),
+        fontsize=8.5,
+        frameon=False,
+    )
     if title:
         figure.suptitle(title, fontsize=11, x=0.01, ha="left", color=TEXT)
     return save(figure, path)
 
 
-def _numbers(axes: Axes, estimates: Sequence[Estimate]) -> None:
+def _draw_runs(axes: Axes, runs: Sequence[Points], colour: str) -> None:
+    lone = len(runs) == 1
+    for x, y in runs:
+        axes.plot(x, y, color=colour, lw=2 if lone else 0.8, alpha=1 if lone else 0.45)
+    if len(runs) > 1:
+        axes.plot(*_mean_curve(runs), color=colour, lw=2.2)
+
+
+def _markers(rows: Sequence[PolicyRow]) -> list[Line2D]:
+    """One entry of the legend for each kind of policy, in the order of the rows."""
+    from matplotlib.lines import Line2D
+
+    handles = []
+    for kind in dict.fromkeys(row.kind for row in rows):
+        marker, filled, words = _KINDS.get(kind, ("o", True, kind))
+        face = GREY if filled else "white"
+        handles.append(
+            Line2D([], [], marker=marker, ls="", color=GREY, mfc=face, mew=1.5, label=words)
+        )
+    return handles
+
+
+def _numbers(axes: Axes, estimates: Sequence[Interval]) -> None:
     """The means in figures, in a column at the right."""
     for y, estimate in enumerate(estimates):
         axes.annotate(
@@ -196,7 +256,7 @@ def _numbers(axes: Axes, estimates: Sequence[Estimate]) -> None:
         )
 
 
-def _points(curve: Curve) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _points(curve: Curve) -> Points:
     x, y = np.asarray(curve.rounds, float), np.asarray(curve.reward, float)
     if x.ndim != 1 or x.shape != y.shape or not np.isfinite(y).any():
         raise ConfigError(
@@ -207,9 +267,7 @@ def _points(curve: Curve) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float
     return x[keep], y[keep]
 
 
-def _mean_curve(
-    runs: Sequence[tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]],
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _mean_curve(runs: Sequence[Points]) -> Points:
     """Mean of the runs where all of them have values, interpolated between their points."""
     low, high = max(x[0] for x, _ in runs), min(x[-1] for x, _ in runs)
     grid = np.unique(np.concatenate([x for x, _ in runs]))

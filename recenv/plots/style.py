@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -16,15 +19,54 @@ if TYPE_CHECKING:
 BLACK, BLUE, ORANGE, GREEN, RED = "#000000", "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, GREY = "#CC79A7", "#56B4E9", "#777777"
 CYCLE = (BLUE, RED, GREEN, PURPLE, ORANGE, SKY, GREY, BLACK)
+# of Tol's muted scheme (2021), which goes with it; the brown is ColorBrewer's
+OLIVE, TEAL, WINE, INDIGO, BROWN = "#999933", "#44AA99", "#882255", "#332288", "#8C510A"
+
+NAMED = {
+    "random": GREY,
+    "popularity": OLIVE,
+    "content": TEAL,
+    "als": WINE,
+    "oracle": BLACK,
+    "ippo": BLUE,
+    "mappo": SKY,
+    "impala": GREEN,
+    "appo": PURPLE,
+    "bc": INDIGO,
+    "slateq": RED,
+    "idqn": ORANGE,
+    "sac": BROWN,
+    "log": BLACK,
+    "simulator": BLUE,
+    "trivial": RED,
+}
+"""Colours by the first word of a label, the same in every figure."""
+
+_OTHERS = (BLUE, RED, GREEN, PURPLE, ORANGE, SKY, INDIGO, BROWN)
+"""For labels without a name: not those of the random floor and the oracle."""
+
 TEXT, FAINT = "#222222", "#DDDDDD"
+DASHES = (0, (4, 3))
+_WIDE = 5.0  # ends of a logarithmic axis further apart have numbers at 1, 2 and 5 times powers
+
+
+def require_matplotlib() -> None:
+    """Check that figures can be drawn.
+
+    Raises:
+        MissingDependencyError: matplotlib is not installed.
+    """
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError as error:
+        raise MissingDependencyError("matplotlib", "plots", "recenv.plots") from error
 
 
 def new_figure(width: float, height: float) -> Figure:
     """A figure without pyplot: no window, no global state, safe in threads."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingDependencyError("matplotlib", "plots", "recenv.plots") from error
+    require_matplotlib()
+    from matplotlib.figure import Figure
+
     return Figure(figsize=(width, height), layout="constrained", facecolor="white")
 
 
@@ -48,13 +90,17 @@ def logarithmic(axes: Axes, which: Literal["x", "y"]) -> None:
     from matplotlib.ticker import LogFormatter
 
     class Plain(LogFormatter):
-        """What has a number is the base class's choice."""
+        """What has a number is the base class's choice, less what would not fit."""
 
         def __call__(self, x: float, pos: int | None = None) -> str:
+            low, high = sorted(axis.get_view_interval())
+            digit = f"{x:e}"[0]
+            if high > _WIDE * low and digit not in "125":
+                return ""
             return two_digits(x) if super().__call__(x, pos) else ""
 
-    (axes.set_xscale if which == "x" else axes.set_yscale)("log")
     axis = axes.xaxis if which == "x" else axes.yaxis
+    (axes.set_xscale if which == "x" else axes.set_yscale)("log")
     axis.set_major_formatter(Plain())
     axis.set_minor_formatter(Plain(labelOnlyBase=False, minor_thresholds=(2, 0.4)))
 
@@ -64,11 +110,47 @@ def colours(count: int) -> list[str]:
     return [CYCLE[i % len(CYCLE)] for i in range(count)]
 
 
-def line_for_legend(colour: str, label: str) -> Line2D:
+def colour_of(label: str) -> str:
+    """The colour of a policy or side: by its name, or by a hash that is the same everywhere."""
+    by_hash = _OTHERS[zlib.crc32(label.encode()) % len(_OTHERS)]
+    return NAMED.get(_first_word(label), by_hash)
+
+
+def colours_of(labels: Iterable[str]) -> dict[str, str]:
+    """Colours of the lines of one figure: ``colour_of``, or the next that is free.
+
+    Names of ``NAMED`` come first, so that only others ever give way.
+    """
+    labels = list(dict.fromkeys(labels))
+    chosen: dict[str, str] = {}
+    for label in sorted(labels, key=lambda x: _first_word(x) not in NAMED):
+        own = colour_of(label)
+        start = _OTHERS.index(own) if own in _OTHERS else 0
+        others = (*_OTHERS[start:], *_OTHERS[:start], *NAMED.values())
+        free = [c for c in (own, *others) if c not in chosen.values()]
+        chosen[label] = (free or [own])[0]
+    return {label: chosen[label] for label in labels}
+
+
+def _first_word(label: str) -> str:
+    return next(iter(re.findall(r"[a-z0-9]+", label.lower())), "")
+
+
+def few_ticks(axes: Axes, which: Literal["x", "y"], values: Iterable[float]) -> None:
+    """Numbers of a linear axis that stay apart; whole ones where all values are whole."""
+    from matplotlib.ticker import MaxNLocator
+
+    whole = all(float(v).is_integer() for v in values)
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_locator(MaxNLocator(nbins=5, integer=whole))
+
+
+def line_for_legend(colour: str, label: str, *, dashed: bool = False) -> Line2D:
     """What stands for a colour in a legend."""
     from matplotlib.lines import Line2D
 
-    return Line2D([], [], color=colour, lw=2.2, label=label)
+    style = DASHES if dashed else "-"
+    return Line2D([], [], color=colour, lw=1.4 if dashed else 2.2, ls=style, label=label)
 
 
 def short_number(value: float, _position: int | None = None) -> str:

@@ -2,7 +2,7 @@
 
 from recenv.recommenders.als import ALSConfig, ALSRecommender
 from recenv.recommenders.base import PrivilegedRecommender, Recommender, top_candidates
-from recenv.recommenders.baselines import baselines
+from recenv.recommenders.baselines import baselines, left_out
 from recenv.recommenders.content import ContentRecommender
 from recenv.recommenders.oracle import OracleRecommender
 from recenv.recommenders.popularity import PopularityRecommender
@@ -18,5 +18,6 @@ __all__ = [
     "RandomRecommender",
     "Recommender",
     "baselines",
+    "left_out",
     "top_candidates",
 ]

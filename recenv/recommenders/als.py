@@ -41,6 +41,19 @@ class ALSConfig(Config):
             self.require(getattr(self, name) >= 0, name, "zero or more")
 
 
+def require_implicit() -> None:
+    """Check that the library is there.
+
+    Raises:
+        MissingDependencyError: ``implicit`` is not installed.
+    """
+    try:
+        import implicit.cpu.als  # noqa: F401
+        import threadpoolctl  # noqa: F401
+    except ImportError as error:
+        raise MissingDependencyError("implicit", "benchmark", "ALSRecommender") from error
+
+
 class ALSRecommender:
     """Implicit-feedback ALS (Hu, Koren & Volinsky, ICDM 2008), by the library ``implicit``.
 
@@ -59,11 +72,10 @@ class ALSRecommender:
     """
 
     def __init__(self, world: World, config: ALSConfig | None = None, name: str = "ALS") -> None:
-        try:
-            from implicit.cpu.als import AlternatingLeastSquares
-            from threadpoolctl import threadpool_limits
-        except ImportError as error:
-            raise MissingDependencyError("implicit", "benchmark", "ALSRecommender") from error
+        require_implicit()
+        from implicit.cpu.als import AlternatingLeastSquares
+        from threadpoolctl import threadpool_limits
+
         config = config or ALSConfig()
         self.name = name
         cells = _confidences(world, config)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 from recenv.errors import MissingDependencyError
-from recenv.recommenders.als import ALSRecommender
+from recenv.recommenders.als import ALSRecommender, require_implicit
 from recenv.recommenders.base import PrivilegedRecommender, Recommender
 from recenv.recommenders.content import ContentRecommender
 from recenv.recommenders.oracle import OracleRecommender
@@ -15,12 +13,24 @@ from recenv.world import World
 
 
 def baselines(world: World) -> list[Recommender | PrivilegedRecommender]:
-    """Random, popularity, content, ALS (if ``implicit`` is installed), and the greedy oracle."""
+    """Random, popularity, content, ALS (if ``implicit`` is installed), and the greedy oracle.
+
+    ``left_out`` says what is missing, and why.
+    """
     found: list[Recommender | PrivilegedRecommender] = [
         RandomRecommender(),
         PopularityRecommender(),
         ContentRecommender(world),
     ]
-    with suppress(MissingDependencyError):  # the table then says nothing of ALS
+    if "ALS" not in left_out():
         found.append(ALSRecommender(world))
     return [*found, OracleRecommender()]
+
+
+def left_out() -> dict[str, str]:
+    """Names of the baselines that ``baselines`` cannot make here, and why, in a sentence."""
+    try:
+        require_implicit()
+    except MissingDependencyError as error:
+        return {"ALS": str(error)}
+    return {}

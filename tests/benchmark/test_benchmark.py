@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import io
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from recenv.benchmark import (
     print_table,
     write_report,
 )
+from recenv.cli import main
 from recenv.config import GameConfig
 from recenv.errors import ConfigError, UnknownNameError
 from recenv.evaluation import mean_interval
@@ -173,6 +175,69 @@ def test_report(world: World, comparison: Comparison, tmp_path: Path) -> None:
     write_report(path.parent, more, title="Again, without curves")
     assert {p.name for p in path.parent.iterdir()} == names - {"learning_curve.png"}
     assert "Baselines only" in path.read_text()
+
+
+def test_curves_stand_beside_baselines_and_say_whose_they_are(
+    comparison: Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = {}
+    monkeypatch.setattr(
+        "recenv.benchmark.report.learning_curve_plot",
+        lambda curves, path, **more: drawn.update(more),
+    )
+    curve = Curve("recommender_0", "run", [0, 1], [1.0, 2.0], users="training")
+    text = write_report(tmp_path, comparison, title="A title", curves=[curve]).read_text()
+    lines = drawn["baselines"]["recommender_0"]
+    assert list(lines) == ["random", "popularity", "content", "ALS", "oracle (greedy)"]
+    assert lines["ALS"] == pytest.approx(comparison.rollout("ALS").recommender_reward.mean())
+    assert drawn["baseline_users"] == "50 held-out users"
+    assert "Curves are of training users" in text
+    assert "the dashed lines, as the tables, are of 50 held-out users" in text
+
+
+def test_als_is_not_left_out_in_silence(
+    world: World,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, "implicit.cpu.als", None)
+    few = compare(world, GAME, baselines(world), episodes_per_user=2)
+    assert "ALS" not in few.names
+    text = write_report(tmp_path / "a", few, title="A title").read_text()
+    assert "- ALS is not in the tables: ALSRecommender needs the package 'implicit'" in text
+    arguments = ["compare", "recenv/Toy-v0", "--episodes", "2", "--out", str(tmp_path / "b")]
+    assert main(arguments) == 0
+    assert "recenv: ALS is left out. ALSRecommender needs" in capsys.readouterr().err
+    assert main(["play", "recenv/Toy-v0", "--recommender", "als"]) == 2
+    assert "recenv[benchmark]" in capsys.readouterr().err
+
+
+def test_als_that_is_there_needs_no_note(comparison: Comparison, tmp_path: Path) -> None:
+    text = write_report(tmp_path, comparison, title="A title").read_text()
+    assert "not in the tables" not in text
+
+
+def test_without_matplotlib_nothing_is_computed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setattr("recenv.cli.load_world", lambda _: pytest.fail("a world was built"))
+    assert main(["compare", "recenv/Toy-v0", "--out", str(tmp_path)]) == 2
+    assert "recenv[plots]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["report.md", "learning_curve.png"])
+def test_nobody_elses_file_is_replaced(
+    comparison: Comparison, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(ConfigError, match=f"holds a file {name} that no report"):
+        write_report(tmp_path, comparison, title="A title")
+    assert main(["compare", "recenv/Toy-v0", "--out", str(tmp_path)]) == 2
+    assert "it would be lost" in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "mine"
 
 
 def test_terminal_table_fits_and_marks(world: World, comparison: Comparison) -> None:

@@ -9,7 +9,10 @@ import numpy.typing as npt
 
 from recenv.config import GameConfig, RewardConfig
 from recenv.errors import ConfigError
-from recenv.evaluation.fidelity.visits import Events, Ints, Slates
+from recenv.evaluation.fidelity.events import Events
+from recenv.evaluation.fidelity.heldout import Bools, Ints
+from recenv.evaluation.fidelity.past import Past
+from recenv.evaluation.fidelity.slates import Slates
 from recenv.schema import PURCHASE
 from recenv.sim.simulator import Simulator
 from recenv.sim.state import EMPTY, LIVE, UNLIMITED, State
@@ -133,7 +136,7 @@ def consume(
     users: Ints,
     *,
     quota: Ints | None,
-    seen: npt.NDArray[np.bool_] | None,
+    seen: Past | None,
     least: int,
     seed: int,
     most_rounds: int = 20_000,
@@ -150,8 +153,8 @@ def consume(
         world: its users answer.
         users: (V,) visitors; one user's visits in the order of time.
         quota: (V,) how much each visit consumes; None for what the users' law says.
-        seen: (U, N) what is not offered to whom; None where things are consumed again. Not
-            changed.
+        seen: what users consumed before these visits. Neither that nor what they consume in them
+            is offered again; None where things are consumed again.
         least: the least response that counts as consumed.
         seed: of the draws.
         most_rounds: after which a visit is cut.
@@ -160,8 +163,7 @@ def consume(
         The rows that were consumed.
     """
     simulator = make(world, game_for(1, most_rounds, RewardConfig()))
-    rng = np.random.default_rng(seed)
-    offered = None if seen is None else seen.copy()
+    offers = _Offers(np.random.default_rng(seed), world, users, seen)
     parts: list[tuple[Ints, ...]] = []
     for start in range(0, len(users), _SINGLE_BATCH):
         rows = np.arange(start, min(start + _SINGLE_BATCH, len(users)))
@@ -173,19 +175,13 @@ def consume(
             _take_any_number(state)
             left = quota.astype(np.int64)
         for round_ in range(most_rounds):
-            item = _offer(rng, users[rows], offered, len(world.catalog))
-            _show(simulator, state, item[:, None])
-            answers = np.zeros((len(rows), 2), np.int64)
-            probabilities = state.behaviour[:, :3].reshape(-1, 1, 3)
-            answers[:, 0] = draw_responses(probabilities, state.key, state.round)[:, 0]
-            answers[:, 1] = state.need <= 0
-            outcome = simulator.respond(state, answers)
-            took = outcome.answers[:, 0] >= least
+            item = offers.draw(rows)
+            response = _respond_to_one(simulator, state, item)
+            took = response >= least
             at = rows[took]
             zero = np.zeros(len(at), np.int64)
-            parts.append((at, zero + round_, zero, item[took], outcome.answers[took, 0]))
-            if offered is not None:
-                offered[users[at], item[took]] = True
+            parts.append((at, zero + round_, zero, item[took], response[took]))
+            offers.take(at, item[took])
             left[at] -= 1
             live = (left[rows] > 0) & (state.ended == LIVE)
             if not live.all():
@@ -193,6 +189,62 @@ def consume(
             if not len(rows):
                 break
     return _events(parts, users, world)
+
+
+class _Offers:
+    """Items of the catalogue, one for each visit in a round, drawn uniformly.
+
+    Args:
+        rng: of the draws.
+        world: its catalogue.
+        users: (V,) visitors.
+        seen: what they are not offered any more, nor what they take; None: everything, always.
+    """
+
+    _TRIES = 8
+
+    def __init__(
+        self, rng: np.random.Generator, world: World, users: Ints, seen: Past | None
+    ) -> None:
+        self._rng, self._users, self._seen = rng, users, seen
+        self._items = len(world.catalog)
+        if seen is not None:
+            self._taken = np.zeros((world.num_users, self._items), bool)
+
+    def draw(self, visits: Ints) -> npt.NDArray[np.int32]:
+        """(B,) an item for each visit; EMPTY where no draw found one that may be offered."""
+        item = self._rng.integers(self._items, size=len(visits)).astype(np.int32)
+        if self._seen is None:
+            return item
+        for _ in range(self._TRIES):
+            again = self._had(visits, item)
+            item[again] = self._rng.integers(self._items, size=int(again.sum()))
+        # two visits of a user that are played side by side may not take the same item
+        key = self._users[visits].astype(np.int64) * self._items + item
+        once = np.zeros(len(item), bool)
+        once[np.unique(key, return_index=True)[1]] = True
+        item[~once | self._had(visits, item)] = EMPTY
+        return item
+
+    def take(self, visits: Ints, item: Ints) -> None:
+        """Note what (b,) visits consumed."""
+        if self._seen is not None:
+            self._taken[self._users[visits], item] = True
+
+    def _had(self, visits: Ints, item: Ints) -> Bools:
+        assert self._seen is not None
+        users = self._users[visits]
+        return self._taken[users, item] | self._seen.holds(visits, users, item)
+
+
+def _respond_to_one(simulator: Simulator, state: State, item: npt.NDArray[np.int32]) -> Ints:
+    """(B,) responses to a slate of one item; users leave when they have what they came for."""
+    _show(simulator, state, item[:, None])
+    answers = np.zeros((len(item), 2), np.int64)
+    probabilities = state.behaviour[:, :3].reshape(-1, 1, 3)
+    answers[:, 0] = draw_responses(probabilities, state.key, state.round)[:, 0]
+    answers[:, 1] = state.need <= 0
+    return simulator.respond(state, answers).answers[:, 0]
 
 
 def return_days(
@@ -213,19 +265,6 @@ def return_days(
             "sessions."
         )
     return days
-
-
-def _offer(
-    rng: np.random.Generator, users: Ints, offered: npt.NDArray[np.bool_] | None, items: int
-) -> npt.NDArray[np.int32]:
-    """(B,) items drawn uniformly from what was not offered, EMPTY where eight draws fail."""
-    item = rng.integers(items, size=len(users)).astype(np.int32)
-    if offered is not None:
-        for _ in range(8):
-            again = offered[users, item]
-            item[again] = rng.integers(items, size=int(again.sum()))
-        item[offered[users, item]] = EMPTY
-    return item
 
 
 def _show(simulator: Simulator, state: State, items: npt.NDArray[np.int32]) -> None:

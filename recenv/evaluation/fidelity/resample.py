@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_matrix
 
+from recenv.evaluation.fidelity.heldout import Ints
 from recenv.evaluation.fidelity.measures import Floats, Measure
 from recenv.evaluation.fidelity.report import Value
-from recenv.evaluation.fidelity.visits import Ints
 
 _Z = 1.96
 _MOST = 4_000_000  # numbers in one block of draws

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
-from recenv.evaluation.fidelity.visits import consumed_from, visit_numbers
+from recenv.evaluation.fidelity.heldout import consumed_from, visit_numbers
 from recenv.schema import CLICK, PURCHASE, InteractionLog
 from recenv.users.durations import DurationLaw
 from recenv.users.model import MAX_SLOTS, UserModel
@@ -30,7 +30,7 @@ def trivial_world(world: World, train: InteractionLog) -> World:
 
     Args:
         world: what the figures are about.
-        train: the events that it was fitted on.
+        train: the events that are counted.
     """
     model = world.user_model
     users, items = len(model.user_vectors), len(world.catalog)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from recenv.benchmark.fidelity import held_out, markdown, write_fidelity
 from recenv.cli import main
-from recenv.config import GameConfig, SplitConfig, WorldConfig
+from recenv.config import GameConfig, SplitConfig
 from recenv.data.split import make_split
 from recenv.errors import ConfigError
 from recenv.evaluation.fidelity import (
@@ -20,6 +21,8 @@ from recenv.evaluation.fidelity import (
     Figure,
     Value,
     fidelity,
+    markdown,
+    write_fidelity,
 )
 from recenv.synthetic import emit_log, planted_world
 from recenv.synthetic.world import PlantedConfig
@@ -101,9 +104,54 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "Did you mean 'recenv/Toy-v0'?" in capsys.readouterr().err
 
 
-def test_a_world_of_ones_own_log_is_refused_with_the_way_out() -> None:
-    import dataclasses
+def without_purchases(report: FidelityReport) -> FidelityReport:
+    """As of a log that has a handful of clicks."""
+    nothing = {side: [0.0] * 30 for side in ("log", "simulator", "trivial")}
+    shares = {"log": [0.5, 0.5], "simulator": [0.25, 0.25], "trivial": [0.25, 0.25]}
+    series = report.series | {"purchases": nothing, "item shares": shares}
+    return dataclasses.replace(report, series=series)
 
-    world = dataclasses.replace(planted_world(), config=WorldConfig())
-    with pytest.raises(ConfigError, match="call recenv.evaluation.fidelity"):
-        held_out(world, GAME)
+
+def test_panels_without_data_are_left_out_and_named(report: FidelityReport, tmp_path: Path) -> None:
+    write_fidelity(tmp_path, report)
+    path = write_fidelity(tmp_path, without_purchases(report))
+    text = path.read_text()
+    assert "Not drawn, as there is no data: purchases; item shares, simulator; item" in text
+    assert "items.png" not in text
+    assert not (tmp_path / "items.png").exists()
+    assert (tmp_path / "visits.png").exists()
+    assert "Not drawn" not in write_fidelity(tmp_path, report).read_text()
+
+
+@pytest.mark.parametrize("name", ["report.md", "items.png"])
+def test_nobody_elses_file_is_replaced(
+    report: FidelityReport, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / name).write_text("mine")
+    (tmp_path / "other.txt").write_text("mine, too")
+    with pytest.raises(ConfigError, match=f"holds a file {name} that no report"):
+        write_fidelity(tmp_path, without_purchases(report))
+    assert main(["fidelity", "recenv/Toy-v0", "--out", str(tmp_path)]) == 2
+    assert "it would be lost" in capsys.readouterr().err
+    assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {
+        name: "mine",
+        "other.txt": "mine, too",
+    }
+
+
+def test_what_else_lies_in_the_folder_stays(report: FidelityReport, tmp_path: Path) -> None:
+    (tmp_path / "notes.md").write_text("mine")
+    write_fidelity(tmp_path, report)
+    write_fidelity(tmp_path, report)
+    assert (tmp_path / "notes.md").read_text() == "mine"
+    with pytest.raises(ConfigError, match=r"notes\.md is a file"):
+        write_fidelity(tmp_path / "notes.md", report)
+
+
+def test_without_matplotlib_nothing_is_computed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setattr("recenv.cli.load_world", lambda _: pytest.fail("a world was built"))
+    assert main(["fidelity", "recenv/Toy-v0", "--out", str(tmp_path)]) == 2
+    assert "recenv[plots]" in capsys.readouterr().err

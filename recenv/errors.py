@@ -34,6 +34,10 @@ class DataNotFoundError(RecenvError, FileNotFoundError):
     """A named data set is in none of the places where recenv looks."""
 
 
+class CheckError(RecenvError, AssertionError):
+    """A part that a user wrote breaks its protocol (``recenv.testing``)."""
+
+
 class MissingDependencyError(RecenvError, ImportError):
     """An optional package is needed for what was asked."""
 

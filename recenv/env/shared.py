@@ -45,6 +45,8 @@ class TwoAgentEnv:
         ]
         self.side: dict[str, str] = dict(sides)
         """``recommender_0`` or ``user_0``: whose spaces and layout an agent has."""
+        self.seats = {agent: (side, int(agent.rpartition("_")[2])) for agent, side in sides}
+        """Side and row of each agent."""
         self.possible_agents = list(self.side)
         self.agents: list[str] = []
         self.observation_spaces: dict[str, spaces.Space[Any]] = {

@@ -57,6 +57,14 @@ class Tables(NamedTuple):
     repeat_filter_start: npt.NDArray[np.int64]  # (U + 1,) see recenv.users.repeat.past_filter
     repeat_filter: npt.NDArray[np.uint32]
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Unpickled arrays could be written to, and the step be compiled anew for them."""
+        return _read_only_tables, (tuple(self),)
+
+
+def _read_only_tables(arrays: tuple[npt.NDArray[Any], ...]) -> Tables:
+    return Tables(*map(_read_only, arrays))
+
 
 def make_rules(model: UserModel, game: GameConfig) -> np.ndarray:
     """The scalars of the game, dynamics of the user and weights of the rewards: one record.
@@ -179,7 +187,7 @@ def make_tables(world: World, game: GameConfig) -> Tables:
         else model.visit_length.baseline,
         **_repeat(model),
     )
-    return Tables(*map(_read_only, tables))
+    return _read_only_tables(tables)
 
 
 def _read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

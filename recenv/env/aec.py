@@ -12,7 +12,6 @@ from recenv.env.visit import (
     RECOMMENDER_AGENT,
     USER_AGENT,
     Action,
-    AgentObservation,
 )
 from recenv.errors import ActionError
 from recenv.sim.state import LEFT, TRUNCATED
@@ -42,11 +41,18 @@ class RecAECEnv(TwoAgentEnv, AECEnv[str, Any, Any]):
         self._cumulative_rewards = dict.fromkeys(AGENTS, 0.0)
         self.terminations = dict.fromkeys(AGENTS, False)
         self.truncations = dict.fromkeys(AGENTS, False)
-        self.infos = {agent: dict(replay) for agent in AGENTS}
+        self.infos: dict[str, dict[str, Any]] = {agent: dict(replay) for agent in AGENTS}
+        self._mask_infos()
 
-    def observe(self, agent: str) -> AgentObservation:
+    def observe(self, agent: str) -> Any:
         """The agent's observation."""
-        return self.visit.observe(agent)
+        seen = self.visit.observe(agent)
+        return self._masked(agent, seen) if self.game.action_mask == "observation" else seen
+
+    def _mask_infos(self) -> None:
+        if self.game.action_mask == "info":
+            for agent, info in self.infos.items():
+                info["action_mask"] = self.action_mask(agent)
 
     def step(self, action: Action | None) -> None:
         """Act for ``agent_selection``; None for an agent that has ended.
@@ -77,12 +83,14 @@ class RecAECEnv(TwoAgentEnv, AECEnv[str, Any, Any]):
         self._cumulative_rewards[agent] = 0.0
         if agent == RECOMMENDER_AGENT:
             self._clear_rewards()
+            self._mask_infos()
             self.agent_selection = USER_AGENT
             return
         state = visit.state
         self.rewards = dict(zip(AGENTS, state.rewards[0].tolist(), strict=True))
         facts, ended = visit.info(), state.ended.item(0)
         self.infos = {a: facts.copy() for a in AGENTS}
+        self._mask_infos()
         self.terminations = dict.fromkeys(AGENTS, ended == LEFT)
         self.truncations = dict.fromkeys(AGENTS, ended == TRUNCATED)
         self.agent_selection = RECOMMENDER_AGENT

@@ -86,8 +86,10 @@ class RecParallelEnv(TwoAgentEnv, ParallelEnv[str, Any, Any]):
         self._set_agents(self.possible_agents)
         # with every key of later infos: some libraries make room by what the reset brings
         facts = [visit.replay(row) | info for row, info in enumerate(visit.infos())]
-        infos = {agent: facts[row].copy() for agent, (_, row) in self.seats.items()}
-        return self._observations(), infos
+        infos: dict[str, dict[str, Any]] = {
+            agent: facts[row].copy() for agent, (_, row) in self.seats.items()
+        }
+        return self._observations(), self._with_masks(infos)
 
     def step(
         self, actions: dict[str, Action]
@@ -114,6 +116,7 @@ class RecParallelEnv(TwoAgentEnv, ParallelEnv[str, Any, Any]):
             visit.show()
             self._user_turn = True
             infos: dict[str, dict[str, Any]] = {agent: {} for agent in agents}
+            self._with_masks(infos)
             return self._observations(), rewards, terminated, truncated, infos
         self._note(actions, USER_AGENT)
         visit.respond()
@@ -128,6 +131,7 @@ class RecParallelEnv(TwoAgentEnv, ParallelEnv[str, Any, Any]):
                 over = True
                 terminated[agent] = ended[row] == LEFT
                 truncated[agent] = not terminated[agent]
+        self._with_masks(infos)
         observations = self._observations()
         if over:
             self._live = [end == LIVE for end in ended]
@@ -169,7 +173,19 @@ class RecParallelEnv(TwoAgentEnv, ParallelEnv[str, Any, Any]):
         self.agents = agents.copy()
         self._zeros, self._noes = dict.fromkeys(agents, 0.0), dict.fromkeys(agents, False)
 
-    def _observations(self) -> dict[str, AgentObservation]:
+    def _with_masks(self, infos: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        if self.game.action_mask == "info":
+            for agent, info in infos.items():
+                info["action_mask"] = self.action_mask(agent)
+        return infos
+
+    def _observations(self) -> dict[str, Any]:
+        seen = self._unmasked()
+        if self.game.action_mask == "observation":
+            return {agent: self._masked(agent, value) for agent, value in seen.items()}
+        return seen
+
+    def _unmasked(self) -> dict[str, AgentObservation]:
         if self.visit.batch == 1:
             observe = self.visit.observe
             return {agent: observe(agent) for agent in self.agents}

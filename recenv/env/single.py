@@ -15,6 +15,7 @@ from recenv.env.visit import (
     Action,
     AgentObservation,
     Visit,
+    always_on_turn,
 )
 from recenv.errors import ActionError
 from recenv.sim.state import LEFT, TRUNCATED
@@ -59,6 +60,7 @@ class RecEnv(gymnasium.Env[Any, Any]):
     def __init__(
         self, world: World, game: GameConfig | None = None, *, render_mode: str | None = None
     ) -> None:
+        always_on_turn(game or GameConfig())
         self.visit = Visit(world, game or GameConfig(), render_mode, user_sees=False)
         self.render_mode = render_mode
         self.observation_space = self.visit.observation_spaces[RECOMMENDER_AGENT]

@@ -12,7 +12,13 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from recenv.config import GameConfig
-from recenv.env.visit import RECOMMENDER_AGENT, AgentObservation, Visits, checked_options
+from recenv.env.visit import (
+    RECOMMENDER_AGENT,
+    AgentObservation,
+    Visits,
+    always_on_turn,
+    checked_options,
+)
 from recenv.errors import ActionError, ConfigError
 from recenv.sim.state import LEFT, LIVE, TRUNCATED
 from recenv.world import World
@@ -61,6 +67,7 @@ class RecVectorEnv(VectorEnv[Any, Any, Any]):
                 f"A vector environment shows nothing, but render_mode is {render_mode!r}. Watch "
                 'one visit with gymnasium.make(..., render_mode="ansi").'
             )
+        always_on_turn(game or GameConfig())
         try:
             self.autoreset_mode = AutoresetMode(autoreset_mode)
         except ValueError as error:

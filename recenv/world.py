@@ -69,6 +69,10 @@ class World:
     notes: tuple[str, ...] = ()
     goes_on: Continuation | None = None
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> World:
+        """A world is never written to, so that copies of what plays in it share it."""
+        return self
+
     @property
     def num_users(self) -> int:
         """U."""

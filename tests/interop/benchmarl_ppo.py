@@ -39,9 +39,12 @@ parser.add_argument("--seed", type=int, default=0)
 args = parser.parse_args()
 if args.compare and (args.observation, args.slate_size) != ("flat", 1):
     parser.error("--compare is for --observation flat --slate-size 1")
-told = {"source": args.env, "observation": args.observation, "slate_size": args.slate_size}
-if args.action_mask:
-    told["action_mask"] = True
+told = {
+    "source": args.env,
+    "observation": args.observation,
+    "slate_size": args.slate_size,
+    "action_mask": "info" if args.action_mask else None,
+}
 
 
 class Visit(PettingZooClass):

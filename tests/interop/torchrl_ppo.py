@@ -51,7 +51,7 @@ game = recenv.parallel_env(
     args.env,
     observation=args.observation,
     slate_size=args.slate_size,
-    **({"action_mask": True} if args.action_mask else {}),
+    action_mask="info" if args.action_mask else None,
 )
 env = TransformedEnv(PettingZooWrapper(game, return_state=True, seed=args.seed))
 groups = {group: agents[0] for group, agents in env.group_map.items()}  # an agent in each

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from recenv.env.registration import (
     aec_env,
+    load_world,
     parallel_env,
     register_all,
     single_env,
@@ -19,9 +20,11 @@ from recenv.env.registration import (
 
 if TYPE_CHECKING:
     from recenv.config import GameConfig, RewardConfig, WorldConfig
-    from recenv.data import load, read_table
+    from recenv.data import load, make_split, read_table
     from recenv.schema import Catalog, InteractionLog
     from recenv.sim.simulator import Simulator
+    from recenv.synthetic.world import planted_world
+    from recenv.users.fitting import fit_user_model
     from recenv.users.model import UserModel
     from recenv.users.policy import FittedUser
     from recenv.world import World, build_world
@@ -39,7 +42,10 @@ _LAZY = {
     "World": "recenv.world",
     "WorldConfig": "recenv.config",
     "build_world": "recenv.world",
+    "fit_user_model": "recenv.users.fitting",
     "load": "recenv.data",
+    "make_split": "recenv.data",
+    "planted_world": "recenv.synthetic.world",
     "read_table": "recenv.data",
 }
 
@@ -55,8 +61,12 @@ __all__ = [
     "WorldConfig",
     "aec_env",
     "build_world",
+    "fit_user_model",
     "load",
+    "load_world",
+    "make_split",
     "parallel_env",
+    "planted_world",
     "read_table",
     "single_env",
     "vector_env",

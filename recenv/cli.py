@@ -19,12 +19,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recenv.env.registration import REGISTRY, env_spec, load_world
+from recenv.env.registration import REGISTRY, load_world, resolve
 from recenv.errors import ConfigError, RecenvError, UnknownNameError
 
 if TYPE_CHECKING:
     from recenv.evaluation import Pool
     from recenv.recommenders import PrivilegedRecommender, Recommender
+    from recenv.world import World
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -101,9 +102,10 @@ def _parser() -> argparse.ArgumentParser:
     play = commands.add_parser("play", help="print one visit, answered by the fitted user")
     compare = commands.add_parser("compare", help="compare the baselines, with intervals")
     fidelity = commands.add_parser("fidelity", help="compare the simulator with held-out reality")
-    for command in (build, play, compare):
-        command.add_argument("id", help="environment id, as 'recenv/Toy-v0'")
-    fidelity.add_argument("id", help="environment id, or the folder of a saved world")
+    for command in (build, play, compare, fidelity):
+        command.add_argument(
+            "id", help="environment id, as 'recenv/Toy-v0', or the folder of a saved world"
+        )
     fidelity.add_argument("--out", type=Path, help="folder to write a report to")
     for command in (play, compare, fidelity):
         command.add_argument("--seed", type=int, default=0, help="of the draws (default: 0)")
@@ -131,40 +133,37 @@ def _list() -> None:
         )
 
 
-def _play(env_id: str, seed: int, name: str) -> None:
+def _play(source: str, seed: int, name: str) -> None:
     from recenv.env.visit import RECOMMENDER_AGENT, Visit
-    from recenv.recommenders import PrivilegedRecommender
+    from recenv.recommenders.base import recommend, tell
 
-    world, game = load_world(env_id), env_spec(env_id).game
-    recommender = _named(name, env_id)
+    world, game = resolve(source)
+    recommender = _named(name, world)
     visit = Visit(world, game, "ansi")
     visit.reset(seed, None)
     while visit.live:
-        if isinstance(recommender, PrivilegedRecommender):
-            slates = recommender.recommend_privileged(visit.simulator, visit.state)
-        else:
-            observation = visit.simulator.recommender_observation(visit.state)
-            slates = recommender.recommend(observation, visit.state.key, game.slate_size)
-        visit.play(RECOMMENDER_AGENT, slates[0] if game.slate_size > 1 else slates[0, 0])
+        turn = recommend(recommender, visit.simulator, visit.state)
+        visit.play(RECOMMENDER_AGENT, turn.slates[0] if game.slate_size > 1 else turn.slates[0, 0])
         visit.respond_fitted()
+        tell(recommender, turn, visit.state, visit.outcome())
     print(visit.render(), end="")
 
 
-def _named(name: str, env_id: str) -> Recommender | PrivilegedRecommender:
+def _named(name: str, world: World) -> Recommender | PrivilegedRecommender:
     """A baseline by the first word of its name, in any case ("oracle", "als")."""
     from recenv.recommenders import baselines, left_out
 
     missing = {key.lower(): why for key, why in left_out().items()}
     if name.lower() in missing:
         raise ConfigError(missing[name.lower()])
-    known = {r.name.split()[0].lower(): r for r in baselines(load_world(env_id))}
+    known = {r.name.split()[0].lower(): r for r in baselines(world)}
     if name.lower() not in known:
         raise UnknownNameError("recommender", name, known)
     return known[name.lower()]
 
 
 def _compare(
-    env_id: str, users: Pool, episodes: int, seed: int, out: Path | None, command: str
+    source: str, users: Pool, episodes: int, seed: int, out: Path | None, command: str
 ) -> None:
     from recenv.benchmark import REPORT_FOLDER, compare, print_table, write_report
     from recenv.recommenders import baselines, left_out
@@ -173,25 +172,24 @@ def _compare(
         REPORT_FOLDER.check(out)
     for name, why in left_out().items():
         print(f"recenv: {name} is left out. {why}", file=sys.stderr)
-    world = load_world(env_id)
+    world, game = resolve(source)
     comparison = compare(
         world,
-        env_spec(env_id).game,
+        game,
         baselines(world),
         users=users,
         episodes_per_user=episodes,
         seed=seed,
         progress=sys.stderr.isatty(),
     )
-    print(f"{env_id}: {comparison.visitors}, {episodes} visits each, seed {seed}")
+    print(f"{source}: {comparison.visitors}, {episodes} visits each, seed {seed}")
     print_table(comparison.rows())
     if out is not None:
-        report = write_report(out, comparison, title=f"Baselines on {env_id}", command=command)
+        report = write_report(out, comparison, title=f"Baselines on {source}", command=command)
         print(f"Report: {report}")
 
 
 def _fidelity(source: str, seed: int, out: Path | None, command: str) -> None:
-    from recenv.config import GameConfig
     from recenv.evaluation.fidelity import (
         REPORT_FOLDER,
         FidelityConfig,
@@ -199,15 +197,10 @@ def _fidelity(source: str, seed: int, out: Path | None, command: str) -> None:
         held_out,
         write_fidelity,
     )
-    from recenv.world import World
 
     if out is not None:
         REPORT_FOLDER.check(out)
-    if source not in REGISTRY and Path(source).is_dir():
-        world = World.load(source)
-        game = GameConfig(num_candidates=min(GameConfig.num_candidates, len(world.catalog)))
-    else:
-        world, game = load_world(source), env_spec(source).game
+    world, game = resolve(source)
     report = fidelity(
         world,
         *held_out(world, game),

@@ -431,7 +431,10 @@ class GameConfig(Config):
 
     Without ``vectors`` the agents observe items by code alone, without ``candidate_vectors`` and
     ``slate_vectors``: most of an observation's size, and of the time of a step, is theirs. A
-    policy looks vectors up in ``world.interests.items``. ``item_table`` is how a catalogue that
+    policy looks vectors up in ``world.interests.items``. ``action_mask`` says where the two-player
+    environments tell whose turn it is as a mask of legal actions: in ``observation["action_mask"]``
+    beside ``observation["observation"]``, in ``infos[agent]["action_mask"]``, or nowhere.
+    ``item_table`` is how a catalogue that
     is too large for float32 is stored: as fixed-point numbers of 16 or 8 bits, with a scale for
     each item.
     """
@@ -445,6 +448,7 @@ class GameConfig(Config):
     observation: Literal["dict", "flat"] = "dict"
     vectors: bool = True
     item_table: Literal["float32", "int16", "int8"] = "float32"
+    action_mask: Literal["observation", "info"] | None = None
     reward: RewardConfig = field(default_factory=RewardConfig)
 
     def check(self) -> None:

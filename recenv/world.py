@@ -115,6 +115,10 @@ class World:
     goes_on: Continuation | None = None
     tested_on: HeldOutEvents | None = None
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> World:
+        """A world is never written to, so that copies of what plays in it share it."""
+        return self
+
     @property
     def num_users(self) -> int:
         """U."""

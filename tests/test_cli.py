@@ -56,6 +56,20 @@ def test_play_shows_the_visit_of_the_environment(capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out == env.render()
 
 
+def test_the_folder_of_a_saved_world_is_as_good_as_an_id(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, toy: recenv.World
+) -> None:
+    folder = str(toy.save(tmp_path / "shop"))
+    assert main(["build", folder]) == 0
+    assert "200 users (50 held out)" in capsys.readouterr().out
+    assert main(["play", folder, "--seed", "3"]) == 0
+    assert capsys.readouterr().out.startswith("A visit of user ")
+    assert main(["compare", folder, "--episodes", "1"]) == 0
+    assert f"{folder}: 50 held-out users" in capsys.readouterr().out
+    assert main(["play", f"{folder}-2"]) == 2
+    assert "World.save writes one" in capsys.readouterr().err
+
+
 def test_compare_prints_a_table_and_writes_a_report(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -12,9 +12,9 @@ from recenv.env.visit import (
     RECOMMENDER_AGENT,
     USER_AGENT,
     Action,
-    AgentObservation,
 )
 from recenv.errors import ActionError
+from recenv.sim.state import LEFT, TRUNCATED
 
 
 class RecAECEnv(TwoAgentEnv, AECEnv[str, Any, Any]):
@@ -34,18 +34,25 @@ class RecAECEnv(TwoAgentEnv, AECEnv[str, Any, Any]):
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
         """Begin a visit. Without a seed, the next visit in the sequence of the last seed."""
         self.visit.reset(seed, options)
-        replay = {**self.visit.replay(0), **self.visit.infos()[0]}
+        replay = self.visit.replay(0) | self.visit.info()
         self.agents = list(AGENTS)
         self.agent_selection = RECOMMENDER_AGENT
         self.rewards = dict.fromkeys(AGENTS, 0.0)
         self._cumulative_rewards = dict.fromkeys(AGENTS, 0.0)
         self.terminations = dict.fromkeys(AGENTS, False)
         self.truncations = dict.fromkeys(AGENTS, False)
-        self.infos = {agent: dict(replay) for agent in AGENTS}
+        self.infos: dict[str, dict[str, Any]] = {agent: dict(replay) for agent in AGENTS}
+        self._mask_infos()
 
-    def observe(self, agent: str) -> AgentObservation:
+    def observe(self, agent: str) -> Any:
         """The agent's observation."""
-        return self.visit.observe(agent)
+        seen = self.visit.observe(agent)
+        return self._masked(agent, seen) if self.game.action_mask == "observation" else seen
+
+    def _mask_infos(self) -> None:
+        if self.game.action_mask == "info":
+            for agent, info in self.infos.items():
+                info["action_mask"] = self.action_mask(agent)
 
     def step(self, action: Action | None) -> None:
         """Act for ``agent_selection``; None for an agent that has ended.
@@ -53,27 +60,38 @@ class RecAECEnv(TwoAgentEnv, AECEnv[str, Any, Any]):
         Raises:
             ActionError: the action lies outside the agent's space.
         """
+        visit = self.visit
+        if not visit.begun:
+            raise ActionError("step() was called before reset(). Call env.reset(seed=...).")
+        if not self.agents:
+            raise ActionError("The visit is over and no agent is left. Call env.reset().")
         agent = self.agent_selection
         if self.terminations[agent] or self.truncations[agent]:
+            if action is not None:
+                raise ActionError(
+                    f"The visit is over, so that {agent} can only step(None), but the action is "
+                    f"{action!r}. Do that, or call env.reset()."
+                )
             self._was_dead_step(action)
             return
         if action is None:
-            raise ActionError(f"{agent} is alive and must act, but the action is None.")
+            raise ActionError(
+                f"{agent} is alive and must act, but the action is None. "
+                f"env.action_space({agent!r}).sample() shows one."
+            )
+        visit.act(agent, action)
         self._cumulative_rewards[agent] = 0.0
-        self._clear_rewards()
         if agent == RECOMMENDER_AGENT:
-            self.visit.play(agent, action)
+            self._clear_rewards()
+            self._mask_infos()
             self.agent_selection = USER_AGENT
             return
-        outcome = self.visit.play(agent, action)
-        assert outcome is not None
-        self.rewards = {
-            RECOMMENDER_AGENT: float(outcome.recommender_reward[0]),
-            USER_AGENT: float(outcome.user_reward[0]),
-        }
-        facts = self.visit.infos()[0]
-        self.infos = {a: dict(facts) for a in AGENTS}
-        self.terminations = dict.fromkeys(AGENTS, bool(outcome.terminated[0]))
-        self.truncations = dict.fromkeys(AGENTS, bool(outcome.truncated[0]))
+        state = visit.state
+        self.rewards = dict(zip(AGENTS, state.rewards[0].tolist(), strict=True))
+        facts, ended = visit.info(), state.ended.item(0)
+        self.infos = {a: facts.copy() for a in AGENTS}
+        self._mask_infos()
+        self.terminations = dict.fromkeys(AGENTS, ended == LEFT)
+        self.truncations = dict.fromkeys(AGENTS, ended == TRUNCATED)
         self.agent_selection = RECOMMENDER_AGENT
         self._accumulate_rewards()

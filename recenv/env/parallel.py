@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pettingzoo import ParallelEnv
@@ -80,13 +81,15 @@ class RecParallelEnv(TwoAgentEnv, ParallelEnv[str, Any, Any]):
         """Begin the visits. Without a seed, the next ones in the sequence of the last seed."""
         visit = self.visit
         visit.reset(seed, options)
-        self._row = {agent: int(agent.rpartition("_")[2]) for agent in self.possible_agents}
         self._user_turn = False
         self._live = [True] * visit.batch
-        self.agents = list(self.possible_agents)
+        self._set_agents(self.possible_agents)
         # with every key of later infos: some libraries make room by what the reset brings
-        facts = [{**visit.replay(row), **info} for row, info in enumerate(visit.infos())]
-        return self._observations(), {a: facts[row].copy() for a, row in self._row.items()}
+        facts = [visit.replay(row) | info for row, info in enumerate(visit.infos())]
+        infos: dict[str, dict[str, Any]] = {
+            agent: facts[row].copy() for agent, (_, row) in self.seats.items()
+        }
+        return self._observations(), self._with_masks(infos)
 
     def step(
         self, actions: dict[str, Action]
@@ -107,54 +110,85 @@ class RecParallelEnv(TwoAgentEnv, ParallelEnv[str, Any, Any]):
             if not visit.begun:
                 raise ActionError("step() was called before reset(). Call env.reset(seed=...).")
             return {}, {}, {}, {}, {}
-        mover = USER_AGENT if self._user_turn else RECOMMENDER_AGENT
-        self._note(actions, mover)
-        rewards = dict.fromkeys(agents, 0.0)
-        no = dict.fromkeys(agents, False)
-        if mover == RECOMMENDER_AGENT:
+        rewards, terminated, truncated = self._zeros.copy(), self._noes.copy(), self._noes.copy()
+        if not self._user_turn:
+            self._note(actions, RECOMMENDER_AGENT)
             visit.show()
             self._user_turn = True
             infos: dict[str, dict[str, Any]] = {agent: {} for agent in agents}
-            return self._observations(), rewards, no, no.copy(), infos
+            self._with_masks(infos)
+            return self._observations(), rewards, terminated, truncated, infos
+        self._note(actions, USER_AGENT)
         visit.respond()
         self._user_turn = False
         paid, ended = visit.state.rewards.tolist(), visit.state.ended.tolist()
-        facts = visit.infos()
-        terminated, truncated, infos = no, no.copy(), {}
+        facts, infos, over = visit.infos(), {}, False
         for agent in agents:
-            row = self._row[agent]
-            rewards[agent] = paid[row][0 if self.side[agent] == RECOMMENDER_AGENT else 1]
+            side, row = self.seats[agent]
+            rewards[agent] = paid[row][0 if side == RECOMMENDER_AGENT else 1]
             infos[agent] = facts[row].copy()
             if ended[row] != LIVE:
+                over = True
                 terminated[agent] = ended[row] == LEFT
                 truncated[agent] = not terminated[agent]
+        self._with_masks(infos)
         observations = self._observations()
-        live = [end == LIVE for end in ended]
-        if live != self._live:
-            self._live = live
-            self.agents = [agent for agent in agents if live[self._row[agent]]]
+        if over:
+            self._live = [end == LIVE for end in ended]
+            self._set_agents([agent for agent in agents if self._live[self.seats[agent][1]]])
         return observations, rewards, terminated, truncated, infos
 
     def _note(self, actions: dict[str, Action], mover: str) -> None:
         """Check all actions and note those of the agents that are playing."""
-        visit, live, missing = self.visit, self._live, sum(self._live)
+        if not isinstance(actions, Mapping):
+            raise ActionError(
+                f"step() wants a dict with an action for each agent that is on turn, but got "
+                f"{actions!r}. Write env.step({{agent: env.action_space(agent).sample() for agent "
+                "in env.agents})."
+            )
+        visit, live, seats = self.visit, self._live, self.seats
+        alone, missing = visit.batch == 1, sum(live)
         for agent, action in actions.items():
-            side = self.side.get(agent)
-            if side is None:
+            seat = seats.get(agent)
+            if seat is None:
                 some = ", ".join(self.possible_agents[:4])
                 raise ActionError(f"There is no agent {agent!r}; the agents are {some}, ...")
-            row = self._row[agent]
-            visit.put(side, row, action)
-            if side == mover and live[row]:
-                missing -= 1
-        visit.check(RECOMMENDER_AGENT)
-        visit.check(USER_AGENT)
+            side, row = seat
+            acts = side == mover and live[row]
+            missing -= acts
+            if alone:
+                visit.note(side, action, acts=acts)
+            else:
+                visit.put(side, row, action)
+        if not alone:
+            visit.check(RECOMMENDER_AGENT)
+            visit.check(USER_AGENT)
         if missing:
             turn = ", ".join(
-                agent for agent in self.agents if self.side[agent] == mover and agent not in actions
+                agent for agent in self.agents if seats[agent][0] == mover and agent not in actions
             )
             raise ActionError(f"It is {turn}'s turn, but actions has only {sorted(actions)}.")
 
-    def _observations(self) -> dict[str, AgentObservation]:
+    def _set_agents(self, agents: list[str]) -> None:
+        self.agents = agents.copy()
+        self._zeros, self._noes = dict.fromkeys(agents, 0.0), dict.fromkeys(agents, False)
+
+    def _with_masks(self, infos: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        if self.game.action_mask == "info":
+            for agent, info in infos.items():
+                info["action_mask"] = self.action_mask(agent)
+        return infos
+
+    def _observations(self) -> dict[str, Any]:
+        seen = self._unmasked()
+        if self.game.action_mask == "observation":
+            return {agent: self._masked(agent, value) for agent, value in seen.items()}
+        return seen
+
+    def _unmasked(self) -> dict[str, AgentObservation]:
+        if self.visit.batch == 1:
+            observe = self.visit.observe
+            return {agent: observe(agent) for agent in self.agents}
         seen = {side: self.visit.observe_all(side) for side in AGENTS}
-        return {agent: seen[self.side[agent]][self._row[agent]] for agent in self.agents}
+        seats = self.seats
+        return {agent: seen[seats[agent][0]][seats[agent][1]] for agent in self.agents}

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import pettingzoo
 
 from recenv.config import GameConfig, SplitConfig, UserModelConfig, WorldConfig
-from recenv.errors import UnknownNameError
+from recenv.errors import ConfigError, UnknownNameError
 
 if TYPE_CHECKING:
     from gymnasium.vector import AutoresetMode
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from recenv.env.single import RecEnv
     from recenv.env.vector import RecVectorEnv
     from recenv.world import World
+
+WORLD_ID = "recenv/World-v0"
+"""The id whose world is an argument: ``gymnasium.make("recenv/World-v0", world=folder)``."""
 
 
 @dataclass(frozen=True)
@@ -82,31 +86,99 @@ def env_spec(env_id: str) -> EnvSpec:
     return REGISTRY[env_id]
 
 
-@lru_cache(maxsize=8)
-def load_world(env_id: str) -> World:
-    """The world of an id, built at first use and cached on disk and in this process.
+def load_world(source: str | Path | World) -> World:
+    """The world that is named by an environment id or by the folder of a saved world.
+
+    A world of an id is built at its first use and cached on disk. Worlds read or built are kept
+    in this process, and the same one is given again.
+
+    Args:
+        source: an id ("recenv/Toy-v0"), a folder that ``World.save`` wrote, or a world, which is
+            returned as it is. A name that is both an id and a folder is the id.
 
     Raises:
-        UnknownNameError: no such id.
+        UnknownNameError: neither an id nor a folder; the message names the nearest id.
+        ArtifactError: the folder holds no world, or a damaged one.
+        ConfigError: ``source`` is of another type.
     """
-    return env_spec(env_id).make_world()
+    if isinstance(source, str) and source in REGISTRY:
+        return _world_of_id(source)
+    if isinstance(source, str | Path):
+        return _world_of_folder(*_folder(source))
+    from recenv.world import World
+
+    if not isinstance(source, World):
+        raise ConfigError(
+            "A world is named by an environment id, a folder that World.save wrote, or is a World "
+            f"itself; but got {source!r}, of type {type(source).__name__}."
+        )
+    return source
 
 
-def resolve(source: str | World, overrides: dict[str, Any]) -> tuple[World, GameConfig]:
-    """World and game of an id or a world, with the game's settings overridden.
+def game_of(source: str | Path | World) -> GameConfig:
+    """The rules of the game that a world is played by unless settings say otherwise.
+
+    An id has its own. Any other world has those of ``GameConfig``, with no more candidates and
+    slots than it has items.
 
     Raises:
-        UnknownNameError: no such id, or no such setting.
+        UnknownNameError, ArtifactError, ConfigError: see ``load_world``.
+    """
+    if isinstance(source, str) and source in REGISTRY:
+        return REGISTRY[source].game
+    items = len(load_world(source).catalog)
+    return GameConfig(
+        num_candidates=min(GameConfig.num_candidates, items),
+        slate_size=min(GameConfig.slate_size, items),
+    )
+
+
+def resolve(
+    source: str | Path | World, overrides: dict[str, Any] | None = None
+) -> tuple[World, GameConfig]:
+    """World and game of a source, with the game's settings overridden; see ``load_world``.
+
+    Raises:
+        UnknownNameError: neither an id nor a folder, or no such setting.
+        ArtifactError: the folder holds no world, or a damaged one.
         ConfigError: a setting has a wrong value.
     """
-    if isinstance(source, str):
-        return load_world(source), env_spec(source).game.replace(**overrides)
-    fitting = {"num_candidates": min(GameConfig.num_candidates, len(source.catalog))}
-    return source, GameConfig.from_dict({**fitting, **overrides})
+    return load_world(source), game_of(source).replace(**(overrides or {}))
+
+
+@lru_cache(maxsize=8)
+def _world_of_id(env_id: str) -> World:
+    return REGISTRY[env_id].make_world()
+
+
+@lru_cache(maxsize=4)
+def _world_of_folder(folder: Path, written: int) -> World:
+    """The world of a folder as it stood at the time (in ns) that it was written."""
+    from recenv.world import World
+
+    return World.load(folder)
+
+
+def _folder(source: str | Path) -> tuple[Path, int]:
+    """The folder that a name means, and when what it holds was written.
+
+    Raises:
+        UnknownNameError: there is no such folder.
+    """
+    folder = Path(source).expanduser()
+    if not folder.is_dir():
+        raise UnknownNameError(
+            "environment id or folder of a saved world",
+            str(source),
+            REGISTRY,
+            advice=f"A folder would be looked for at {folder.absolute()}; World.save writes one.",
+        )
+    manifest = folder / "manifest.json"
+    return folder.resolve(), manifest.stat().st_mtime_ns if manifest.exists() else 0
 
 
 def parallel_env(
-    source: str | World,
+    source: str | Path | World,
     *,
     render_mode: str | None = None,
     num_sessions: int = 1,
@@ -115,14 +187,16 @@ def parallel_env(
     """A PettingZoo parallel environment.
 
     Args:
-        source: an environment id, or a world of your own (``recenv.build_world``).
+        source: an environment id, the folder of a saved world (``World.save``), or a world of
+            your own (``recenv.build_world``).
         render_mode: None or "ansi".
         num_sessions: visits side by side, each with a recommender and a user of its own.
         overrides: settings of ``GameConfig``, as ``slate_size=1`` or
             ``reward={"cooperation": 1.0}``.
 
     Raises:
-        UnknownNameError: no such id, or no such setting.
+        UnknownNameError: neither an id nor a folder, or no such setting.
+        ArtifactError: the folder holds no world, or a damaged one.
         ConfigError: a setting has a wrong value, or does not fit the world.
     """
     from recenv.env.parallel import RecParallelEnv
@@ -132,14 +206,18 @@ def parallel_env(
     )
 
 
-def aec_env(source: str | World, *, render_mode: str | None = None, **overrides: Any) -> RecAECEnv:
+def aec_env(
+    source: str | Path | World, *, render_mode: str | None = None, **overrides: Any
+) -> RecAECEnv:
     """The same game as a PettingZoo AEC environment; see ``parallel_env``."""
     from recenv.env.aec import RecAECEnv
 
     return RecAECEnv(*resolve(source, overrides), render_mode=render_mode)
 
 
-def single_env(source: str | World, *, render_mode: str | None = None, **overrides: Any) -> RecEnv:
+def single_env(
+    source: str | Path | World, *, render_mode: str | None = None, **overrides: Any
+) -> RecEnv:
     """The recommender alone as a Gymnasium environment; see ``parallel_env``."""
     from recenv.env.single import RecEnv
 
@@ -147,7 +225,7 @@ def single_env(source: str | World, *, render_mode: str | None = None, **overrid
 
 
 def vector_env(
-    source: str | World,
+    source: str | Path | World,
     *,
     num_envs: int = 1,
     autoreset_mode: AutoresetMode | str = "NextStep",
@@ -169,17 +247,60 @@ def vector_env(
     )
 
 
+def world_env(world: str | Path | World | None = None, **settings: Any) -> RecEnv:
+    """``single_env`` of ``recenv/World-v0``, whose world is an argument.
+
+    Raises:
+        ConfigError: no world was given; see also ``parallel_env``.
+    """
+    return single_env(_given(world), **settings)
+
+
+def world_vector_env(world: str | Path | World | None = None, **settings: Any) -> RecVectorEnv:
+    """``vector_env`` of ``recenv/World-v0``; see ``world_env``."""
+    return vector_env(_given(world), **settings)
+
+
+def world_parallel_env(world: str | Path | World | None = None, **settings: Any) -> RecParallelEnv:
+    """``parallel_env`` of ``recenv/World-v0``; see ``world_env``."""
+    return parallel_env(_given(world), **settings)
+
+
+def world_aec_env(world: str | Path | World | None = None, **settings: Any) -> RecAECEnv:
+    """``aec_env`` of ``recenv/World-v0``; see ``world_env``."""
+    return aec_env(_given(world), **settings)
+
+
+def _given(world: str | Path | World | None) -> str | Path | World:
+    if world is None:
+        raise ConfigError(
+            f"{WORLD_ID} needs its world: give world=, a folder that World.save wrote or a World, "
+            f'as gymnasium.make({WORLD_ID!r}, world="shop").'
+        )
+    return world
+
+
 def register_all() -> None:
     """Register every id with Gymnasium and PettingZoo. Called by ``import recenv``."""
     for env_id in REGISTRY:
-        if env_id not in gymnasium.registry:
-            gymnasium.register(
-                env_id,
-                entry_point="recenv.env.registration:single_env",
-                vector_entry_point="recenv.env.registration:vector_env",
-                kwargs={"source": env_id},
-            )
-        if env_id not in pettingzoo.parallel_registry:
-            pettingzoo.register("parallel", env_id, parallel_env, kwargs={"source": env_id})
-        if env_id not in pettingzoo.aec_registry:
-            pettingzoo.register("aec", env_id, aec_env, kwargs={"source": env_id})
+        told = {"source": env_id}
+        _register(env_id, told, ("single_env", "vector_env"), parallel_env, aec_env)
+    _register(WORLD_ID, {}, ("world_env", "world_vector_env"), world_parallel_env, world_aec_env)
+
+
+def _register(
+    env_id: str,
+    kwargs: dict[str, Any],
+    gymnasium_names: tuple[str, str],
+    parallel: Callable[..., RecParallelEnv],
+    aec: Callable[..., RecAECEnv],
+) -> None:
+    single, vector = (f"{__name__}:{name}" for name in gymnasium_names)
+    if env_id not in gymnasium.registry:
+        gymnasium.register(
+            env_id, entry_point=single, vector_entry_point=vector, kwargs=dict(kwargs)
+        )
+    if env_id not in pettingzoo.parallel_registry:
+        pettingzoo.register("parallel", env_id, parallel, kwargs=dict(kwargs))
+    if env_id not in pettingzoo.aec_registry:
+        pettingzoo.register("aec", env_id, aec, kwargs=dict(kwargs))

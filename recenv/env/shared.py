@@ -10,7 +10,8 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from recenv.config import GameConfig
-from recenv.env.visit import AGENTS, RENDER_MODES, Visit
+from recenv.env.visit import AGENTS, RENDER_MODES, USER_AGENT, AgentObservation, Visit
+from recenv.sim.state import USER
 from recenv.world import World
 
 
@@ -45,10 +46,24 @@ class TwoAgentEnv:
         ]
         self.side: dict[str, str] = dict(sides)
         """``recommender_0`` or ``user_0``: whose spaces and layout an agent has."""
+        self.seats = {agent: (side, int(agent.rpartition("_")[2])) for agent, side in sides}
+        """Side and row of each agent."""
         self.possible_agents = list(self.side)
         self.agents: list[str] = []
+        self._masks = {side: _masks(self.visit.action_spaces[side]) for side in AGENTS}
+        seen: dict[str, spaces.Space[Any]] = dict(self.visit.observation_spaces)
+        if self.game.action_mask == "observation":
+            seen = {
+                side: spaces.Dict(
+                    {
+                        "observation": space,
+                        "action_mask": spaces.Box(0, 1, self._masks[side][0].shape, np.int8),
+                    }
+                )
+                for side, space in seen.items()
+            }
         self.observation_spaces: dict[str, spaces.Space[Any]] = {
-            agent: self.visit.observation_spaces[side] for agent, side in sides
+            agent: seen[side] for agent, side in sides
         }
         self.action_spaces: dict[str, spaces.Space[Any]] = {  # each draws its own samples
             agent: copy.deepcopy(self.visit.action_spaces[side]) for agent, side in sides
@@ -73,6 +88,24 @@ class TwoAgentEnv:
         """The agent's action space (the same object at every call)."""
         return self.action_spaces[agent]
 
+    def action_mask(self, agent: str) -> npt.NDArray[np.int8]:
+        """Which actions of an agent are legal now, 1 or 0 for each.
+
+        On turn all are. Off turn only index 0 is, of each slot, so that a learner that masks has
+        no choice and nothing to learn there.
+
+        Returns:
+            (n,) for ``Discrete(n)``; for ``MultiDiscrete`` the masks of its entries one after the
+            other, (sum of ``nvec``,).
+        """
+        side, row = self.seats[agent]
+        idle, free = self._masks[side]
+        user_turn = self.visit.state.turn.item(row) == USER
+        return (free if user_turn == (side == USER_AGENT) else idle).copy()
+
+    def _masked(self, agent: str, observation: AgentObservation) -> dict[str, Any]:
+        return {"observation": observation, "action_mask": self.action_mask(agent)}
+
     def state(self) -> npt.NDArray[np.float32]:
         """The true state, for centralised critics: all flat observations, (F,) float32."""
         return self.visit.true_state()
@@ -91,3 +124,11 @@ class TwoAgentEnv:
 
     def close(self) -> None:
         """Nothing to close."""
+
+
+def _masks(space: spaces.Space[Any]) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int8]]:
+    """Masks of an agent that is not on turn, and of one that is."""
+    choices = space.nvec if isinstance(space, spaces.MultiDiscrete) else [space.n]  # type: ignore[attr-defined]
+    idle = [np.arange(n) == 0 for n in choices]
+    mask = np.concatenate(idle).astype(np.int8)
+    return mask, np.ones_like(mask)

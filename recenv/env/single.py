@@ -15,6 +15,7 @@ from recenv.env.visit import (
     Action,
     AgentObservation,
     Visit,
+    always_on_turn,
 )
 from recenv.errors import ActionError
 from recenv.sim.state import LEFT, TRUNCATED
@@ -59,6 +60,7 @@ class RecEnv(gymnasium.Env[Any, Any]):
     def __init__(
         self, world: World, game: GameConfig | None = None, *, render_mode: str | None = None
     ) -> None:
+        always_on_turn(game or GameConfig())
         self.visit = Visit(world, game or GameConfig(), render_mode, user_sees=False)
         self.render_mode = render_mode
         self.observation_space = self.visit.observation_spaces[RECOMMENDER_AGENT]
@@ -68,8 +70,8 @@ class RecEnv(gymnasium.Env[Any, Any]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[AgentObservation, dict[str, Any]]:
         """Begin a visit. Without a seed, the next visit in the sequence of the last seed."""
-        super().reset(seed=seed)
         self.visit.reset(seed, options)
+        super().reset(seed=None if seed is None else int(seed))
         return self.visit.observe(RECOMMENDER_AGENT), self.visit.replay(0)
 
     def step(self, action: Action) -> tuple[AgentObservation, float, bool, bool, dict[str, Any]]:
@@ -79,19 +81,20 @@ class RecEnv(gymnasium.Env[Any, Any]):
             ActionError: the action lies outside the space, or the visit is over.
         """
         visit = self.visit
-        if not visit.begun or not visit.live:
+        if not visit.begun:
+            raise ActionError("step() was called before reset(). Call env.reset(seed=...).")
+        if not visit.live:
             raise ActionError("step() needs a visit that goes on. Call env.reset() first.")
-        visit.put(RECOMMENDER_AGENT, 0, action)
-        visit.check(RECOMMENDER_AGENT)
+        visit.note(RECOMMENDER_AGENT, action, acts=True)
         visit.step_fitted()
         state = visit.state
         reward, user_reward = state.rewards[0].tolist()
-        ended = state.ended[0]
-        info: dict[str, Any] = dict(visit.infos()[0])
+        ended = state.ended.item(0)
+        info: dict[str, Any] = visit.info()
         info["answer"] = state.answers[0].copy()
         info["user_reward"] = user_reward
         observation = visit.observe(RECOMMENDER_AGENT)
-        return observation, reward, bool(ended == LEFT), bool(ended == TRUNCATED), info
+        return observation, reward, ended == LEFT, ended == TRUNCATED, info
 
     def layout(self) -> dict[str, slice]:
         """Where each leaf lies in the flat observation."""

@@ -12,7 +12,13 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from recenv.config import GameConfig
-from recenv.env.visit import RECOMMENDER_AGENT, AgentObservation, Visits
+from recenv.env.visit import (
+    RECOMMENDER_AGENT,
+    AgentObservation,
+    Visits,
+    always_on_turn,
+    checked_options,
+)
 from recenv.errors import ActionError, ConfigError
 from recenv.sim.state import LEFT, LIVE, TRUNCATED
 from recenv.world import World
@@ -61,6 +67,7 @@ class RecVectorEnv(VectorEnv[Any, Any, Any]):
                 f"A vector environment shows nothing, but render_mode is {render_mode!r}. Watch "
                 'one visit with gymnasium.make(..., render_mode="ansi").'
             )
+        always_on_turn(game or GameConfig())
         try:
             self.autoreset_mode = AutoresetMode(autoreset_mode)
         except ValueError as error:
@@ -75,7 +82,7 @@ class RecVectorEnv(VectorEnv[Any, Any, Any]):
         self.visits = Visits(
             world, game or GameConfig(), batch=num_envs, user_sees=False, threads=threads
         )
-        self.num_envs = num_envs
+        self.num_envs = self.visits.batch
         self.copy = copy
         self.single_observation_space = self.visits.observation_spaces[RECOMMENDER_AGENT]
         self.single_action_space = self.visits.action_spaces[RECOMMENDER_AGENT]
@@ -114,7 +121,7 @@ class RecVectorEnv(VectorEnv[Any, Any, Any]):
         Raises:
             ConfigError: a seed, the mask or the user is out of range.
         """
-        options = dict(options or {})
+        options = checked_options(options, ("user", "reset_mask")).copy()
         mask = options.pop("reset_mask", None)
         if mask is None:
             mask = self._all
@@ -122,7 +129,7 @@ class RecVectorEnv(VectorEnv[Any, Any, Any]):
             raise ConfigError("reset_mask is for rows of visits that were begun. Reset all first.")
         else:
             mask = self._mask(mask)
-        self.visits.reset_rows(np.flatnonzero(mask), self._seeds(seed), options)
+        self.visits.reset_rows(np.flatnonzero(mask), seed, options)
         return self._observation(), self._begun({}, mask)
 
     def step(
@@ -219,17 +226,6 @@ class RecVectorEnv(VectorEnv[Any, Any, Any]):
                 f"at least one row to reset, but is {mask!r}."
             )
         return mask
-
-    def _seeds(self, seed: int | Sequence[int | None] | None) -> int | list[int | None] | None:
-        if seed is None or isinstance(seed, (int, np.integer)):
-            return None if seed is None else int(seed)
-        seeds = list(seed)
-        if len(seeds) != self.num_envs:
-            raise ConfigError(
-                f"There are {self.num_envs} visits, but {len(seeds)} seeds. Give one for each, or "
-                "one number."
-            )
-        return seeds
 
 
 def _put(infos: dict[str, Any], name: str, values: np.ndarray, rows: Bools) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import gymnasium
@@ -12,10 +13,10 @@ from gymnasium import spaces
 
 from recenv.config import GameConfig
 from recenv.env.rendering import render_round
-from recenv.errors import ActionError, ConfigError
+from recenv.errors import ActionError, ConfigError, UnknownNameError
 from recenv.sim import kernels
-from recenv.sim.observation import Leaf, layout, unflatten
-from recenv.sim.simulator import ANSWER_BOUNDS, Outcome, Simulator
+from recenv.sim.observation import Leaf, flatten, layout, unflatten
+from recenv.sim.simulator import ANSWER_BOUNDS, Outcome, Simulator, is_integer
 from recenv.sim.state import LIVE, USER
 from recenv.world import World
 
@@ -26,13 +27,18 @@ RENDER_MODES = ("ansi",)
 
 Action = int | np.integer | npt.NDArray[np.integer]
 AgentObservation = npt.NDArray[np.float32] | dict[str, np.ndarray]
+_OF_A_TEST = "options"  # PettingZoo's api_test resets with {"options": 1}, which must be taken
+_FEW = 32
+"""Actions of a side that Python looks through sooner than it calls compiled code."""
+_copied, _INT64 = np.ndarray.copy, np.dtype(np.int64)
 
 
 class Visits:
     """B visits, each with a recommender and a user; row b is played by agents ``..._b``.
 
     All that does not change from step to step is made once: spaces, bounds, the memory of
-    actions, and views of the state's arrays, of which an observation is a copy.
+    actions, and views of the state's arrays, of which an observation is a copy. What is made of
+    the state's memory is a ``cached_property``: a copy of the visits makes its own.
 
     Args:
         world: users, items and laws.
@@ -61,8 +67,9 @@ class Visits:
                 f"render_mode must be None or one of {', '.join(map(repr, RENDER_MODES))}, "
                 f"but is {render_mode!r}."
             )
-        if not _is_integer(batch) or batch < 1:
+        if not is_integer(batch) or batch < 1:
             raise ConfigError(f"The number of visits must be an integer from 1, but is {batch!r}.")
+        batch = int(batch)
         self.world = world
         self.game = game
         self.render_mode = render_mode
@@ -72,12 +79,8 @@ class Visits:
         self.leaves: dict[str, dict[str, Leaf]] = {
             RECOMMENDER_AGENT: self.simulator.recommender_leaves
         }
-        seen = {RECOMMENDER_AGENT: self.simulator.recommender_observation(self.state, copy=False)}
         if user_sees:
             self.leaves[USER_AGENT] = self.simulator.user_leaves
-            seen[USER_AGENT] = self.simulator.user_observation(self.state, copy=False)
-        self.seen = seen
-        """Of each side, the (B, ...) leaves of its observations: the state's own arrays."""
         self.observation_spaces = {a: self._observation_space(a) for a in self.leaves}
         self.action_spaces = {
             RECOMMENDER_AGENT: _action_space([game.num_candidates] * game.slate_size),
@@ -91,7 +94,7 @@ class Visits:
         """Whether ``reset`` was called."""
         k = game.slate_size
         self._flat = game.observation == "flat"
-        self._rows = {a: [_row(leaves, b) for b in range(batch)] for a, leaves in seen.items()}
+        self._returns = world.user_model.return_time is not None
         choices = game.num_candidates
         self._bounds = {RECOMMENDER_AGENT: (0, choices, choices), USER_AGENT: ANSWER_BOUNDS}
         self._actions = {
@@ -100,6 +103,61 @@ class Visits:
         }
         self._shapes = {a: self.action_spaces[a].shape or () for a in AGENTS}
         self._transcript = ""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but what is made of the state's memory: it would be that of the original."""
+        kind = type(self)
+        return {
+            name: value
+            for name, value in self.__dict__.items()
+            if not isinstance(getattr(kind, name, None), cached_property)
+        }
+
+    @cached_property
+    def seen(self) -> dict[str, dict[str, np.ndarray]]:
+        """Of each side, the (B, ...) leaves of its observations: the state's own arrays."""
+        simulator, state = self.simulator, self.state
+        seen = {RECOMMENDER_AGENT: simulator.recommender_observation(state, copy=False)}
+        if USER_AGENT in self.leaves:
+            seen[USER_AGENT] = simulator.user_observation(state, copy=False)
+        return seen
+
+    @cached_property
+    def _first(self) -> dict[str, tuple[list[str], list[np.ndarray]]]:
+        """Names and values of the leaves in the first row of each side; flat ones are (n,)."""
+        out = {}
+        for side, leaves in self.seen.items():
+            row = [leaf[0] for leaf in leaves.values()]
+            out[side] = list(leaves), [leaf.reshape(-1) for leaf in row] if self._flat else row
+        return out
+
+    @cached_property
+    def _wanted(self) -> dict[str, tuple[tuple[tuple[int, ...], int, int, int], np.ndarray]]:
+        """Shape and bounds of each side's action of several numbers, and where it is noted."""
+        return {a: ((self._shapes[a], *self._bounds[a]), self._actions[a]) for a in AGENTS}
+
+    @cached_property
+    def _show(self) -> Callable[[], None]:
+        slates = self._actions[RECOMMENDER_AGENT]
+        return self.simulator.prepared(kernels.SHOW, self.state, slates)
+
+    @cached_property
+    def _take(self) -> Callable[[], None]:
+        return self.simulator.prepared(kernels.RESPOND, self.state, self._actions[USER_AGENT])
+
+    @cached_property
+    def _steps(self) -> dict[bool, Callable[[], None]]:
+        """Of whether visits that have ended are begun anew."""
+        simulator, slates = self.simulator, self._actions[RECOMMENDER_AGENT]
+        return {
+            anew: simulator.prepared(kernels.STEP, self.state, slates, anew)
+            for anew in (False, True)
+        }
+
+    @cached_property
+    def _next_visits(self) -> Callable[[], None]:
+        rows = np.arange(self.batch)
+        return self.simulator.prepared(kernels.NEXT_VISITS, self.state, rows)
 
     @property
     def user_turn(self) -> bool:
@@ -117,6 +175,15 @@ class Visits:
         Raises:
             ConfigError: a negative seed, or ``options["user"]`` is no user code.
         """
+        if seed is None and not options and self.begun:
+            self._next_visits()
+            self._open()
+            return
+        if seed is not None and not is_integer(seed):
+            raise ConfigError(
+                f"seed must be one integer in [0, 2**63), or None, but is {seed!r}. With several "
+                "visits, visit b gets seed + b."
+            )
         self.reset_rows(np.arange(self.batch), seed, options)
 
     def reset_rows(
@@ -126,15 +193,19 @@ class Visits:
         options: dict[str, Any] | None = None,
     ) -> None:
         """Begin a visit in some rows; as ``reset``, where ``seed`` may be one for each of B."""
-        users = self._visitors((options or {}).get("user"))
+        users = self._visitors(checked_options(options, ("user",)).get("user"))
         new = self._seeds(seed)
         seeds, sessions = self.state.seed.copy(), self.state.session + np.uint64(1)
-        told = np.array([s is not None for s in new])
-        seeds[told] = [s for s in new if s is not None]
-        sessions[told] = 0
+        told = [row for row, one in enumerate(new) if one is not None]
+        if told:
+            seeds[told], sessions[told] = [new[row] for row in told], 0
         who = None if users is None else np.broadcast_to(users, self.batch)[rows]
         self.simulator.reset_rows(self.state, rows, seeds[rows], who, sessions=sessions[rows])
         self.begun = True
+        self._open()
+
+    def _open(self) -> None:
+        """Begin what ``render`` shows."""
         if self.render_mode:
             code = int(self.state.user[0])
             self._transcript = f"A visit of user {self.world.train.user_ids[code]}.\n"
@@ -143,9 +214,9 @@ class Visits:
         """Seed, session and user, from which a row's visit can be replayed."""
         state = self.state
         return {
-            "seed": int(state.seed[row]),
-            "session": int(state.session[row]),
-            "user": int(state.user[row]),
+            "seed": state.seed.item(row),
+            "session": state.session.item(row),
+            "user": state.user.item(row),
         }
 
     def put(self, side: str, row: int, action: Action) -> None:
@@ -166,6 +237,28 @@ class Visits:
         else:
             self._actions[side][row] = array
 
+    def note(self, side: str, action: Action, *, acts: bool) -> None:
+        """``put`` and ``check`` in one, of a single visit.
+
+        Args:
+            side: whose action.
+            action: in the side's action space.
+            acts: whether it is the side's turn; an action out of turn is only checked.
+
+        Raises:
+            ActionError: the action lies outside the side's space.
+        """
+        if isinstance(action, np.ndarray) and action.dtype is _INT64:
+            (shape, low, high, of_last), noted = self._wanted[side]
+            if action.shape == shape and shape:
+                values = action.tolist()
+                if min(values) >= low and max(values) < high and values[-1] < of_last:
+                    if acts:
+                        noted[0] = action
+                    return
+        self.put(side, 0, action)
+        self.check(side)
+
     def put_all(self, side: str, actions: npt.NDArray[np.integer]) -> None:
         """Note the actions of all agents of a side, and check them.
 
@@ -184,7 +277,12 @@ class Visits:
     def check(self, side: str) -> None:
         """Raise ActionError unless the noted actions of a side are legal."""
         actions = self._actions[side]
-        bad = kernels.first_outside(actions, *self._bounds[side])
+        low, high, of_last = self._bounds[side]
+        if actions.size <= _FEW and self.batch == 1:
+            values = actions.tolist()[0]
+            if min(values) >= low and max(values) < high and values[-1] < of_last:
+                return
+        bad = kernels.first_outside(actions, low, high, of_last)
         if bad >= 0:
             action = actions[bad // actions.shape[1]].copy()
             actions[...] = 0
@@ -195,12 +293,12 @@ class Visits:
 
     def show(self) -> None:
         """Put the noted slates on screen; they were checked."""
-        self.simulator.show(self.state, self._actions[RECOMMENDER_AGENT], check=False)
+        self._show()
 
     def respond(self) -> None:
         """Take the noted answers; they were checked. What came of it is in the state."""
         shown = self.state.slate[0].copy() if self.render_mode else None
-        self.simulator.take(self.state, self._actions[USER_AGENT])
+        self._take()
         self._write(shown)
 
     def respond_fitted(self) -> None:
@@ -215,8 +313,7 @@ class Visits:
             self.show()
             self.respond_fitted()
         else:
-            slates = self._actions[RECOMMENDER_AGENT]
-            self.simulator.step(self.state, slates, autoreset=autoreset, check=False)
+            self._steps[autoreset]()
 
     def outcome(self) -> Outcome:
         """What the last round brought."""
@@ -228,28 +325,44 @@ class Visits:
         Where a law says when users return, ``return_days`` are the days until the user's next
         visit, and -1 while this one goes on.
         """
+        if self.batch == 1:
+            return [self.info()]
+        clicks, purchases = self.state.clicks.tolist(), self.state.purchases.tolist()
+        told = [{"clicks": c, "purchases": p} for c, p in zip(clicks, purchases, strict=True)]
+        if self._returns:
+            for info, days in zip(told, self.return_days().tolist(), strict=True):
+                info["return_days"] = days
+        return told
+
+    def info(self) -> dict[str, int]:
+        """``infos`` of the first row."""
         state = self.state
-        columns: dict[str, np.ndarray] = {"clicks": state.clicks, "purchases": state.purchases}
-        if self.world.user_model.return_time is not None:
-            columns["return_days"] = self.return_days()
-        rows = zip(*(values.tolist() for values in columns.values()), strict=True)
-        return [dict(zip(columns, row, strict=True)) for row in rows]
+        told = {"clicks": state.clicks.item(0), "purchases": state.purchases.item(0)}
+        if self._returns:
+            days = self.simulator.return_days(state) if state.ended.item(0) != LIVE else None
+            told["return_days"] = -1 if days is None else days.item(0)
+        return told
 
     def return_days(self) -> npt.NDArray[np.int64]:
         """(B,) days until the next visit of users whose visit has ended, -1 of the others."""
-        out, ended = np.full(self.batch, -1), np.flatnonzero(self.state.ended != LIVE)
-        if len(ended):
-            days = self.simulator.return_days(self.state, ended)
+        out, rows = np.full(self.batch, -1), np.flatnonzero(self.state.ended != LIVE)
+        if len(rows):
+            days = self.simulator.return_days(self.state, rows)
             assert days is not None
-            out[ended] = days
+            out[rows] = days
         return out
 
     def observe(self, side: str, row: int = 0) -> AgentObservation:
         """The observation of the agent of a side in a row, in arrays of its own."""
-        leaves = self._rows[side][row]
+        if self.batch == 1:
+            names, leaves = self._first[side]
+            if self._flat:
+                return np.concatenate(leaves, dtype=np.float32, casting="unsafe")
+            return dict(zip(names, map(_copied, leaves), strict=False))
         if self._flat:
-            return _join(leaves)
-        return {name: leaf.copy() for name, leaf in leaves.items()}
+            parts = [leaf[row].reshape(-1) for leaf in self.seen[side].values()]
+            return np.concatenate(parts, dtype=np.float32, casting="unsafe")
+        return {name: leaf[row].copy() for name, leaf in self.seen[side].items()}
 
     def observe_all(self, side: str) -> Sequence[AgentObservation]:
         """The observations of a side's agents in all rows."""
@@ -257,16 +370,14 @@ class Visits:
             return [self.observe(side)]
         leaves = self.seen[side]
         if self._flat:
-            parts = [leaf.reshape(self.batch, -1) for leaf in leaves.values()]
-            return list(np.concatenate(parts, axis=1, dtype=np.float32, casting="unsafe"))
+            return list(flatten(self.leaves[side], leaves))
         rows = zip(*(leaf.copy() for leaf in leaves.values()), strict=True)
         return [dict(zip(leaves, row, strict=True)) for row in rows]
 
     def true_state(self) -> npt.NDArray[np.float32]:
         """All agents' observations in one flat float32 vector: all there is to know."""
-        return np.concatenate(
-            [_join(self._rows[a][row]) for row in range(self.batch) for a in self.leaves]
-        )
+        sides = [flatten(leaves, self.seen[a]) for a, leaves in self.leaves.items()]
+        return np.concatenate(sides, axis=1).reshape(-1)
 
     def layout(self, side: str) -> dict[str, slice]:
         """Where each entry lies in a side's flat observation."""
@@ -286,32 +397,47 @@ class Visits:
 
     def _seeds(self, seed: Any) -> Sequence[int | None]:
         """A seed for each row, None where the last one goes on."""
-        if _is_integer(seed):
-            seeds: Sequence[Any] = range(seed, seed + self.batch)
-        elif isinstance(seed, Sequence):
-            seeds = seed
+        if is_integer(seed):
+            first = int(seed)  # an integer of NumPy would overflow
+            seeds: list[Any] = list(range(first, first + self.batch))
+        elif isinstance(seed, (list, tuple, np.ndarray)):
+            seeds = list(seed)
+            if len(seeds) != self.batch:
+                raise ConfigError(
+                    f"There are {self.batch} visits, but {len(seeds)} seeds. Give one for each, or "
+                    "one number."
+                )
         else:
             seeds = [seed] * self.batch
         for one in seeds:
-            if one is not None and not (_is_integer(one) and 0 <= one < 2**63):
-                raise ConfigError(f"seed must be an integer in [0, 2**63), but is {one!r}.")
+            if one is not None and not (is_integer(one) and 0 <= one < 2**63):
+                raise ConfigError(
+                    f"seed must be an integer in [0, 2**63), but is {one!r}. Give another, or None."
+                )
         if not self.begun:
             drawn = np.random.SeedSequence().generate_state(self.batch, np.uint64).tolist()
             return [d >> 1 if s is None else s for s, d in zip(seeds, drawn, strict=True)]
         return seeds
 
-    def _visitors(self, user: object) -> npt.ArrayLike | None:
+    def _visitors(self, user: Any) -> npt.NDArray[np.integer] | None:
         if user is None:
             return None
-        codes = np.asarray(user)
-        one = _is_integer(user)
-        if not one and not (
-            isinstance(user, np.ndarray)
-            and codes.dtype.kind in "iu"
-            and codes.shape == (self.batch,)
+        if is_integer(user):
+            known = self.world.num_users
+            if not 0 <= int(user) < known:
+                raise ConfigError(
+                    f"There is no user {user}; the world {self.world.name!r} has users 0 to "
+                    f"{known - 1}."
+                )
+            return np.array(int(user))
+        if not (
+            isinstance(user, np.ndarray) and user.dtype.kind in "iu" and user.shape == (self.batch,)
         ):
-            raise ConfigError(f"options['user'] must be a user's code, but is {user!r}.")
-        return codes
+            raise ConfigError(
+                f"options['user'] must be a user's code, an integer, or an array of shape "
+                f"({self.batch},) with a code for each visit, but is {user!r}."
+            )
+        return user
 
     def _illegal(self, side: str, action: object) -> ActionError:
         return ActionError(
@@ -357,22 +483,16 @@ class Visit(Visits):
         Raises:
             ActionError: the action lies outside the side's space.
         """
-        self.put(side, 0, action)
-        self.check(side)
+        self.act(side, action)
+        return None if side == RECOMMENDER_AGENT else self.outcome()
+
+    def act(self, side: str, action: Action) -> None:
+        """``play``, where what came of it is read from the state."""
+        self.note(side, action, acts=True)
         if side == RECOMMENDER_AGENT:
             self.show()
-            return None
-        self.respond()
-        return self.outcome()
-
-
-def _row(leaves: dict[str, np.ndarray], row: int) -> dict[str, np.ndarray]:
-    return {name: leaf[row] for name, leaf in leaves.items()}
-
-
-def _join(leaves: dict[str, np.ndarray]) -> npt.NDArray[np.float32]:
-    parts = [leaf.reshape(-1) for leaf in leaves.values()]
-    return np.concatenate(parts, dtype=np.float32, casting="unsafe")
+        else:
+            self.respond()
 
 
 def _action_space(choices: list[int]) -> spaces.MultiDiscrete | spaces.Discrete:
@@ -381,8 +501,33 @@ def _action_space(choices: list[int]) -> spaces.MultiDiscrete | spaces.Discrete:
     return spaces.MultiDiscrete(np.array(choices))
 
 
-def _is_integer(value: object) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+def always_on_turn(game: GameConfig) -> None:
+    """Raise ConfigError if a game of the recommender alone is to say whose turn it is."""
+    if game.action_mask is not None:
+        raise ConfigError(
+            f"action_mask is {game.action_mask!r}, but in Gymnasium's environments every step is "
+            "the recommender's turn and no action is masked. Leave it out."
+        )
+
+
+def checked_options(options: object, known: Sequence[str]) -> dict[str, Any]:
+    """The options of a reset as a dict.
+
+    Raises:
+        ConfigError: they are none.
+        UnknownNameError: one of them is not known.
+    """
+    if not options and (options is None or isinstance(options, dict)):
+        return {}
+    if not isinstance(options, dict):
+        raise ConfigError(
+            f"options must be a dict with any of {', '.join(map(repr, known))}, or None, but is "
+            f"{options!r}. Write options={{'user': 3}}."
+        )
+    for name in options:
+        if name not in known and name != _OF_A_TEST:
+            raise UnknownNameError("option of reset", name, known)
+    return options
 
 
 def _size(leaves: dict[str, Leaf]) -> int:

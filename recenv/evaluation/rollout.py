@@ -11,7 +11,7 @@ import numpy.typing as npt
 from tqdm.auto import tqdm
 
 from recenv.errors import ConfigError
-from recenv.recommenders.base import PrivilegedRecommender, Recommender
+from recenv.recommenders.base import PrivilegedRecommender, Recommender, recommend, tell
 from recenv.sim.simulator import Outcome, Simulator
 from recenv.sim.state import EMPTY, State
 from recenv.users.policy import UserPolicy
@@ -103,6 +103,10 @@ def rollout(
     depend on ``batch_size``, if the policies' own answers do not. No visit of an environment
     that was reset with the same seed shares them.
 
+    A recommender with ``update`` is told of every answer, the last of a visit included
+    (``LearningRecommender``). It goes on from what it had learned before; its results depend on
+    ``batch_size``, since answers of the visits of one batch come together.
+
     Args:
         simulator: the world and the game.
         recommender: fills the slates; a privileged one is given the true state.
@@ -110,7 +114,8 @@ def rollout(
         users: a pool of the world, or codes without repeats.
         episodes_per_user: visits per user, below 2**24.
         seed: zero or more.
-        batch_size: visits at a time; memory grows with it, results do not change.
+        batch_size: visits at a time; memory grows with it, results do not change unless the
+            recommender learns.
         progress: show a bar.
 
     Raises:
@@ -146,10 +151,11 @@ def rollout(
                 np.full(len(rows), seed), visitors[rows], sessions=sessions[rows]
             )
             while len(rows):
-                slates = _slates(simulator, recommender, state)
-                simulator.show(state, slates)
+                turn = recommend(recommender, simulator, state)
+                simulator.show(state, turn.slates)
                 behaviour = state.behaviour.copy()
                 outcome = _answer(simulator, user_policy, state)
+                tell(recommender, turn, state, outcome)
                 totals.add(rows, state, behaviour, outcome)
                 live = ~(outcome.terminated | outcome.truncated)
                 bar.update(int(len(rows) - live.sum()))
@@ -228,15 +234,6 @@ def answer_log_likelihood(
         (taken[:, :-1] * filled).sum(axis=1) + taken[:, -1],
         (per_slot * filled).sum(axis=1) + entropy[:, 3 * slots :].sum(axis=1),
     )
-
-
-def _slates(
-    simulator: Simulator, recommender: Recommender | PrivilegedRecommender, state: State
-) -> IntArray:
-    if isinstance(recommender, PrivilegedRecommender):
-        return recommender.recommend_privileged(simulator, state)
-    observation = simulator.recommender_observation(state)
-    return recommender.recommend(observation, state.key, simulator.game.slate_size)
 
 
 def _answer(simulator: Simulator, user_policy: UserPolicy | None, state: State) -> Outcome:

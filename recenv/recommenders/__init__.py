@@ -1,7 +1,14 @@
-"""Baselines, the greedy oracle, and the protocol that trained policies share with them."""
+"""Baselines, the greedy oracle, a bandit, and the protocols that trained policies share."""
 
 from recenv.recommenders.als import ALSConfig, ALSRecommender
-from recenv.recommenders.base import PrivilegedRecommender, Recommender, top_candidates
+from recenv.recommenders.bandit import ThompsonRecommender
+from recenv.recommenders.base import (
+    Feedback,
+    LearningRecommender,
+    PrivilegedRecommender,
+    Recommender,
+    top_candidates,
+)
 from recenv.recommenders.baselines import baselines, left_out
 from recenv.recommenders.content import ContentRecommender
 from recenv.recommenders.oracle import OracleRecommender
@@ -12,11 +19,14 @@ __all__ = [
     "ALSConfig",
     "ALSRecommender",
     "ContentRecommender",
+    "Feedback",
+    "LearningRecommender",
     "OracleRecommender",
     "PopularityRecommender",
     "PrivilegedRecommender",
     "RandomRecommender",
     "Recommender",
+    "ThompsonRecommender",
     "baselines",
     "left_out",
     "top_candidates",

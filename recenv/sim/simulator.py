@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import os
-from functools import cached_property
+from collections.abc import Callable
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +15,7 @@ from recenv import rng
 from recenv.config import GameConfig
 from recenv.errors import ActionError, ConfigError
 from recenv.jit import threads
+from recenv.jit.compiled import compiled
 from recenv.sim import kernels
 from recenv.sim.observation import (
     Leaf,
@@ -32,6 +35,7 @@ from recenv.sim.state import (
     state_fields,
     tables_of,
 )
+from recenv.users.durations import draw_duration
 from recenv.world import World
 
 IntArray = npt.NDArray[np.integer]
@@ -39,6 +43,9 @@ IntArray = npt.NDArray[np.integer]
 
 ANSWER_BOUNDS = (0, 3, 2)
 """Least response, one more than the most, and one more than the most in the column of leaving."""
+
+
+_MOST_ROUNDS = np.iinfo(np.int32).max  # what a visit counts its rounds in
 
 
 class Outcome(NamedTuple):
@@ -81,11 +88,16 @@ class Simulator:
                 f"slate_size is {game.slate_size}, but examination is known for "
                 f"{len(world.user_model.examination)} slots only. Use a smaller slate."
             )
-        most = os.cpu_count() or 1
-        if not 1 <= threads <= most:
+        if game.max_rounds > _MOST_ROUNDS:
             raise ConfigError(
-                f"threads is {threads}, but this machine has {most} processors. "
-                "Choose a number from 1 to that."
+                f"max_rounds is {game.max_rounds}, but a visit counts its rounds up to "
+                f"{_MOST_ROUNDS}. Set max_rounds to at most that."
+            )
+        most = os.cpu_count() or 1
+        if not is_integer(threads) or not 1 <= threads <= most:
+            raise ConfigError(
+                f"threads is {threads!r}, but this machine has {most} processors. "
+                "Choose a whole number from 1 to that."
             )
         world = world.member(game.member)
         self.world = world
@@ -99,6 +111,10 @@ class Simulator:
     def __getstate__(self) -> dict[str, Any]:
         """Compiled code is not pickled, nor copied."""
         return {**self.__dict__, "_bound": {}}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Simulator:
+        """World, tables and rules are never written to, so that copies share them."""
+        return copy.copy(self)
 
     @property
     def bytes_per_visit(self) -> int:
@@ -131,7 +147,7 @@ class Simulator:
             sessions: (B,) or scalar: which visit after the reset with that seed.
 
         Raises:
-            ConfigError: a user code does not exist.
+            ConfigError: a user code does not exist, or a number is none from 0.
         """
         seeds = np.atleast_1d(np.asarray(seeds))
         state = self.allocate(len(seeds))
@@ -165,16 +181,21 @@ class Simulator:
         """(rows, seeds, sessions, users) as the kernels want them: (n,) each, users -1 if drawn.
 
         Raises:
-            ConfigError: a user code does not exist.
+            ConfigError: a user code does not exist, or a seed or session is no number from 0.
         """
         rows = np.ascontiguousarray(rows, np.int64).ravel()
         codes = self._users(users, len(rows))
 
-        def whole(values: npt.ArrayLike) -> npt.NDArray[np.uint64]:
-            given = np.asarray(values).astype(np.uint64)
-            return np.ascontiguousarray(np.broadcast_to(given, rows.shape))
+        def whole(values: npt.ArrayLike, name: str) -> npt.NDArray[np.uint64]:
+            given = np.asarray(values)
+            if not _is_whole(given):
+                raise ConfigError(
+                    f"{name} must be integers in [0, 2**64), but are {values!r}. Give one for each "
+                    "visit."
+                )
+            return np.ascontiguousarray(np.broadcast_to(given.astype(np.uint64), rows.shape))
 
-        return rows, whole(seeds), whole(sessions), codes
+        return rows, whole(seeds, "seeds"), whole(sessions, "sessions"), codes
 
     def next_visits(self, state: State, rows: IntArray) -> None:
         """Begin the visits that follow in some rows: the same seed, the next session number."""
@@ -184,15 +205,17 @@ class Simulator:
     def _users(self, users: npt.ArrayLike | None, count: int) -> npt.NDArray[np.int64]:
         if users is None:
             return np.full(count, -1)
-        codes = np.ascontiguousarray(np.broadcast_to(np.asarray(users, np.int64), count))
+        given = np.asarray(users)
+        if given.dtype.kind not in "iu" and not is_integer(users):
+            raise ConfigError(f"users must be integers, the users' codes, but are {users!r}.")
         known = len(self.tables.user_vectors)
-        bad = (codes < 0) | (codes >= known)
-        if bad.any():
+        bad = (given < 0) | (given >= known)
+        if np.any(bad):
             raise ConfigError(
-                f"There is no user {codes[bad][0]}; the world {self.world.name!r} has users "
-                f"0 to {known - 1}."
+                f"There is no user {given[bad].ravel()[0]}; the world {self.world.name!r} has "
+                f"users 0 to {known - 1}."
             )
-        return codes
+        return np.ascontiguousarray(np.broadcast_to(given.astype(np.int64), count))
 
     def show(self, state: State, slates: IntArray, *, check: bool = True) -> None:
         """Put slates on screen. Visits that have ended, or whose turn it is not, ignore them.
@@ -276,9 +299,8 @@ class Simulator:
         law = self.world.user_model.return_time
         if law is None:
             return None
-        keys = state.key[rows]
-        rounds = np.zeros(len(keys), np.int32)
-        return law.sample(state.user[rows], rng.uniforms(keys, rounds, rng.RETURN, 1)[:, 0])
+        keys, users = state.key[rows], state.user[rows]
+        return _return_days(law.baseline, law.effect, law.first, keys, users)
 
     def recommender_observation(self, state: State, *, copy: bool = True) -> Observation:
         """What the platform knows now: see ``recenv.sim.observation``; leaves are (B, ...).
@@ -303,12 +325,37 @@ class Simulator:
                 "This simulator does not keep what the users see. Make it with user_sees=True."
             )
 
+    def prepared(
+        self, loop: threads.Loop, state: State, array: IntArray, *more: object
+    ) -> Callable[[], None]:
+        """A call of ``kernels.SHOW``, ``RESPOND``, ``STEP`` or ``NEXT_VISITS``, made once for many.
+
+        Whoever steps a single visit spends more time on handing arguments over than on the step.
+
+        Args:
+            loop: which.
+            state: updated in place at each call.
+            array: (n, ...) int64 in C's order: slates, answers or rows. What stands in it when the
+                call is made counts, and is not checked.
+            more: what the loop takes after that.
+        """
+        args = (array, *more, self.tables, self.rules, state)
+        bound = self._bound_loop(loop, state, args)
+        if self.threads == 1:
+            return partial(bound.alone, 0, len(array), *args)
+        return partial(threads.run, bound, len(array), self.threads, *args)
+
     def _run(self, loop: threads.Loop, state: State, rows: int, *args: object) -> None:
+        threads.run(self._bound_loop(loop, state, args), rows, self.threads, *args)
+
+    def _bound_loop(
+        self, loop: threads.Loop, state: State, args: tuple[object, ...]
+    ) -> threads.BoundLoop:
         key = (loop, id(state.kind))  # which a bound loop keeps alive
         bound = self._bound.get(key)
         if bound is None:
             bound = self._bound[key] = threads.BoundLoop(loop, *args)
-        threads.run(bound, rows, self.threads, *args)
+        return bound
 
     def check_slates(self, state: State, slates: IntArray) -> npt.NDArray[np.int64]:
         """The slates as ``show`` wants them.
@@ -332,6 +379,31 @@ class Simulator:
 
     def _answers(self, state: State, answers: IntArray) -> npt.NDArray[np.int64]:
         return _whole(answers, (len(state.key), self.game.slate_size + 1), "answers")
+
+
+@compiled
+def _return_days(baseline, effect, first, keys, users):  # noqa: ANN001, ANN202
+    out = np.empty(len(keys), np.int32)
+    for n in range(len(keys)):
+        drawn = rng.uniform(keys[n], 0, rng.RETURN, 0)
+        out[n] = draw_duration(baseline, effect[users[n]], first, drawn)
+    return out
+
+
+def is_integer(value: object) -> bool:
+    """Whether a value is an integer of Python or NumPy; a truth value is none."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def _is_whole(values: np.ndarray) -> bool:
+    """Whether all are integers in [0, 2**64), as integers or as floats."""
+    if values.dtype.kind == "u":
+        return True
+    if values.dtype.kind == "i":
+        return bool((values >= 0).all())
+    if values.dtype.kind != "f":
+        return False
+    return bool(((values >= 0) & (values < 2.0**64) & (values == np.floor(values))).all())
 
 
 def _whole(actions: IntArray, shape: tuple[int, int], name: str) -> npt.NDArray[np.int64]:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from numba import typeof
 
 from recenv.config import GameConfig
+from recenv.errors import ConfigError
 from recenv.users.model import UserModel
 from recenv.users.repeat import RepeatLaw
 from recenv.world import World
@@ -55,6 +56,14 @@ class Tables(NamedTuple):
     repeat_bonus: F32  # (R,) log-odds
     repeat_filter_start: npt.NDArray[np.int64]  # (U + 1,) see recenv.users.repeat.past_filter
     repeat_filter: npt.NDArray[np.uint32]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Unpickled arrays could be written to, and the step be compiled anew for them."""
+        return _read_only_tables, (tuple(self),)
+
+
+def _read_only_tables(arrays: tuple[npt.NDArray[Any], ...]) -> Tables:
+    return Tables(*map(_read_only, arrays))
 
 
 def make_rules(model: UserModel, game: GameConfig) -> np.ndarray:
@@ -126,8 +135,9 @@ class State(_Arrays):
         """The arrays' types, one object for all states that are stepped by the same code."""
         return typeof(self)
 
-    def __getstate__(self) -> None:
-        """Nothing but the arrays is pickled or copied."""
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy has arrays of its own, laid out as ``make_state`` does; nothing else is kept."""
+        return _laid_out, (tuple(self),)
 
 
 class Screen(NamedTuple):
@@ -177,7 +187,7 @@ def make_tables(world: World, game: GameConfig) -> Tables:
         else model.visit_length.baseline,
         **_repeat(model),
     )
-    return Tables(*map(_read_only, tables))
+    return _read_only_tables(tables)
 
 
 def _read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -327,24 +337,51 @@ def state_fields(world: World, game: GameConfig, *, user_sees: bool = True) -> d
 def make_state(fields: dict[str, Field], batch: int) -> State:
     """State of ``batch`` visits that have not begun.
 
+    Raises:
+        ConfigError: they do not fit into memory.
+    """
+    shapes = {name: ((batch, *field.shape), field.dtype) for name, field in fields.items()}
+    state = _allocated(shapes)
+    for name, field in fields.items():
+        if field.blank:
+            getattr(state, name)[...] = field.blank
+    return state
+
+
+def _laid_out(arrays: tuple[np.ndarray, ...]) -> State:
+    """A state that holds the same as some arrays."""
+    named = zip(State._fields, arrays, strict=True)
+    state = _allocated({name: (array.shape, array.dtype) for name, array in named})
+    for own, given in zip(state, arrays, strict=True):
+        own[...] = given
+    return state
+
+
+def _allocated(shapes: dict[str, tuple[tuple[int, ...], npt.DTypeLike]]) -> State:
+    """A state of zeros.
+
     All arrays lie in one stretch of memory, each beginning on another line of a page: a row's
     parts would otherwise lie at the same places of their pages, compete for the same few lines
     of cache, and be taken for one another by a processor that compares the places alone.
     """
     places, at = {}, 0
-    for number, (name, field) in enumerate(fields.items()):
+    for number, (name, (shape, dtype)) in enumerate(shapes.items()):
         start = -(-at // _PAGE) * _PAGE + number * _STAGGER % _PAGE
-        places[name] = start
-        at = start + batch * field.bytes
-    memory = np.zeros(at + _LINE, np.uint8)
-    first = -memory.ctypes.data % _LINE  # so that arrays begin with a line of cache
-    arrays = {}
-    for name, field in fields.items():
-        start = first + places[name]
-        part = memory[start : start + batch * field.bytes]
-        arrays[name] = part.view(field.dtype).reshape(batch, *field.shape)
-        if field.blank:
-            arrays[name][...] = field.blank
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        places[name] = slice(start, start + size)
+        at = start + size
+    try:
+        memory = np.zeros(at + _LINE, np.uint8)
+    except (MemoryError, ValueError) as error:
+        raise ConfigError(
+            f"The state of these visits takes {at / 2**30:.3g} GiB, which cannot be had. Play "
+            "fewer visits at once, or make history_length, max_rounds or num_candidates smaller."
+        ) from error
+    memory = memory[-memory.ctypes.data % _LINE :]  # so that arrays begin with a line of cache
+    arrays = {
+        name: memory[places[name]].view(dtype).reshape(shape)
+        for name, (shape, dtype) in shapes.items()
+    }
     return State(**arrays)
 
 

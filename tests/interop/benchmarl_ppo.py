@@ -1,19 +1,29 @@
 """BenchMARL's IPPO or MAPPO, on a task of one's own as its documentation asks for one.
 
 python benchmarl_ppo.py --observation flat --slate-size 1 --algorithm mappo
+
+With --compare it trains in earnest, beginning with the fitted user, and compares the recommender
+with random slates on held-out users:
+
+python benchmarl_ppo.py --observation flat --slate-size 1 --steps 60000 --compare 20 --action-mask
 """
 
 import argparse
 import json
 import tempfile
+from dataclasses import MISSING, dataclass
 from importlib.metadata import version
 
 import torch
 from benchmarl.algorithms import IppoConfig, MappoConfig
 from benchmarl.environments.pettingzoo.common import PettingZooClass
 from benchmarl.experiment import Experiment, ExperimentConfig
+from benchmarl.models.common import EnsembleModelConfig, Model, ModelConfig
 from benchmarl.models.mlp import MlpConfig
+from learned import FromFitted, against_random, middle_and_half
+from tensordict import TensorDict
 from torchrl.envs import PettingZooWrapper
+from torchrl.envs.transforms import ObservationNorm
 
 import recenv
 
@@ -23,7 +33,18 @@ parser.add_argument("--observation", choices=["dict", "flat"], default="flat")
 parser.add_argument("--slate-size", type=int, default=1)
 parser.add_argument("--steps", type=int, default=256, help="turns: a round has two")
 parser.add_argument("--algorithm", choices=["ippo", "mappo"], default="ippo")
+parser.add_argument("--action-mask", action="store_true", help="tell whose turn it is")
+parser.add_argument("--compare", type=int, default=0, help="visits of each held-out user")
+parser.add_argument("--seed", type=int, default=0)
 args = parser.parse_args()
+if args.compare and (args.observation, args.slate_size) != ("flat", 1):
+    parser.error("--compare is for --observation flat --slate-size 1")
+told = {
+    "source": args.env,
+    "observation": args.observation,
+    "slate_size": args.slate_size,
+    "action_mask": "info" if args.action_mask else None,
+}
 
 
 class Visit(PettingZooClass):
@@ -49,6 +70,34 @@ class Visit(PettingZooClass):
     def max_steps(self, env):
         return 2 * env.game.max_rounds
 
+    def get_env_transforms(self, env):
+        if not args.compare:
+            return []
+        middle, half = middle_and_half(env.observation_space("recommender_0"))
+        seen = ("recommender", "observation")
+        return [ObservationNorm(middle, half, in_keys=[seen], standard_normal=True)]
+
+
+class UserModel(Model):
+    """``FromFitted`` as BenchMARL asks for a model."""
+
+    def __init__(self, behaviour, **kwargs):
+        super().__init__(**kwargs)
+        (leaf,) = self.input_spec.values(True, True)
+        self.network = FromFitted(slice(*behaviour), leaf.shape[-1])
+
+    def _forward(self, tensordict):
+        return tensordict.set(self.out_key, self.network(tensordict.get(self.in_keys[0])))
+
+
+@dataclass
+class UserModelConfig(ModelConfig):
+    behaviour: tuple[int, int] = MISSING
+
+    @staticmethod
+    def associated_class():
+        return UserModel
+
 
 config = ExperimentConfig.get_from_yaml()
 config.max_n_frames = args.steps
@@ -60,21 +109,26 @@ config.evaluation = False
 config.loggers = []
 config.create_json = False
 
+if args.compare:
+    config.lr = 1e-3
+    config.gamma = 0.99
+    config.on_policy_collected_frames_per_batch = 2000
+    config.on_policy_minibatch_size = 500
+    config.on_policy_n_minibatch_iters = 4
+model = MlpConfig.get_from_yaml()
+if args.compare:
+    where = recenv.parallel_env(**told).layout("user_0")["behaviour"]
+    user = UserModelConfig(behaviour=(where.start, where.stop))
+    model = EnsembleModelConfig({"recommender": model, "user": user})
+
 with tempfile.TemporaryDirectory() as folder:
     config.save_folder = folder
     experiment = Experiment(
-        task=Visit(
-            "visit",
-            {
-                "source": args.env,
-                "observation": args.observation,
-                "slate_size": args.slate_size,
-            },
-        ),
+        task=Visit("visit", told),
         algorithm_config=(IppoConfig if args.algorithm == "ippo" else MappoConfig).get_from_yaml(),
-        model_config=MlpConfig.get_from_yaml(),
+        model_config=model,
         critic_model_config=MlpConfig.get_from_yaml(),
-        seed=0,
+        seed=args.seed,
         config=config,
     )
 
@@ -85,6 +139,21 @@ with tempfile.TemporaryDirectory() as folder:
     experiment.run()
     changed = sum(not torch.equal(a, b) for a, b in zip(before, parameters(), strict=True))
     steps = experiment.total_frames
+
+
+def logits(seen):
+    seen = seen[:, None]  # (B, 1 agent, F)
+    allowed = torch.ones(len(seen), 1, candidates, dtype=torch.bool)
+    given = {"observation": seen, "action_mask": allowed}
+    group = TensorDict({"recommender": TensorDict(given, [len(seen), 1])}, [len(seen)])
+    return experiment.group_policies["recommender"](group)["recommender", "logits"][:, 0]
+
+
+compared = {}
+if args.compare:
+    played = recenv.parallel_env(**told)
+    candidates = played.game.num_candidates
+    compared = against_random(logits, played, args.compare)
 
 assert steps >= args.steps, f"only {steps} steps were taken"
 assert changed == len(before), f"only {changed} of {len(before)} parameters have changed"
@@ -98,6 +167,7 @@ print(
             "slate_size": args.slate_size,
             "steps": steps,
             "parameters_changed": changed,
+            **compared,
         }
     )
 )

@@ -2,6 +2,11 @@
 read the environment's `state()`. It follows TorchRL's multi-agent PPO tutorial.
 
 python torchrl_ppo.py --observation dict --slate-size 5 --algorithm mappo
+
+With --compare it trains in earnest, beginning with the fitted user, and compares the recommender
+with random slates on held-out users (flat observations, one slot):
+
+python torchrl_ppo.py --observation flat --slate-size 1 --steps 60000 --compare 20 --action-mask
 """
 
 import argparse
@@ -9,6 +14,7 @@ import json
 from importlib.metadata import version
 
 import torch
+from learned import FromFitted, against_random, middle_and_half
 from tensordict.nn import TensorDictModule, TensorDictSequential
 from torch.distributions import Categorical, Independent
 from torchrl.collectors import Collector
@@ -18,9 +24,10 @@ from torchrl.envs.transforms import (
     CatTensors,
     DTypeCastTransform,
     FlattenObservation,
+    ObservationNorm,
     UnsqueezeTransform,
 )
-from torchrl.modules import MultiAgentMLP, ProbabilisticActor, ValueOperator
+from torchrl.modules import MaskedCategorical, MultiAgentMLP, ProbabilisticActor, ValueOperator
 from torchrl.objectives import ClipPPOLoss, ValueEstimators
 
 import recenv
@@ -31,12 +38,22 @@ parser.add_argument("--observation", choices=["dict", "flat"], default="dict")
 parser.add_argument("--slate-size", type=int, default=5)
 parser.add_argument("--steps", type=int, default=256, help="turns: a round has two")
 parser.add_argument("--algorithm", choices=["ippo", "mappo"], default="ippo")
+parser.add_argument("--action-mask", action="store_true", help="tell whose turn it is")
+parser.add_argument("--compare", type=int, default=0, help="visits of each held-out user")
+parser.add_argument("--seed", type=int, default=0)
 args = parser.parse_args()
-TURNS, EPOCHS, MINIBATCH = 64, 2, 32
+TURNS, EPOCHS, MINIBATCH, RATE = (2000, 4, 500, 1e-3) if args.compare else (64, 2, 32, 3e-4)
+if args.compare and (args.observation, args.slate_size) != ("flat", 1):
+    parser.error("--compare is for --observation flat --slate-size 1")
 
-torch.manual_seed(0)
-game = recenv.parallel_env(args.env, observation=args.observation, slate_size=args.slate_size)
-env = TransformedEnv(PettingZooWrapper(game, return_state=True, seed=0))
+torch.manual_seed(args.seed)
+game = recenv.parallel_env(
+    args.env,
+    observation=args.observation,
+    slate_size=args.slate_size,
+    action_mask="info" if args.action_mask else None,
+)
+env = TransformedEnv(PettingZooWrapper(game, return_state=True, seed=args.seed))
 groups = {group: agents[0] for group, agents in env.group_map.items()}  # an agent in each
 
 vector = {}  # the key of each group's observation as one vector
@@ -51,6 +68,18 @@ for group in groups:
         env.append_transform(FlattenObservation(-2, -1, in_keys=matrices))
         env.append_transform(DTypeCastTransform(torch.int32, torch.float32, in_keys=integers))
         env.append_transform(CatTensors(list(keys.values()), vector[group], del_keys=False))
+    if args.compare and group == "recommender":
+        middle, half = middle_and_half(game.observation_space("recommender_0"))
+        vector[group] = (group, "vector")
+        env.append_transform(
+            ObservationNorm(
+                middle,
+                half,
+                in_keys=[(group, "observation")],
+                out_keys=[vector[group]],
+                standard_normal=True,
+            )
+        )
     if args.algorithm == "mappo":
         env.append_transform(UnsqueezeTransform(-2, in_keys=["state"], out_keys=[(group, "state")]))
 
@@ -72,20 +101,24 @@ def slots(sizes):
     return distribution, allowed.numel()
 
 
-policies, losses, optimizers = {}, {}, {}
+policies, losses, optimizers, networks = {}, {}, {}, {}
 for group, agent in groups.items():
     space = game.action_space(agent)
     one = args.slate_size == 1
     distribution, outputs = (Categorical, int(space.n)) if one else slots(space.nvec.tolist())
     seen = vector[group]
+    inputs = env.observation_spec[seen].shape[-1]
+    if args.compare and group == "user":
+        networks[group] = FromFitted(game.layout(agent)["behaviour"], inputs)
+    else:
+        networks[group] = network(inputs, outputs, centralized=False)
+    told = {"logits": (group, "logits")}
+    if args.action_mask:
+        distribution, told["mask"] = MaskedCategorical, (group, "action_mask")
     policies[group] = ProbabilisticActor(
-        TensorDictModule(
-            network(env.observation_spec[seen].shape[-1], outputs, centralized=False),
-            in_keys=[seen],
-            out_keys=[(group, "logits")],
-        ),
+        TensorDictModule(networks[group], in_keys=[seen], out_keys=[(group, "logits")]),
         spec=env.full_action_spec_unbatched[group, "action"],
-        in_keys=[(group, "logits")],
+        in_keys=told,
         out_keys=[(group, "action")],
         distribution_class=distribution,
         return_log_prob=True,
@@ -109,7 +142,7 @@ for group, agent in groups.items():
         value_target=(group, "value_target"),
     )
     loss.make_value_estimator(ValueEstimators.GAE, gamma=0.99, lmbda=0.95)
-    losses[group], optimizers[group] = loss, torch.optim.Adam(loss.parameters(), 3e-4)
+    losses[group], optimizers[group] = loss, torch.optim.Adam(loss.parameters(), RATE)
 
 before = [p.detach().clone() for loss in losses.values() for p in loss.parameters()]
 collector = Collector(
@@ -149,6 +182,11 @@ changed = sum(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 assert steps >= args.steps, f"only {steps} steps were taken"
 assert changed == len(after), f"only {changed} of {len(after)} parameters have changed"
+compared = {}
+if args.compare:
+    compared = against_random(
+        lambda x: networks["recommender"](x[:, None])[:, 0], game, args.compare
+    )
 print(
     json.dumps(
         {
@@ -160,6 +198,7 @@ print(
             "steps": steps,
             "updates": updates,
             "parameters_changed": changed,
+            **compared,
         }
     )
 )

@@ -11,7 +11,7 @@ import numpy as np
 from recenv.evaluation.fidelity.config import FidelityConfig
 from recenv.evaluation.fidelity.report import Check, Figure, Status
 from recenv.evaluation.fidelity.resample import Resampler
-from recenv.users.model import Provenance
+from recenv.users.provenance import Provenance
 
 
 @dataclass(frozen=True)

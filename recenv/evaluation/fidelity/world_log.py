@@ -6,7 +6,7 @@ from recenv.config import GameConfig, SplitConfig
 from recenv.data import Split, dataset_names, load, make_split
 from recenv.errors import ConfigError
 from recenv.schema import InteractionLog
-from recenv.sim.emit import emit_log
+from recenv.synthetic.log import emit_log
 from recenv.world import World
 
 _PLANTED_VISITS, _PLANTED_SEED = 20, 20_000

@@ -14,8 +14,8 @@ from recenv.data.split import make_split
 from recenv.errors import ConfigError
 from recenv.evaluation.fidelity import FidelityConfig, fidelity, held_out
 from recenv.schema import InteractionLog
-from recenv.sim import emit_log, planted_world
-from recenv.sim.synthetic import PlantedConfig
+from recenv.synthetic import emit_log, planted_world
+from recenv.synthetic.world import PlantedConfig
 from recenv.world import World, build_world
 
 SMALL = WorldConfig().replace(

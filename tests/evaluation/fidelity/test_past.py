@@ -16,8 +16,9 @@ from recenv.evaluation.fidelity.inputs import Inputs
 from recenv.evaluation.fidelity.past import Past
 from recenv.evaluation.fidelity.replay import consume
 from recenv.schema import CLICK, EVENT_COLUMNS, InteractionLog
-from recenv.sim import Simulator, planted_world
-from recenv.sim.synthetic import PlantedConfig
+from recenv.sim import Simulator
+from recenv.synthetic import planted_world
+from recenv.synthetic.world import PlantedConfig
 from recenv.world import World
 
 USERS, ITEMS, DAY = 40, 30, 86_400.0

@@ -23,7 +23,7 @@ class RecAECEnv(TwoAgentEnv, AECEnv[str, Any, Any]):
     Args:
         world: users, items and laws.
         game: rules of the visit.
-        render_mode: None or "ansi".
+        render_mode: None, "ansi" (text) or "rgb_array" (a picture).
 
     Raises:
         ConfigError: the game does not fit the world.

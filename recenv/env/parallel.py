@@ -66,7 +66,7 @@ class RecParallelEnv(TwoAgentEnv, ParallelEnv[str, Any, Any]):
     Args:
         world: users, items and laws.
         game: rules of the visit.
-        render_mode: None or "ansi" (of the first visit).
+        render_mode: None, "ansi" (text) or "rgb_array" (a picture), of the first visit.
         num_sessions: n.
 
     Raises:

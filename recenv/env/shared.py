@@ -52,7 +52,8 @@ class TwoAgentEnv:
         self.agents: list[str] = []
         self._masks = {side: _masks(self.visit.action_spaces[side]) for side in AGENTS}
         seen: dict[str, spaces.Space[Any]] = dict(self.visit.observation_spaces)
-        if self.game.action_mask == "observation":
+        self._mask_in = self.game.action_mask
+        if self._mask_in == "observation":
             seen = {
                 side: spaces.Dict(
                     {

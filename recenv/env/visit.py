@@ -199,7 +199,7 @@ class Visits:
         seeds, sessions = self.state.seed.copy(), self.state.session + np.uint64(1)
         told = [row for row, one in enumerate(new) if one is not None]
         if told:
-            seeds[told], sessions[told] = [new[row] for row in told], 0
+            seeds[told], sessions[told] = [one for one in new if one is not None], 0
         who = None if users is None else np.broadcast_to(users, self.batch)[rows]
         self.simulator.reset_rows(self.state, rows, seeds[rows], who, sessions=sessions[rows])
         self.begun = True

@@ -23,7 +23,7 @@ class RecAECEnv(TwoAgentEnv, AECEnv[str, Any, Any]):
     Args:
         world: users, items and laws.
         game: rules of the visit.
-        render_mode: None or "ansi".
+        render_mode: None, "ansi" (text) or "rgb_array" (a picture).
 
     Raises:
         ConfigError: the game does not fit the world.
@@ -47,10 +47,10 @@ class RecAECEnv(TwoAgentEnv, AECEnv[str, Any, Any]):
     def observe(self, agent: str) -> Any:
         """The agent's observation."""
         seen = self.visit.observe(agent)
-        return self._masked(agent, seen) if self.game.action_mask == "observation" else seen
+        return self._masked(agent, seen) if self._mask_in == "observation" else seen
 
     def _mask_infos(self) -> None:
-        if self.game.action_mask == "info":
+        if self._mask_in == "info":
             for agent, info in self.infos.items():
                 info["action_mask"] = self.action_mask(agent)
 

@@ -66,7 +66,7 @@ class RecParallelEnv(TwoAgentEnv, ParallelEnv[str, Any, Any]):
     Args:
         world: users, items and laws.
         game: rules of the visit.
-        render_mode: None or "ansi" (of the first visit).
+        render_mode: None, "ansi" (text) or "rgb_array" (a picture), of the first visit.
         num_sessions: n.
 
     Raises:
@@ -140,7 +140,7 @@ class RecParallelEnv(TwoAgentEnv, ParallelEnv[str, Any, Any]):
 
     def _note(self, actions: dict[str, Action], mover: str) -> None:
         """Check all actions and note those of the agents that are playing."""
-        if not isinstance(actions, Mapping):
+        if not isinstance(actions, (dict, Mapping)):  # dict first: asking for a Mapping is slow
             raise ActionError(
                 f"step() wants a dict with an action for each agent that is on turn, but got "
                 f"{actions!r}. Write env.step({{agent: env.action_space(agent).sample() for agent "
@@ -174,14 +174,14 @@ class RecParallelEnv(TwoAgentEnv, ParallelEnv[str, Any, Any]):
         self._zeros, self._noes = dict.fromkeys(agents, 0.0), dict.fromkeys(agents, False)
 
     def _with_masks(self, infos: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        if self.game.action_mask == "info":
+        if self._mask_in == "info":
             for agent, info in infos.items():
                 info["action_mask"] = self.action_mask(agent)
         return infos
 
     def _observations(self) -> dict[str, Any]:
         seen = self._unmasked()
-        if self.game.action_mask == "observation":
+        if self._mask_in == "observation":
             return {agent: self._masked(agent, value) for agent, value in seen.items()}
         return seen
 

@@ -21,7 +21,7 @@ class TwoAgentEnv:
     Args:
         world: users, items and laws.
         game: rules of the visit.
-        render_mode: None or "ansi" (of the first visit).
+        render_mode: None, "ansi" (text) or "rgb_array" (a picture), of the first visit.
         num_sessions: visits side by side, each with a recommender and a user of its own.
 
     Raises:
@@ -52,7 +52,8 @@ class TwoAgentEnv:
         self.agents: list[str] = []
         self._masks = {side: _masks(self.visit.action_spaces[side]) for side in AGENTS}
         seen: dict[str, spaces.Space[Any]] = dict(self.visit.observation_spaces)
-        if self.game.action_mask == "observation":
+        self._mask_in = self.game.action_mask
+        if self._mask_in == "observation":
             seen = {
                 side: spaces.Dict(
                     {
@@ -118,8 +119,8 @@ class TwoAgentEnv:
         """The dict observation that a flat one came from."""
         return self.visit.unflatten(self.side[agent], flat)
 
-    def render(self) -> str | None:
-        """The visit so far as text, in mode "ansi"."""
+    def render(self) -> str | npt.NDArray[np.uint8] | None:
+        """The visit so far as text, in mode "ansi", or as a picture, in mode "rgb_array"."""
         return self.visit.render()
 
     def close(self) -> None:

@@ -49,7 +49,7 @@ class RecEnv(gymnasium.Env[Any, Any]):
     Args:
         world: users, items and laws.
         game: rules of the visit.
-        render_mode: None or "ansi".
+        render_mode: None, "ansi" (text) or "rgb_array" (a picture).
 
     Raises:
         ConfigError: the game does not fit the world.
@@ -104,6 +104,6 @@ class RecEnv(gymnasium.Env[Any, Any]):
         """The dict observation that a flat one came from."""
         return self.visit.unflatten(RECOMMENDER_AGENT, flat)
 
-    def render(self) -> str | None:  # type: ignore[override]
-        """The visit so far as text, in mode "ansi"."""
+    def render(self) -> str | npt.NDArray[np.uint8] | None:  # type: ignore[override]
+        """The visit so far as text, in mode "ansi", or as a picture, in mode "rgb_array"."""
         return self.visit.render()

@@ -31,8 +31,7 @@ class RecVectorEnv(VectorEnv[Any, Any, Any]):
 
     Spaces, rewards, infos, seeds and endings are those of ``SyncVectorEnv`` over ``RecEnv``, to
     the bit: ``gymnasium.make_vec(id, num_envs=n)`` makes one, and with
-    ``vectorization_mode="sync"`` the other. ``render_mode`` is not offered: watch one visit of
-    ``gymnasium.make``.
+    ``vectorization_mode="sync"`` the other.
 
     Args:
         world: users, items and laws.
@@ -45,7 +44,7 @@ class RecVectorEnv(VectorEnv[Any, Any, Any]):
         copy: give observations in arrays of their own. Without, they are the simulator's own
             memory (``torch.from_numpy`` shares it) and change with the next step.
         threads: the most threads for a step; results do not depend on it.
-        render_mode: None.
+        render_mode: None or "rgb_array".
 
     Raises:
         ConfigError: the game does not fit the world, or an argument is out of range.
@@ -62,10 +61,10 @@ class RecVectorEnv(VectorEnv[Any, Any, Any]):
         threads: int = 1,
         render_mode: str | None = None,
     ) -> None:
-        if render_mode is not None:
+        if render_mode not in (None, "rgb_array"):
             raise ConfigError(
-                f"A vector environment shows nothing, but render_mode is {render_mode!r}. Watch "
-                'one visit with gymnasium.make(..., render_mode="ansi").'
+                "A vector environment shows nothing but pictures, but render_mode is "
+                f"{render_mode!r}. Take 'rgb_array', or watch one visit with gymnasium.make(...)."
             )
         always_on_turn(game or GameConfig())
         try:
@@ -76,9 +75,11 @@ class RecVectorEnv(VectorEnv[Any, Any, Any]):
                 f"autoreset_mode must be one of {modes}, but is {autoreset_mode!r}."
             ) from error
         self.metadata = {
-            "render_modes": [],
+            "render_modes": ["rgb_array"],
+            "render_fps": 1,
             "autoreset_mode": self.autoreset_mode,
         }
+        self.render_mode = render_mode
         self.visits = Visits(
             world, game or GameConfig(), batch=num_envs, user_sees=False, threads=threads
         )
@@ -170,6 +171,16 @@ class RecVectorEnv(VectorEnv[Any, Any, Any]):
         else:
             self._answered(infos, self._all)
         return self._observation(), rewards, terminated, truncated, infos
+
+    def render(self) -> tuple[npt.NDArray[np.uint8], ...] | None:  # type: ignore[override]
+        """A picture of each visit, in mode "rgb_array"; see ``RecEnv.render``.
+
+        Raises:
+            MissingDependencyError: matplotlib is not installed.
+        """
+        if self.render_mode is None:
+            return None
+        return tuple(self.visits.picture(row) for row in range(self.num_envs))
 
     def layout(self) -> dict[str, slice]:
         """Where each leaf lies in a row of the flat observation."""

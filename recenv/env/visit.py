@@ -23,7 +23,7 @@ from recenv.world import World
 RECOMMENDER_AGENT: str = "recommender_0"
 USER_AGENT: str = "user_0"
 AGENTS: tuple[str, ...] = (RECOMMENDER_AGENT, USER_AGENT)
-RENDER_MODES = ("ansi",)
+RENDER_MODES = ("ansi", "rgb_array")
 
 Action = int | np.integer | npt.NDArray[np.integer]
 AgentObservation = npt.NDArray[np.float32] | dict[str, np.ndarray]
@@ -43,7 +43,7 @@ class Visits:
     Args:
         world: users, items and laws.
         game: rules of a visit.
-        render_mode: None or "ansi" (of the first visit).
+        render_mode: None, "ansi" (text) or "rgb_array" (a picture), of the first visit.
         batch: B.
         user_sees: see ``Simulator``.
         threads: see ``Simulator``.
@@ -73,6 +73,7 @@ class Visits:
         self.world = world
         self.game = game
         self.render_mode = render_mode
+        self._writes = render_mode == "ansi"
         self.batch = batch
         self.simulator = Simulator(world, game, threads=threads, user_sees=user_sees)
         self.state = self.simulator.allocate(batch)
@@ -181,8 +182,8 @@ class Visits:
             return
         if seed is not None and not is_integer(seed):
             raise ConfigError(
-                f"seed must be one integer in [0, 2**63), or None, but is {seed!r}. With several "
-                "visits, visit b gets seed + b."
+                f"seed must be an integer in [0, 2**63), or None, but is {seed!r}. Give one: of "
+                "several visits, visit b gets seed + b."
             )
         self.reset_rows(np.arange(self.batch), seed, options)
 
@@ -198,7 +199,7 @@ class Visits:
         seeds, sessions = self.state.seed.copy(), self.state.session + np.uint64(1)
         told = [row for row, one in enumerate(new) if one is not None]
         if told:
-            seeds[told], sessions[told] = [new[row] for row in told], 0
+            seeds[told], sessions[told] = [one for one in new if one is not None], 0
         who = None if users is None else np.broadcast_to(users, self.batch)[rows]
         self.simulator.reset_rows(self.state, rows, seeds[rows], who, sessions=sessions[rows])
         self.begun = True
@@ -206,7 +207,7 @@ class Visits:
 
     def _open(self) -> None:
         """Begin what ``render`` shows."""
-        if self.render_mode:
+        if self._writes:
             code = int(self.state.user[0])
             self._transcript = f"A visit of user {self.world.train.user_ids[code]}.\n"
 
@@ -297,19 +298,19 @@ class Visits:
 
     def respond(self) -> None:
         """Take the noted answers; they were checked. What came of it is in the state."""
-        shown = self.state.slate[0].copy() if self.render_mode else None
+        shown = self.state.slate[0].copy() if self._writes else None
         self._take()
         self._write(shown)
 
     def respond_fitted(self) -> None:
         """Take the fitted users' answers to the slates on screen."""
-        shown = self.state.slate[0].copy() if self.render_mode else None
+        shown = self.state.slate[0].copy() if self._writes else None
         self.simulator.respond_fitted(self.state)
         self._write(shown)
 
     def step_fitted(self, *, autoreset: bool = False) -> None:
         """``show`` and ``respond_fitted`` in one."""
-        if self.render_mode:
+        if self._writes:
             self.show()
             self.respond_fitted()
         else:
@@ -388,19 +389,32 @@ class Visits:
         batch = unflatten(self.leaves[side], np.asarray(flat)[None])
         return {name: value[0] for name, value in batch.items()}
 
-    def render(self) -> str | None:
-        """The first visit so far as text, in mode "ansi"."""
+    def render(self) -> str | npt.NDArray[np.uint8] | None:
+        """The first visit: in mode "ansi" so far as text, in mode "rgb_array" now as a picture.
+
+        Raises:
+            MissingDependencyError: a picture is asked for, and matplotlib is not installed.
+            ConfigError: a picture is asked for before ``reset``.
+        """
         if self.render_mode is None:
-            gymnasium.logger.warn("render() does nothing without render_mode='ansi'.")
+            gymnasium.logger.warn("render() does nothing without a render_mode, as 'ansi'.")
             return None
-        return self._transcript
+        return self._transcript if self._writes else self.picture(0)
+
+    def picture(self, row: int) -> npt.NDArray[np.uint8]:
+        """(H, W, 3) picture of what is on screen in a row; see ``recenv.env.picture``."""
+        from recenv.env.picture import draw_visit
+
+        if not self.begun:
+            raise ConfigError("There is no visit to draw yet. Call env.reset(seed=...) first.")
+        return draw_visit(self.world, self.game, self.state, row)
 
     def _seeds(self, seed: Any) -> Sequence[int | None]:
         """A seed for each row, None where the last one goes on."""
         if is_integer(seed):
             first = int(seed)  # an integer of NumPy would overflow
             seeds: list[Any] = list(range(first, first + self.batch))
-        elif isinstance(seed, (list, tuple, np.ndarray)):
+        elif isinstance(seed, (list, tuple)) or (isinstance(seed, np.ndarray) and seed.ndim):
             seeds = list(seed)
             if len(seeds) != self.batch:
                 raise ConfigError(

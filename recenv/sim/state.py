@@ -7,6 +7,7 @@ platform's vectors, G categories, H history, U users, N items.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
@@ -357,7 +358,7 @@ def _laid_out(arrays: tuple[np.ndarray, ...]) -> State:
     return state
 
 
-def _allocated(shapes: dict[str, tuple[tuple[int, ...], npt.DTypeLike]]) -> State:
+def _allocated(shapes: Mapping[str, tuple[tuple[int, ...], npt.DTypeLike]]) -> State:
     """A state of zeros.
 
     All arrays lie in one stretch of memory, each beginning on another line of a page: a row's

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from pettingzoo.test import parallel_api_test
 
 from recenv.errors import ConfigError
 from recenv.sim.simulator import Simulator
@@ -88,6 +89,13 @@ def test_parallel_visits_never_end_while_they_are_timed(toy):
     rate = rates.parallel_rate(Clock(0.05, 1), toy, 2, num_candidates=20)
     assert rate.rows == 2
     assert np.isfinite(rate.median)
+
+
+def test_one_visit_is_compared_with_a_trivial_environment(toy):
+    parallel_api_test(rates.Trivial(), num_cycles=50)
+    pairs = rates.against_trivial(toy, rounds=5, steps=50, num_candidates=20)
+    assert len(pairs) == 5
+    assert 0.01 < np.median([ours / trivial for ours, trivial in pairs]) < 1
 
 
 def test_cuda_without_a_gpu_says_so():

@@ -99,6 +99,32 @@ def test_observations_are_the_users_to_keep():
     assert_same(kept, observations["recommender_0"])
 
 
+@pytest.mark.parametrize("observation", ["dict", "flat"])
+@pytest.mark.parametrize("visits", [1, 3])
+def test_writing_to_an_observation_changes_nothing(observation, visits):
+    """What is done to what was handed out reaches neither the game nor another observation."""
+    form = {"observation": observation, "num_sessions": visits}
+    spoilt, whole = (recenv.parallel_env("recenv/Toy-v0", **form) for _ in range(2))
+    a, infos = spoilt.reset(seed=2)
+    b, _ = whole.reset(seed=2)
+    for _ in range(4):
+        assert a.keys() == b.keys()
+        arrays = []
+        for agent in a:
+            mine = a[agent] if observation == "dict" else {"all": a[agent]}
+            assert_same(mine, b[agent] if observation == "dict" else {"all": b[agent]})
+            arrays += list(mine.values())
+        for i, array in enumerate(arrays):
+            assert not any(np.shares_memory(array, other) for other in arrays[:i])
+            array[...] = -5
+        infos.clear()
+        actions = {x: whole.action_space(x).sample() for x in whole.agents}
+        if not actions:
+            break
+        a, _, _, _, infos = spoilt.step(actions)
+        b = whole.step(actions)[0]
+
+
 def test_recommender_never_sees_the_true_state(toy):
     """Two worlds that differ only in the users' truth look the same before the first answer."""
     import dataclasses

@@ -30,7 +30,7 @@ def test_more_candidates_than_items():
 
 
 def test_unknown_render_mode():
-    with pytest.raises(ConfigError, match="render_mode must be None or one of 'ansi'"):
+    with pytest.raises(ConfigError, match="render_mode must be None or one of 'ansi', 'rgb_array'"):
         recenv.parallel_env("recenv/Toy-v0", render_mode="human")
 
 

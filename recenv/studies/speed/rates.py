@@ -1,4 +1,7 @@
-"""Rates of the simulator and its environments, and what the machine would allow."""
+"""Rates of the simulator and its environments, and what the machine would allow.
+
+``python -m recenv.studies.speed.rates`` compares one parallel environment with a trivial one.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,9 @@ from typing import Any
 
 import numba
 import numpy as np
+from gymnasium import spaces
 from numba import prange
+from pettingzoo import ParallelEnv
 from tqdm.auto import tqdm
 
 from recenv import rng
@@ -155,6 +160,90 @@ def single_rate(clock: Clock, world: World, **settings: Any) -> Rate:
             env.reset()
 
     return clock.rate("Gymnasium environment", 1, _cycle(play, actions))
+
+
+class Trivial(ParallelEnv[str, Any, Any]):
+    """The least that a parallel environment of two agents can be: what PettingZoo itself costs."""
+
+    metadata = {"name": "trivial"}
+
+    def __init__(self) -> None:
+        self.possible_agents = ["recommender_0", "user_0"]
+        self.agents: list[str] = []
+        self.observation_spaces = {
+            agent: spaces.Box(-1, 1, (4,), np.float32) for agent in self.possible_agents
+        }
+        self.action_spaces = {agent: spaces.Discrete(3) for agent in self.possible_agents}
+
+    def observation_space(self, agent: str) -> spaces.Space[Any]:
+        """Four numbers."""
+        return self.observation_spaces[agent]
+
+    def action_space(self, agent: str) -> spaces.Space[Any]:
+        """One of three."""
+        return self.action_spaces[agent]
+
+    def reset(
+        self, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Begin twenty steps."""
+        self.agents, self._steps = list(self.possible_agents), 0
+        return self._observations(), {agent: {} for agent in self.agents}
+
+    def step(self, actions: dict[str, Any]) -> tuple[dict[str, Any], ...]:  # type: ignore[override]
+        """Count."""
+        agents, self._steps = self.agents, self._steps + 1
+        over = self._steps == 20
+        observations = self._observations()
+        rewards = dict.fromkeys(agents, 0.0)
+        ended, cut = dict.fromkeys(agents, over), dict.fromkeys(agents, False)
+        infos: dict[str, Any] = {agent: {} for agent in agents}
+        if over:
+            self.agents = []
+        return observations, rewards, ended, cut, infos
+
+    def _observations(self) -> dict[str, Any]:
+        return {agent: np.zeros(4, np.float32) for agent in self.agents}
+
+
+def against_trivial(
+    source: str | World, *, rounds: int = 31, steps: int = 400, **settings: Any
+) -> list[tuple[float, float]]:
+    """Steps per second of one parallel environment, and of ``Trivial``, played in turn.
+
+    Both agents act at random, by actions sampled before; resets are inside. Measured in the
+    processor's time of this thread, so that what else the machine does counts less.
+
+    Args:
+        source: an environment id or a world.
+        rounds: how often both are measured.
+        steps: of each in a round.
+        settings: of the game.
+
+    Returns:
+        (ours, trivial) of each round; the ratio of the two is what compares.
+    """
+    games = [parallel_env(source, **settings), Trivial()]
+    drawn = []
+    for env in games:
+        for number, agent in enumerate(env.possible_agents):
+            env.action_space(agent).seed(number)
+        agents = env.possible_agents
+        drawn.append([{a: env.action_space(a).sample() for a in agents} for _ in range(256)])
+        env.reset(seed=0)
+    told = []
+    for number in range(rounds + 1):
+        rates = []
+        for env, actions in zip(games, drawn, strict=True):
+            began = time.thread_time()
+            for step in range(steps):
+                env.step(actions[step % len(actions)])
+                if not env.agents:
+                    env.reset()
+            rates.append(steps / (time.thread_time() - began))
+        if number:  # the first compiles
+            told.append((rates[0], rates[1]))
+    return told
 
 
 def _cycle(call: Callable[[Any], object], arguments: Sequence[Any]) -> Callable[[], object]:
@@ -345,3 +434,12 @@ class Bar:
 
     def __exit__(self, *_: object) -> None:
         self._bar.close()
+
+
+if __name__ == "__main__":
+    for told in ("recenv/Toy-v0", "recenv/MovieLens100K-v0"):
+        for kind in ("dict", "flat"):
+            pairs = against_trivial(told, observation=kind)
+            ratio = statistics.median(a / b for a, b in pairs)
+            ours, least = (statistics.median(values) for values in zip(*pairs, strict=True))
+            print(f"{told} {kind}: {short(ours)} steps/s, trivial {short(least)}: {ratio:.3f}")

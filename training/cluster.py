@@ -7,7 +7,7 @@ import socket
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 # The stack's own notice; errors are still shown. Ray reads it when it is imported.
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -15,12 +15,15 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 import ray
 import torch
 from ray._private import ray_constants
+from ray._private import utils as ray_utils
+from ray._private import worker as ray_worker
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from recenv.errors import RecenvError
 from training.config import TrainConfig
 from training.critics import CentralCritic
 from training.env import TurnEnv
+from training.interrupts import kept
 from training.noise import set_verbose
 from training.policy import make_network
 from training.world import share
@@ -69,7 +72,8 @@ def ray_session(
             yield
             del shared
         finally:
-            ray.shutdown()
+            with kept():  # Ray's shutdown resets SIGTERM to what the system does with it
+                ray.shutdown()
 
 
 def ray_address(config: TrainConfig) -> str:
@@ -92,7 +96,8 @@ def _host(address: str) -> str:
 def _connect(address: str, processes: int, level: int) -> None:
     told: dict[str, Any] = {"logging_level": level, "log_to_driver": True}
     if address == HERE:
-        ray.init(address=HERE, num_cpus=processes, include_dashboard=False, **told)
+        with _own_handlers():
+            ray.init(address=HERE, num_cpus=processes, include_dashboard=False, **told)
         return
     if "://" in address:
         raise ClusterError(
@@ -103,13 +108,36 @@ def _connect(address: str, processes: int, level: int) -> None:
     if address != "auto":
         _reach(address)
     try:
-        ray.init(address=address, **told)
+        with _own_handlers():
+            ray.init(address=address, **told)
     except Exception as error:  # Ray raises many kinds, for wrong versions and tokens among them
         raise ClusterError(
             f"Ray cannot join the cluster at {address!r}: {error} Start one with `ray start "
             "--head`, with the same versions of Python and Ray and the same RAY_AUTH_MODE and "
             "token as here; without --ray-address, training runs on this machine alone."
         ) from error
+
+
+@contextmanager
+def _own_handlers() -> Iterator[None]:
+    """Keep this process's handlers of signals while Ray starts.
+
+    Ray puts one of its own in place when it begins, and one in C++, which ends the process with a
+    stack, when it connects. Signals wait only while it connects: the processes that it starts
+    before would inherit that they wait.
+    """
+    utils, worker = cast("Any", ray_utils), cast("Any", ray_worker)
+    put, connect = utils.set_sigterm_handler, worker.connect
+
+    def connect_and_keep(*args: Any, **kwargs: Any) -> Any:
+        with kept():
+            return connect(*args, **kwargs)
+
+    utils.set_sigterm_handler, worker.connect = lambda handler: None, connect_and_keep
+    try:
+        yield
+    finally:
+        utils.set_sigterm_handler, worker.connect = put, connect
 
 
 _HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
+from recenv import artifacts
 from recenv.config import Config, GameConfig
 from recenv.errors import ConfigError
 from recenv.world import World
 from training.algorithms import APPO, BC, IDQN, IMPALA, IPPO, MAPPO, SAC, AlgorithmSettings, SlateQ
+from training.algorithms.bc import LOG
 from training.network_config import NetworkConfig
 from training.values.config import ValueConfig
 from training.world import resolve
@@ -18,8 +21,10 @@ Side = Literal["recommender", "user"]
 MODULES: tuple[Side, Side] = ("recommender", "user")
 FITTED = "fitted"
 """Name of the user that was fitted to the log."""
+CLASSICAL = ("random", "popularity", "content", "als")
+"""Names of recommenders that nothing trains, to play against."""
 
-__all__ = ["FITTED", "MODULES", "NetworkConfig", "Side", "TrainConfig"]
+__all__ = ["CLASSICAL", "FITTED", "MODULES", "NetworkConfig", "Side", "TrainConfig"]
 
 
 @dataclass(frozen=True)
@@ -171,6 +176,20 @@ class TrainConfig(Config):
                 "different weights could not be compared. What ties a learning user to the fitted "
                 "one is TrainConfig.behaviour_weight (--behaviour-weight)."
             )
+
+    def with_absolute_paths(self) -> TrainConfig:
+        """The same with absolute paths of what is there now: it holds in every other folder."""
+        names = (*CLASSICAL, FITTED)
+        changes: dict[str, Any] = {
+            name: str(Path(value).resolve())
+            for name in ("opponent", "fixed_user", "warm_start")
+            if (value := getattr(self, name)) and value not in names and Path(value).is_dir()
+        }
+        if artifacts.exists(Path(self.env)):
+            changes["env"] = str(Path(self.env).resolve())
+        if self.bc.data not in ("", LOG) and Path(self.bc.data).is_file():
+            changes["bc"] = {"data": str(Path(self.bc.data).resolve())}
+        return self.replace(**changes)
 
     @property
     def settings(self) -> AlgorithmSettings:

@@ -14,6 +14,9 @@ What was written is run beside the network it came from, and must agree.
 
 from __future__ import annotations
 
+from training import command  # first: it tells what is missing, and takes signals
+
+# isort: split
 import argparse
 import json
 import logging
@@ -268,7 +271,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--checkpoint", choices=("best", "last"), help="its policy [the one at the end]"
     )
-    arguments = parser.parse_args(argv)
+    return command.run(lambda stop: _export(parser.parse_args(argv)))
+
+
+def _export(arguments: argparse.Namespace) -> int:
     name = f"{arguments.side}{_SUFFIX[arguments.format]}"
     out = arguments.out or arguments.run / "policy" / name
     try:

@@ -2,7 +2,8 @@
 
 ``--format onnx`` writes a model for any ONNX runtime, ``--format torch`` a ``torch.export``
 program for torch alone. Inputs are the leaves of the side's observation by name, with any number
-of visits B; what the network looks up of the world is inside. Outputs:
+of visits B and, for the recommender, any number of candidates C from the slate's size K on; the
+length of the history is the game's. What the network looks up of the world is inside. Outputs:
 
 - recommender: ``scores`` (B, C), or (B, K * C) where slots are independent, and ``slate`` (B, K),
   the greedy choice of candidates, best first.
@@ -131,8 +132,9 @@ def export(
         write_module(module, example_leaves(side, world, game, visits=4), part, file_format, about)
         run = _runner(part, file_format)
         gaps = [
-            difference(module, run, example_leaves(side, world, game, visits, rounds=rounds))
+            difference(module, run, example_leaves(side, world, other, visits, rounds=rounds))
             for visits, rounds in ((1, 0), (7, 2))
+            for other in _games(side, world, game)
         ]
         part.replace(out)
     finally:
@@ -147,7 +149,7 @@ def write_module(
     file_format: Format,
     about: dict[str, str],
 ) -> None:
-    """Write a network with any number of visits.
+    """Write a network with any number of visits, and of candidates if it scores them.
 
     Args:
         module: to write.
@@ -160,7 +162,10 @@ def write_module(
         MissingDependencyError: ONNX is not installed.
     """
     batch = torch.export.Dim("batch")
-    shapes = (tuple({0: batch} for _ in example),)
+    slots = module.network.slots
+    candidates = torch.export.Dim("candidates", min=max(2, slots))
+    own = {"candidates": {0: batch, 1: candidates}}
+    shapes = (tuple(own.get(name, {0: batch}) for name in LEAVES[module.side]),)
     with torch.no_grad(), _quiet():
         program = torch.export.export(module, example, dynamic_shapes=shapes)
         if file_format == "torch":
@@ -178,6 +183,16 @@ def write_module(
             raise MissingDependencyError("onnxscript", "export", "ONNX export") from error
         written.model.metadata_props.update(about)
         written.save(str(out))
+
+
+def _games(side: Side, world: World, game: GameConfig) -> Iterator[GameConfig]:
+    """The game, and for a recommender the same with fewer and with more candidates."""
+    counts = [game.num_candidates]
+    if side == "recommender":
+        fewest, most = max(2, game.slate_size), len(world.catalog)
+        counts += [fewest, min(2 * game.num_candidates + 1, most)]
+    for count in dict.fromkeys(counts):
+        yield game.replace(num_candidates=count)
 
 
 def example_leaves(
@@ -288,7 +303,11 @@ def _export(arguments: argparse.Namespace) -> int:
     except RecenvError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(f"Written: {out} (differs from the network by {gap:.1e} at most)")
+    candidates = " and candidates" if arguments.side == "recommender" else ""
+    print(
+        f"Written: {out}, for any number of visits{candidates} (differs from the network by "
+        f"{gap:.1e} at most)"
+    )
     return 0
 
 

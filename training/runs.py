@@ -87,12 +87,12 @@ class Checkpoint:
             if not file.is_file() or _digest(file) != wanted:
                 raise ArtifactError(f"{file} is missing, truncated or changed. {remedy}")
 
-    @property
-    def versions(self) -> dict[str, str]:
-        """Versions of the packages that wrote it, as far as they are known."""
-        if not (self.folder / _FILES).is_file():
-            return {}
-        return _read_sealed(self.folder / _FILES, "")["versions"]
+
+def written_by(checkpoint: Path) -> dict[str, str]:
+    """Versions of the packages that wrote a checkpoint's folder, as far as they are known."""
+    if not (checkpoint / _FILES).is_file():
+        return {}
+    return _read_sealed(checkpoint / _FILES, "")["versions"]
 
 
 class RunFolder:

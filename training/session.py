@@ -29,7 +29,7 @@ from training.networks import RecommenderNetwork, UserNetwork
 from training.policy import make_network
 from training.regimes import Pool, Weights, sides_learning
 from training.runner import BatchedEnvRunner
-from training.runs import Row
+from training.runs import Row, written_by
 from training.warm_start import start_warm, warm_weights
 
 _LEARNER_METRICS = {
@@ -117,13 +117,28 @@ class Session:
         if weights:
             start_warm(self.algorithm, weights)
         if checkpoint is not None:
-            self.algorithm.restore_from_path(str(checkpoint.resolve()))
+            self._restore(checkpoint)
         self.iteration = iteration
         self.pool = Pool(config.pool_size)
         if checkpoint is not None and config.regime == "population":
             self.pool = Pool.load(checkpoint / _POOL, config.pool_size)
         self._pool_version, self._pool_reference = 0, None
         self._steps: dict[Side, float] = {}
+
+    def _restore(self, checkpoint: Path) -> None:
+        """Go on from RLlib's state; its errors, of any kind, are told with who wrote it."""
+        try:
+            self.algorithm.restore_from_path(str(checkpoint.resolve()))
+        except Exception as error:
+            self.close()
+            wrote = ", ".join(f"{k} {v}" for k, v in written_by(checkpoint.parent).items())
+            raise TrainingError(
+                f"RLlib cannot go on from {checkpoint} ({type(error).__name__}: "
+                f"{str(error).strip().splitlines()[-1] if str(error).strip() else 'no reason'}). It "
+                f"was written with {wrote or 'versions that are not known'}; here are ray "
+                f"{ray.__version__} and torch {torch.__version__}. Resume with the versions that "
+                "wrote it, or begin a new run."
+            ) from error
 
     @_told_if_lost()
     def iterate(self) -> Row:

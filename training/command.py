@@ -6,16 +6,17 @@ packages are missing, and ends on a signal without a traceback while it is still
 
 from __future__ import annotations
 
+from training.interrupts import Interrupted, Stop, command_module, stop_on_signals
+
+# isort: split
 import errno
 import importlib.util
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from recenv.errors import MissingDependencyError, RecenvError
-from training.interrupts import SIGNALS, Interrupted, Stop, end_at_once, stop_on_signals
 
 ERROR = 2
 """Exit code of a command that ended with an error of recenv's own."""
@@ -46,7 +47,10 @@ def installed(package: str) -> bool:
     """Whether a package can be imported."""
     if package in sys.modules:
         return sys.modules[package] is not None
-    return importlib.util.find_spec(package) is not None
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def require_for(module: str) -> None:
@@ -119,26 +123,13 @@ def _full(error: BaseException | None) -> BaseException | None:
     return None
 
 
-def _begin() -> None:
-    """See the module's head; nothing where no command of training runs."""
-    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
-    name = getattr(spec, "name", "") or ""
-    if not name.startswith("training."):
-        return
-
-    def end(number: int, frame: object) -> None:
-        end_at_once(number, b"\nInterrupted.\n")  # nothing was begun
-
-    for number in SIGNALS:
-        signal.signal(number, end)
+_module = command_module()
+if _module:
     try:
-        require_for(name)
+        require_for(_module)
     except MissingDependencyError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(ERROR)
-
-
-_begin()
 
 __all__ = [
     "ERROR",

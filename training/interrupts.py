@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -105,7 +106,8 @@ def _install(handlers: dict[signal.Signals, Any]) -> None:
 def kept() -> Iterator[None]:
     """Keep the handlers of SIGINT and SIGTERM over calls that put their own in place.
 
-    Signals that come inside wait until the handlers are back.
+    Signals that come inside wait until the handlers are back, unless a library's thread takes
+    them, which can happen for moments while Ray connects and when it ends.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -122,3 +124,19 @@ def kept() -> Iterator[None]:
 
 def _block() -> set[int]:
     return signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # type: ignore[return-value]
+
+
+def command_module() -> str:
+    """The module of training that ``python -m`` runs as this process's command; "" if none."""
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    name = getattr(spec, "name", None) or ""
+    return name if name.startswith("training.") else ""
+
+
+def _end(number: int, frame: object) -> None:
+    end_at_once(number, b"\nInterrupted.\n")  # nothing was begun
+
+
+if command_module() and threading.current_thread() is threading.main_thread():
+    for _number in SIGNALS:  # while the command's module is imported
+        signal.signal(_number, _end)

@@ -132,9 +132,9 @@ class Session:
         except Exception as error:
             self.close()
             wrote = ", ".join(f"{k} {v}" for k, v in written_by(checkpoint.parent).items())
+            reason = (str(error).strip() or "no reason told").splitlines()[-1]
             raise TrainingError(
-                f"RLlib cannot go on from {checkpoint} ({type(error).__name__}: "
-                f"{str(error).strip().splitlines()[-1] if str(error).strip() else 'no reason'}). It "
+                f"RLlib cannot go on from {checkpoint} ({type(error).__name__}: {reason}). It "
                 f"was written with {wrote or 'versions that are not known'}; here are ray "
                 f"{ray.__version__} and torch {torch.__version__}. Resume with the versions that "
                 "wrote it, or begin a new run."

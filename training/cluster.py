@@ -119,7 +119,7 @@ def _private(*, keep: bool) -> Iterator[str]:
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
         AuthenticationTokenLoader.instance().reset_cache()
     try:
-        yield folder
+        yield f"{folder}/ray"  # which Ray opens to all
     finally:
         for name, value in before.items():
             if value is None:

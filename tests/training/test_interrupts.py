@@ -79,7 +79,7 @@ def test_handlers_are_kept_over_those_of_others():
     with stop_on_signals() as stop, stop.held():
         with kept():
             signal.signal(signal.SIGTERM, signal.SIG_DFL)  # as C++ does it
-            os.kill(os.getpid(), signal.SIGTERM)  # waits
+            signal.raise_signal(signal.SIGTERM)  # waits
         assert stop.code == 143
 
 
@@ -117,7 +117,7 @@ def test_a_signal_at_any_moment_ends_with_the_last_whole_iteration(
         def _maybe(self, name):
             self.calls += name == moment
             if name == moment and self.calls == 3 - (moment == "save"):
-                os.kill(os.getpid(), number)
+                signal.raise_signal(number)
 
         def iterate(self):
             self._maybe("iterate")
@@ -180,7 +180,7 @@ def test_every_command_ends_in_one_line(name, number, monkeypatch, tmp_path, cap
         "evaluate": "seed_runs",
         "export": "load",
     }[name]
-    monkeypatch.setattr(module, seam, lambda *a, **k: os.kill(os.getpid(), number))
+    monkeypatch.setattr(module, seam, lambda *a, **k: signal.raise_signal(number))
     assert module.main(arguments) == 128 + number
     told = capsys.readouterr().err
     assert told.strip() == "Interrupted."

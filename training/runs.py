@@ -35,7 +35,7 @@ Which = Literal["last", "best"]
 
 _COUNTS = ("iteration", "rounds")
 """Columns of whole numbers; all others are float64."""
-_HASH = "hash"
+_HASH, _SEAL = "hash", "seal"
 _FILES = "files.json"
 _HEAD = re.compile(r"# recenv (\S+), settings ([0-9a-f]{16})\b")
 _LOCK_WAIT = 10.0
@@ -335,7 +335,7 @@ class RunFolder:
         return _read_sealed(self._index, remedy) if self._index.is_file() else {}
 
     def _write_index(self, index: dict[str, Any]) -> None:
-        index.pop(_HASH, None)
+        index.pop(_SEAL, None)
         write_atomically(self._index, _sealed(index))
 
 
@@ -347,28 +347,23 @@ def _made(index: dict[str, Any]) -> list[str]:
 
 def _sealed(content: dict[str, Any]) -> str:
     """JSON with a hash of its own content."""
-    return json.dumps({**content, _HASH: content_hash(content)}, indent=2)
+    return json.dumps({**content, _SEAL: content_hash(content)}, indent=2)
 
 
 def _read_sealed(path: Path, remedy: str) -> dict[str, Any]:
-    """What ``_sealed`` wrote, hash included; a file without one is of an earlier version.
+    """What ``_sealed`` wrote, hash included; a file without a hash is of an earlier version.
 
     Raises:
         ArtifactError: it is damaged.
     """
     try:
         content = json.loads(path.read_bytes())
-        own = {name: value for name, value in content.items() if name != _HASH}
+        own = {name: value for name, value in content.items() if name != _SEAL}
     except (ValueError, AttributeError) as error:
         raise ArtifactError(f"{path} is damaged ({error}). {remedy}") from error
-    sealed = _SEALED.isdisjoint(own) or content.get(_HASH) == content_hash(own)
-    if not sealed:
+    if _SEAL in content and content[_SEAL] != content_hash(own):
         raise ArtifactError(f"{path} is damaged: its content is not what was written. {remedy}")
     return content
-
-
-_SEALED = {"made", "files", "world"}
-"""Keys of which every sealed file has one, and none of an earlier version."""
 
 
 def _rows_hash(rows: list[Row]) -> str:

@@ -50,6 +50,15 @@ def make_parser(description: str, **defaults: Any) -> argparse.ArgumentParser:
     return parser
 
 
+def add_progress(parser: argparse.ArgumentParser) -> None:
+    """Add ``--progress`` and ``--no-progress``; None if neither is given."""
+    parser.add_argument(
+        "--progress",
+        action=argparse.BooleanOptionalAction,
+        help="a bar in a terminal, elsewhere lines [yes]",
+    )
+
+
 def parse(
     parser: argparse.ArgumentParser, argv: list[str] | None
 ) -> tuple[argparse.Namespace, dict[str, Any]]:

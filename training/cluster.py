@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import os
+import secrets
+import shutil
 import socket
+import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, nullcontext
+from typing import Any, cast
 
 # The stack's own notice; errors are still shown. Ray reads it when it is imported.
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray
 import torch
+from ray._common.utils import get_default_system_temp_dir
 from ray._private import ray_constants
+from ray._private import utils as ray_utils
+from ray._private import worker as ray_worker
+from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from recenv.errors import RecenvError, require_version
 from training.config import TrainConfig
+from training.interrupts import kept
 from training.models.critics import CentralCritic
 from training.noise import set_verbose
 from training.runs.policy import make_network
@@ -35,6 +43,7 @@ HERE = "local"
 
 _REACH = 5.0  # seconds until a cluster must answer
 _PLACE, _PLACE_HERE = 30.0, 5.0  # seconds until there must be room
+_AUTH = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -67,14 +76,17 @@ def ray_session(
     with warnings.catch_warnings():
         if not verbose:
             warnings.simplefilter("ignore")
-        _connect(address, (1 + len(bundles(config))) * max(1, trials), level)
-        try:
-            _make_room(config, address)
-            shared = _share_world(config) if share_world and (bundles(config) or trials) else None
-            yield
-            del shared
-        finally:
-            ray.shutdown()
+        with _private(keep=verbose) if address == HERE else nullcontext() as folder:
+            _connect(address, (1 + len(bundles(config))) * max(1, trials), level, folder)
+            try:
+                _make_room(config, address)
+                share = share_world and (bundles(config) or trials)
+                shared = _share_world(config) if share else None
+                yield
+                del shared
+            finally:
+                with kept():  # Ray's shutdown resets SIGTERM to what the system does with it
+                    ray.shutdown()
 
 
 def ray_address(config: TrainConfig) -> str:
@@ -94,10 +106,45 @@ def _host(address: str) -> str:
     return address.rpartition(":")[0].strip("[]")
 
 
-def _connect(address: str, processes: int, level: int) -> None:
+@contextmanager
+def _private(*, keep: bool) -> Iterator[str]:
+    """A folder for a Ray of our own that nobody else can enter, and a token that nobody can read.
+
+    Ray makes its sockets and logs readable by all users of a machine, and writes the token that
+    it makes into the home folder, as readable as that is. This one is in the environment of the
+    processes alone. Where the environment says something of tokens, that stays.
+
+    Args:
+        keep: leave the folder, with Ray's logs, when Ray has ended.
+    """
+    place = get_default_system_temp_dir()
+    folder = tempfile.mkdtemp(prefix="recenv-ray-", dir=place if len(place) < 24 else "/tmp")
+    before = {name: os.environ.get(name) for name in _AUTH}
+    if not any(before.values()):
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+        AuthenticationTokenLoader.instance().reset_cache()
+    try:
+        yield f"{folder}/ray"  # which Ray opens to all
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+        AuthenticationTokenLoader.instance().reset_cache()
+        if not keep:
+            shutil.rmtree(folder, ignore_errors=True)  # a process of Ray's may still write
+
+
+def _connect(address: str, processes: int, level: int, folder: str | None) -> None:
     told: dict[str, Any] = {"logging_level": level, "log_to_driver": True}
     if address == HERE:
-        ray.init(address=HERE, num_cpus=processes, include_dashboard=False, **told)
+        with _own_handlers():
+            ray.init(
+                address=HERE,
+                num_cpus=processes,
+                include_dashboard=False,
+                _temp_dir=folder,
+                **told,
+            )
         return
     if "://" in address:
         raise ClusterError(
@@ -108,13 +155,36 @@ def _connect(address: str, processes: int, level: int) -> None:
     if address != "auto":
         _reach(address)
     try:
-        ray.init(address=address, **told)
+        with _own_handlers():
+            ray.init(address=address, **told)
     except Exception as error:  # Ray raises many kinds, for wrong versions and tokens among them
         raise ClusterError(
             f"Ray cannot join the cluster at {address!r}: {error} Start one with `ray start "
             "--head`, with the same versions of Python and Ray and the same RAY_AUTH_MODE and "
             "token as here; without --ray-address, training runs on this machine alone."
         ) from error
+
+
+@contextmanager
+def _own_handlers() -> Iterator[None]:
+    """Keep this process's handlers of signals while Ray starts.
+
+    Ray puts one of its own in place when it begins, and one in C++, which ends the process with a
+    stack, when it connects. Signals wait only while it connects: the processes that it starts
+    before would inherit that they wait.
+    """
+    utils, worker = cast("Any", ray_utils), cast("Any", ray_worker)
+    put, connect = utils.set_sigterm_handler, worker.connect
+
+    def connect_and_keep(*args: Any, **kwargs: Any) -> Any:
+        with kept():
+            return connect(*args, **kwargs)
+
+    utils.set_sigterm_handler, worker.connect = lambda handler: None, connect_and_keep
+    try:
+        yield
+    finally:
+        utils.set_sigterm_handler, worker.connect = put, connect
 
 
 _HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"

@@ -8,6 +8,9 @@ the same visits of held-out users. Writes ``report.md``, ``results.json`` and pl
 
 from __future__ import annotations
 
+from training import command  # first: it tells what is missing, and takes signals
+
+# isort: split
 import argparse
 import sys
 from pathlib import Path
@@ -27,11 +30,13 @@ from recenv.benchmark import (
 )
 from recenv.config import GameConfig
 from recenv.env.visit import RECOMMENDER_AGENT, USER_AGENT
-from recenv.errors import ConfigError, RecenvError
+from recenv.errors import ConfigError
 from recenv.evaluation import Pool
 from recenv.plots import Curve
+from recenv.progress import draws_bars
 from recenv.recommenders import PrivilegedRecommender, Recommender, baselines, left_out
 from recenv.world import World
+from training.cli import add_progress
 from training.config import TrainConfig
 from training.models.networks import RecommenderNetwork
 from training.runs.folder import RunFolder, Which, seed_runs
@@ -47,7 +52,7 @@ def evaluate(
     seed: int = 0,
     checkpoint: Which | None = None,
     member: int | None = None,
-    progress: bool = True,
+    progress: bool | None = None,
 ) -> Path:
     """Compare a run's policies (or those of all its seeds) with baselines; write the report.
 
@@ -58,7 +63,7 @@ def evaluate(
         seed: of the visits.
         checkpoint: the policies of the "best" or "last" checkpoint instead of the final ones.
         member: of the world's ensemble; by default ``TrainConfig.evaluation_member``.
-        progress: show bars.
+        progress: False for silence; see ``recenv.progress``.
 
     Returns:
         Path of ``report.md``.
@@ -68,6 +73,7 @@ def evaluate(
         ConfigError: an argument is out of range, or the report's folder holds another's files.
         MissingDependencyError: matplotlib is not installed.
     """
+    check_report()
     runs = [(run, run.config()) for run in seed_runs(path)]
     REPORT_FOLDER.check(path / _report_name(checkpoint, member))
     for name, why in left_out().items():
@@ -96,10 +102,13 @@ def evaluate(
             episodes_per_user=episodes_per_user,
             seed=seed,
             user_policy=user_policy,  # type: ignore[arg-type]
-            progress=progress,
+            progress=draws_bars(progress),
         )
 
+    if progress is not False:
+        tell_left_out()
     main = versus()
+    print(f"Recommenders before the fitted user ({main.visitors}):")
     print_table(main.rows())
     more: list[Comparison] = []
     compared: list[UserComparison] = []
@@ -119,7 +128,9 @@ def evaluate(
                 users=users,
                 episodes_per_user=episodes_per_user,
                 seed=seed,
+                progress=draws_bars(progress),
             )
+            print(f"Users before {result.recommender} ({result.visitors}):")
             print_table(result.rows())
             compared.append(result)
             if ours and number == 0:
@@ -147,12 +158,42 @@ def evaluate(
                 if (game.users, users) == ("train", "heldout")
                 else " THE POOLS OVERLAP: the tables are of users met in training."
             ),
+            *_against(config),
         ],
     )
     print(f"Report: {report}")
     for picture in sorted(report.parent.glob("*.png")):
         print(f"Picture: {picture}")
     return report
+
+
+def check_report(instead: str = "") -> None:
+    """Raise MissingDependencyError unless a report can be drawn.
+
+    Args:
+        instead: how to do without one, in a sentence.
+    """
+    command.require("matplotlib", extra="plots", purpose=f"{instead} A report".strip())
+
+
+def tell_left_out() -> None:
+    """Say on stderr which baselines are left out for want of a package."""
+    if not command.installed("implicit"):
+        print(
+            "Left out: ALS, which needs the package 'implicit': pip install 'recenv[benchmark]'",
+            file=sys.stderr,
+        )
+
+
+def _against(config: TrainConfig) -> list[str]:
+    """Whom each side played in training, where that is not whom it plays in the tables."""
+    if config.train != "both":
+        return []
+    return [
+        "Both sides learned: in training (on the screen, in `metrics.parquet` and in the learning "
+        "curve) each plays the other as it was then. In the tables the fitted user answers, unless "
+        "a heading says otherwise, so the two kinds of rewards are not the same quantity."
+    ]
 
 
 def _report_name(checkpoint: Which | None, member: int | None) -> str:
@@ -199,23 +240,22 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--checkpoint", choices=("best", "last"), help="its policies [those at the end]"
     )
-    parser.add_argument("--progress", action=argparse.BooleanOptionalAction, default=True)
-    arguments = parser.parse_args(argv)
-    try:
-        if arguments.seed < 0:
-            raise ConfigError(f"--seed must be zero or more, but is {arguments.seed}.")
-        evaluate(
-            arguments.run,
-            users=arguments.users,
-            episodes_per_user=arguments.episodes_per_user,
-            seed=arguments.seed,
-            checkpoint=arguments.checkpoint,
-            member=arguments.member,
-            progress=arguments.progress,
-        )
-    except RecenvError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    add_progress(parser)
+    return command.run(lambda stop: _evaluate(parser.parse_args(argv)))
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    if arguments.seed < 0:
+        raise ConfigError(f"--seed must be zero or more, but is {arguments.seed}.")
+    evaluate(
+        arguments.run,
+        users=arguments.users,
+        episodes_per_user=arguments.episodes_per_user,
+        seed=arguments.seed,
+        checkpoint=arguments.checkpoint,
+        member=arguments.member,
+        progress=arguments.progress,
+    )
     return 0
 
 

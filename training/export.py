@@ -2,7 +2,8 @@
 
 ``--format onnx`` writes a model for any ONNX runtime, ``--format torch`` a ``torch.export``
 program for torch alone. Inputs are the leaves of the side's observation by name, with any number
-of visits B; what the network looks up of the world is inside. Outputs:
+of visits B and, for the recommender, any number of candidates C from the slate's size K on; the
+length of the history is the game's. What the network looks up of the world is inside. Outputs:
 
 - recommender: ``scores`` (B, C), or (B, K * C) where slots are independent, and ``slate`` (B, K),
   the greedy choice of candidates, best first.
@@ -14,6 +15,9 @@ What was written is run beside the network it came from, and must agree.
 
 from __future__ import annotations
 
+from training import command  # first: it tells what is missing, and takes signals
+
+# isort: split
 import argparse
 import json
 import logging
@@ -124,8 +128,9 @@ def export(
         write_module(module, example_leaves(side, world, game, visits=4), part, file_format, about)
         run = _runner(part, file_format)
         gaps = [
-            difference(module, run, example_leaves(side, world, game, visits, rounds=rounds))
+            difference(module, run, example_leaves(side, world, other, visits, rounds=rounds))
             for visits, rounds in ((1, 0), (7, 2))
+            for other in _games(side, world, game)
         ]
         part.replace(out)
     finally:
@@ -140,7 +145,7 @@ def write_module(
     file_format: Format,
     about: dict[str, str],
 ) -> None:
-    """Write a network with any number of visits.
+    """Write a network with any number of visits, and of candidates if it scores them.
 
     Args:
         module: to write.
@@ -153,7 +158,10 @@ def write_module(
         MissingDependencyError: ONNX is not installed.
     """
     batch = torch.export.Dim("batch")
-    shapes = (tuple({0: batch} for _ in example),)
+    slots = module.network.slots
+    candidates = torch.export.Dim("candidates", min=max(2, slots))
+    own = {"candidates": {0: batch, 1: candidates}}
+    shapes = (tuple(own.get(name, {0: batch}) for name in LEAVES[module.side]),)
     with torch.no_grad(), _quiet():
         program = torch.export.export(module, example, dynamic_shapes=shapes)
         if file_format == "torch":
@@ -171,6 +179,16 @@ def write_module(
             raise MissingDependencyError("onnxscript", "export", "ONNX export") from error
         written.model.metadata_props.update(about)
         written.save(str(out))
+
+
+def _games(side: Side, world: World, game: GameConfig) -> Iterator[GameConfig]:
+    """The game, and for a recommender the same with fewer and with more candidates."""
+    counts = [game.num_candidates]
+    if side == "recommender":
+        fewest, most = max(2, game.slate_size), len(world.catalog)
+        counts += [fewest, min(2 * game.num_candidates + 1, most)]
+    for count in dict.fromkeys(counts):
+        yield game.replace(num_candidates=count)
 
 
 def example_leaves(
@@ -264,7 +282,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--checkpoint", choices=("best", "last"), help="its policy [the one at the end]"
     )
-    arguments = parser.parse_args(argv)
+    return command.run(lambda stop: _export(parser.parse_args(argv)))
+
+
+def _export(arguments: argparse.Namespace) -> int:
     name = f"{arguments.side}{_SUFFIX[arguments.format]}"
     out = arguments.out or arguments.run / "policy" / name
     try:
@@ -278,7 +299,11 @@ def main(argv: list[str] | None = None) -> int:
     except RecenvError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(f"Written: {out} (differs from the network by {gap:.1e} at most)")
+    candidates = " and candidates" if arguments.side == "recommender" else ""
+    print(
+        f"Written: {out}, for any number of visits{candidates} (differs from the network by "
+        f"{gap:.1e} at most)"
+    )
     return 0
 
 

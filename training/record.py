@@ -7,16 +7,19 @@ bc`` learns from it.
 
 from __future__ import annotations
 
+from training import command  # first: it tells what is missing, and takes signals
+
+# isort: split
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from recenv.config import GameConfig
-from recenv.errors import RecenvError
 from recenv.recommenders import OracleRecommender, PrivilegedRecommender, Recommender
 from recenv.sim.simulator import Simulator
 from recenv.world import World
-from training.cli import parse
+from training.cli import add_progress, parse
 from training.config import FITTED, TrainConfig
 from training.runs.opponents import make_fixed_user, make_opponent
 from training.runs.recording import RecordedVisits, record, save
@@ -55,32 +58,31 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--visits", type=int, default=2000, help="how many [2000]")
     parser.add_argument("--seed", type=int, default=0, help="of their draws [0]")
     parser.add_argument("--out", type=Path, required=True, help="the Parquet file to write")
-    parser.add_argument("--progress", action=argparse.BooleanOptionalAction, default=True)
-    try:
-        arguments, given = parse(parser, argv)
-        world, game = resolve(arguments.env, given.get("game", {}))
-        recommender = make_recorded(arguments.policy, world, game)
-        visits = record(
-            Simulator(world, game),
-            recommender,
-            make_fixed_user(arguments.user, world, game),
-            visits=arguments.visits,
-            seed=arguments.seed,
-            progress=arguments.progress,
-        )
-        meta = {
-            "env": arguments.env,
-            "world": world.hash,
-            "world_name": world.name,
-            "game": game.to_dict(),
-            "recommender": recommender.name,
-            "user": arguments.user,
-            "seed": arguments.seed,
-        }
-        print(_told(save(arguments.out, visits, meta), visits))
-    except RecenvError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    add_progress(parser)
+    return command.run(lambda stop: _record(*parse(parser, argv)))
+
+
+def _record(arguments: argparse.Namespace, given: dict[str, Any]) -> int:
+    world, game = resolve(arguments.env, given.get("game", {}))
+    recommender = make_recorded(arguments.policy, world, game)
+    visits = record(
+        Simulator(world, game),
+        recommender,
+        make_fixed_user(arguments.user, world, game),
+        visits=arguments.visits,
+        seed=arguments.seed,
+        progress=arguments.progress,
+    )
+    meta = {
+        "env": arguments.env,
+        "world": world.hash,
+        "world_name": world.name,
+        "game": game.to_dict(),
+        "recommender": recommender.name,
+        "user": arguments.user,
+        "seed": arguments.seed,
+    }
+    print(_told(save(arguments.out, visits, meta), visits))
     return 0
 
 

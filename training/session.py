@@ -26,7 +26,7 @@ from training.models.networks import RecommenderNetwork, UserNetwork
 from training.models.observations import AGENT
 from training.models.rl_modules import module_specs
 from training.models.weights import Weights
-from training.runs.folder import Row
+from training.runs.folder import Row, written_by
 from training.runs.policy import make_network
 from training.runs.warm_start import start_warm, warm_weights
 from training.sampling.divergence import KL_FROM_FITTED, AnchorCallback
@@ -119,13 +119,28 @@ class Session:
         if weights:
             start_warm(self.algorithm, weights)
         if checkpoint is not None:
-            self.algorithm.restore_from_path(str(checkpoint.resolve()))
+            self._restore(checkpoint)
         self.iteration = iteration
         self.pool = Population(config.pool_size)
         if checkpoint is not None and config.regime == "population":
             self.pool = Population.load(checkpoint / _POOL, config.pool_size)
         self._pool_version, self._pool_reference = 0, None
         self._steps: dict[Side, float] = {}
+
+    def _restore(self, checkpoint: Path) -> None:
+        """Go on from RLlib's state; its errors, of any kind, are told with who wrote it."""
+        try:
+            self.algorithm.restore_from_path(str(checkpoint.resolve()))
+        except Exception as error:
+            self.close()
+            wrote = ", ".join(f"{k} {v}" for k, v in written_by(checkpoint.parent).items())
+            reason = (str(error).strip() or "no reason told").splitlines()[-1]
+            raise TrainingError(
+                f"RLlib cannot go on from {checkpoint} ({type(error).__name__}: {reason}). It "
+                f"was written with {wrote or 'versions that are not known'}; here are ray "
+                f"{ray.__version__} and torch {torch.__version__}. Resume with the versions that "
+                "wrote it, or begin a new run."
+            ) from error
 
     @_told_if_lost()
     def iterate(self) -> Row:

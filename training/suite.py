@@ -9,7 +9,9 @@ finished is not trained again.
 
 from __future__ import annotations
 
-import argparse
+from training import command  # first: it tells what is missing, and takes signals
+
+# isort: split
 import json
 import sys
 from collections.abc import Sequence
@@ -22,20 +24,23 @@ import numpy as np
 from recenv.artifacts import write_atomically
 from recenv.benchmark import POOL_WORDS, Comparison, Contender, compare, compare_users
 from recenv.benchmark.tables import interval, markdown
-from recenv.errors import ConfigError, RecenvError
+from recenv.errors import ConfigError
 from recenv.evaluation import Estimate, mean_interval
 from recenv.evaluation.statistics import paired_difference, paired_position
 from recenv.plots import Curve, learning_curve_plot
+from recenv.progress import draws_bars
 from recenv.recommenders import PrivilegedRecommender, baselines
-from training.cli import config_of, make_parser, merged, parse
+from training.cli import add_progress, config_of, make_parser, merged, parse
 from training.config import TrainConfig
 from training.config.algorithms import ALGORITHMS
+from training.evaluate import check_report, tell_left_out
+from training.interrupts import Interrupted, Stop
 from training.models.observations import AGENT
 from training.runs.folder import RunFolder
 from training.runs.opponents import make_opponent
 from training.runs.policy import load, load_user
 from training.session import ray_session
-from training.train import INTERRUPTED, check, train
+from training.train import check, train
 
 _DEFAULTS = {"train": "recommender"}
 AGAINST = ("random", "popularity", "ALS")
@@ -71,7 +76,8 @@ def entries(
         check(config)
         folders = []
         for seed in range(config.seed, config.seed + seeds):
-            wanted, folder = config.replace(seed=seed), RunFolder(runs / algorithm / f"seed-{seed}")
+            wanted = config.replace(seed=seed).with_absolute_paths()
+            folder = RunFolder(runs / algorithm / f"seed-{seed}")
             if folder.exists and folder.config() != wanted:
                 raise ConfigError(
                     f"The run {folder.path} has other settings than this command. Choose another "
@@ -84,7 +90,13 @@ def entries(
     return out
 
 
-def train_all(suite: Sequence[Entry], *, verbose: bool = False, progress: bool = True) -> bool:
+def train_all(
+    suite: Sequence[Entry],
+    *,
+    verbose: bool = False,
+    progress: bool | None = None,
+    stop: Stop | None = None,
+) -> bool:
     """Train what is not finished; False if that was interrupted."""
     waiting = [run for entry in suite for run in entry.runs if not run.finished]
     if not waiting:
@@ -92,13 +104,17 @@ def train_all(suite: Sequence[Entry], *, verbose: bool = False, progress: bool =
     with ray_session(waiting[0].config(), verbose=verbose):
         for run in waiting:
             print(f"{run.path}", file=sys.stderr)
-            if not train(run, progress=progress):
+            if not train(run, progress=progress, stop=stop):
                 return False
     return True
 
 
 def results(
-    suite: Sequence[Entry], *, episodes_per_user: int = 10, seed: int = 0, progress: bool = True
+    suite: Sequence[Entry],
+    *,
+    episodes_per_user: int = 10,
+    seed: int = 0,
+    progress: bool | None = None,
 ) -> dict[str, Any]:
     """Everybody on the same visits of held-out users.
 
@@ -123,7 +139,7 @@ def results(
     }
     settings: dict[str, Any] = {"episodes_per_user": episodes_per_user, "seed": seed}
     if "recommender" in config.trained:
-        figures |= _recommenders(suite, **settings, progress=progress)
+        figures |= _recommenders(suite, **settings, progress=draws_bars(progress))
     if "user" in config.trained:
         figures["users"] = [_user_row(entry, **settings) for entry in suite]
     return figures
@@ -191,7 +207,7 @@ def _row(met: Comparison, names: Sequence[str], title: str, oracle: str) -> dict
         "by_seed": [float(r.mean()) for r in rewards],
     }
     for other in AGAINST:
-        if other != title:
+        if other != title and other in met.names:  # ALS is left out without its package
             row[f"over_{other}"] = paired_difference(
                 ours, met.rollout(other).recommender_reward, user
             )
@@ -205,11 +221,11 @@ def _row(met: Comparison, names: Sequence[str], title: str, oracle: str) -> dict
     return row
 
 
-def report(figures: dict[str, Any], command: str) -> str:
+def report(figures: dict[str, Any], told: str) -> str:
     """The tables as Markdown."""
     parts = [
         f"# Algorithms in {figures['env']}",
-        f"`{command}`",
+        f"`{told}`",
         f"Trained: {figures['train']}. Played by {figures['visitors']}, "
         f"{figures['episodes_per_user']} visits each, on the same draws for all "
         f"(seed {figures['seed']}). A trained row is the mean over its seeds; "
@@ -220,6 +236,8 @@ def report(figures: dict[str, Any], command: str) -> str:
         if "users" in figures:
             parts.append("## Recommenders")
         parts += ["The fitted user answers.", _table(figures["rows"], _RECOMMENDERS)]
+        if all(row["name"] != "ALS" for row in figures["rows"]):
+            parts.append("ALS is left out: the package `implicit` was not installed.")
     if "users" in figures:
         parts += [
             "## Users",
@@ -297,27 +315,29 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--runs", type=Path, default=Path("runs/suite"), help="[runs/suite]")
     parser.add_argument("--episodes-per-user", type=int, default=10, help="when compared [10]")
     parser.add_argument("--out", type=Path, help="folder of algorithms.{json,md} and the curves")
-    parser.add_argument(
-        "--progress", action=argparse.BooleanOptionalAction, default=True, help="a bar [yes]"
-    )
+    add_progress(parser)
     parser.add_argument("--verbose", action="store_true", help="show notices of Ray and RLlib")
-    try:
-        arguments, given = parse(parser, argv)
-        if arguments.seeds < 1:
-            raise ConfigError(f"--seeds must be at least 1, but is {arguments.seeds}.")
-        base = config_of(arguments.config, {}, **_DEFAULTS)
-        base.resolve()
-        suite = entries(arguments.algorithms, given, base, arguments.seeds, arguments.runs)
-        if not train_all(suite, verbose=arguments.verbose, progress=arguments.progress):
-            print("Interrupted. The same command goes on.", file=sys.stderr)
-            return INTERRUPTED
-        figures = results(
-            suite, episodes_per_user=arguments.episodes_per_user, progress=arguments.progress
-        )
-    except RecenvError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     shown = sys.argv[1:] if argv is None else argv
+    return command.run(lambda stop: _run(*parse(parser, argv), stop, shown))
+
+
+def _run(arguments: Any, given: dict[str, Any], stop: Stop, shown: Sequence[str]) -> int:
+    if arguments.seeds < 1:
+        raise ConfigError(f"--seeds must be at least 1, but is {arguments.seeds}.")
+    if arguments.out:
+        check_report("Without --out nothing is drawn.")
+    tell_left_out()
+    base = config_of(arguments.config, {}, **_DEFAULTS)
+    base.resolve()
+    suite = entries(arguments.algorithms, given, base, arguments.seeds, arguments.runs)
+    stop.advice = "The same command goes on."
+    with stop.held():
+        ended = train_all(suite, verbose=arguments.verbose, progress=arguments.progress, stop=stop)
+    if stop or not ended:
+        raise Interrupted
+    figures = results(
+        suite, episodes_per_user=arguments.episodes_per_user, progress=arguments.progress
+    )
     text = report(figures, " ".join(["python -m training.suite", *shown]))
     print(text)
     if arguments.out:

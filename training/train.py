@@ -7,13 +7,14 @@ report of ``training.evaluate``.
 
 from __future__ import annotations
 
+from training import command  # first: it tells what is missing, and takes signals
+
+# isort: split
 import argparse
 import contextlib
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,24 +23,24 @@ import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
 from recenv import artifacts
-from recenv.errors import ConfigError, RecenvError
+from recenv.errors import ConfigError
 from recenv.evaluation import rollout
+from recenv.progress import Progress
 from recenv.sim.simulator import Simulator
 from training.algorithms.build import build
-from training.cli import config_of, make_parser, merged, parse
-from training.config import MODULES, Side, TrainConfig
+from training.cli import add_progress, config_of, make_parser, merged, parse
+from training.config import FITTED, MODULES, Side, TrainConfig
+from training.evaluate import check_report, evaluate
+from training.interrupts import Interrupted, Stop, stop_on_signals
 from training.noise import quiet_start
-from training.progress import Progress
 from training.runs.folder import Checkpoint, Row, RunFolder, create_seeds, seed_runs
 from training.runs.opponents import make_fixed_user, make_opponent
 from training.runs.policy import NetworkRecommender, NetworkUser, save_policy
 from training.runs.warm_start import warm_weights
 from training.session import Session, ray_session
 
-INTERRUPTED = 130
-"""Exit code of a run that SIGINT or SIGTERM ended; it can be resumed."""
-
 RESUMABLE = {
+    "env",
     "rounds",
     "checkpoint_every",
     "evaluation_every",
@@ -50,24 +51,26 @@ RESUMABLE = {
 }
 """Settings that may change when a run is resumed: the task and the algorithm stay the same.
 
-Another ``num_env_runners`` draws other visits.
+``env`` may be another folder of the same world, if that was moved. Another ``num_env_runners``
+draws other visits.
 """
 
 
 def train(
     folder: RunFolder,
     *,
-    progress: bool = True,
+    progress: bool | None = None,
     on_row: Callable[[Row], object] = lambda row: None,
-    stop: Sequence[int] | None = None,
+    stop: Stop | None = None,
 ) -> bool:
     """Train a run that was created, from its last checkpoint on; Ray must be running.
 
     Args:
         folder: of the run, with its config.
-        progress: show how far it is.
+        progress: False for silence; see ``recenv.progress``.
         on_row: called with every new row of the metrics once it is written.
         stop: ends the run after an iteration once it is not empty; by default, signals do.
+            Whoever gives it holds it.
 
     Returns:
         Whether it came to the end; False if it was interrupted (a checkpoint is written).
@@ -75,13 +78,17 @@ def train(
     Raises:
         ArtifactError: there is no run, or its world has changed.
         ConfigError: another process trains it.
+        DiskFullError: there is no space; the last checkpoint is whole.
         TrainingError: a side that should learn was not updated.
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(folder.lock())
         if stop is None:
-            stop = stack.enter_context(_stop_on_signals())
-        return _Loop(folder).run(progress, on_row, stop)
+            stop = stack.enter_context(stop_on_signals())
+            stack.enter_context(stop.held())
+        advice = f"go on with: python -m training.train --resume {folder.path}"
+        stack.enter_context(command.full_disk_told(folder.path, advice))
+        return not stop and _Loop(folder).run(progress, on_row, stop)
 
 
 class _Loop:
@@ -92,6 +99,8 @@ class _Loop:
         world, _ = self.config.resolve()
         folder.pin_world(world.name, world.hash)
         start = folder.checkpoint()
+        if start:
+            start.check()
         self.done = start.iteration if start else 0
         self.rows = [row for row in folder.read_metrics() if row["iteration"] <= self.done]
         folder.write_metrics(self.rows)
@@ -106,14 +115,17 @@ class _Loop:
             str(folder.tensorboard), purge_step=(self.done + 1) * self.per_iteration
         )
 
-    def run(self, progress: bool, on_row: Callable[[Row], object], stop: Sequence[int]) -> bool:
+    def run(self, progress: bool | None, on_row: Callable[[Row], object], stop: Stop) -> bool:
         """See ``train``."""
         config, total = self.config, self.config.iterations
-        try:
+        with contextlib.ExitStack() as stack:
+            stack.callback(self.session.close)
+            stack.callback(self.writer.close)
             with Progress(
-                f"training {config.train}",
+                _label(config),
                 total * self.per_iteration,
                 self.done * self.per_iteration,
+                unit="rounds",
                 shown=progress,
             ) as bar:
                 if config.evaluation_every and not self.rows and not stop:
@@ -132,9 +144,6 @@ class _Loop:
                     return False
                 self._save_policies(self.folder.policy)
                 return True
-        finally:
-            self.writer.close()
-            self.session.close()
 
     @property
     def seconds(self) -> float:
@@ -222,37 +231,22 @@ class _Evaluator:
         }
 
 
-@contextlib.contextmanager
-def _stop_on_signals() -> Iterator[list[int]]:
-    """A list that is no longer empty once SIGINT or SIGTERM came; a second one raises.
-
-    Outside the main thread, which alone gets signals, it stays empty.
-    """
-    seen: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield seen
-        return
-
-    def handle(number: int, frame: object) -> None:
-        if seen:
-            raise KeyboardInterrupt
-        seen.append(number)
-        print("\nStopping with a checkpoint; once more stops at once ...", file=sys.stderr)
-
-    old = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield seen
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
-
-
 def _tag(name: str) -> str:
     """TensorBoard's group of a metric."""
     for prefix in ("evaluation", *MODULES):
         if name.startswith(f"{prefix}_"):
             return f"{prefix}/{name.removeprefix(prefix + '_')}"
     return f"run/{name}"
+
+
+def _label(config: TrainConfig) -> str:
+    """What is trained, and against whom the rewards beside it were earned."""
+    if config.train == "both":
+        return "training both, each against the other as it learns"
+    if config.train == "user":
+        return f"training the user before {config.opponent}"
+    user = "the fitted user" if config.fixed_user == FITTED else config.fixed_user
+    return f"training the recommender before {user}"
 
 
 def _summary(row: Row) -> str:
@@ -282,24 +276,16 @@ def main(argv: list[str] | None = None) -> int:
         default=True,
         help="evaluate on held-out users at the end [yes]",
     )
-    parser.add_argument(
-        "--progress", action=argparse.BooleanOptionalAction, default=True, help="a bar [yes]"
-    )
+    add_progress(parser)
     parser.add_argument("--verbose", action="store_true", help="show notices of Ray and RLlib")
-    try:
-        arguments, given = parse(parser, argv)
-        return _run(arguments, given)
-    except RecenvError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
-        return INTERRUPTED
+    return command.run(lambda stop: _run(*parse(parser, argv), stop))
 
 
-def _run(arguments: Any, given: dict[str, Any]) -> int:
+def _run(arguments: Any, given: dict[str, Any], stop: Stop) -> int:
     if arguments.seeds < 1:
         raise ConfigError(f"--seeds must be at least 1, but is {arguments.seeds}.")
+    if arguments.report:
+        check_report("--no-report trains without one.")
     if arguments.resume:
         target = arguments.resume
         runs = _resumed(target, arguments, given)
@@ -313,11 +299,12 @@ def _run(arguments: Any, given: dict[str, Any]) -> int:
         else:
             runs = [RunFolder(target)]
             runs[0].create(config)
-    if not _train_all(runs, target, arguments):
-        return INTERRUPTED
+    stop.advice = f"Go on with: python -m training.train --resume {target}"
+    _train_all(runs, target, arguments, stop)
     if arguments.report:
-        from training.evaluate import evaluate
-
+        stop.advice = f"The run is trained; report on it with: python -m training.evaluate {target}"
+        if stop:  # while Ray was shut down
+            raise Interrupted
         evaluate(target, progress=arguments.progress)
     return 0
 
@@ -328,33 +315,30 @@ def check(config: TrainConfig) -> None:
     Builds the world, the game, who else plays, and reads what the run begins with.
     """
     _Evaluator(config)
+    if "recommender" in config.trained and config.network.init in ("cf", "hybrid"):
+        purpose = f"--network.init {config.network.init}"
+        command.require("implicit", "threadpoolctl", extra="benchmark", purpose=purpose)
     if config.warm_start:
         warm_weights(config)
     build(config)
 
 
-def _train_all(runs: list[RunFolder], target: Path, arguments: Any) -> bool:
-    """Train in turn what is not finished; False if that was interrupted."""
-    advice = f"Interrupted. Go on with: python -m training.train --resume {target}"
-    try:
-        print(f"Run: {target}", flush=True)
-        waiting = [run for run in runs if not run.finished]
-        if not waiting:
-            return True
-        # from here on, so that no interrupt is raised inside Ray, which may crash or hang
-        with (
-            _stop_on_signals() as stop,
-            ray_session(waiting[0].config(), verbose=arguments.verbose),
-        ):
-            for run in waiting:
-                if stop or not train(run, progress=arguments.progress, stop=stop):
-                    print(advice)
-                    return False
-                print(f"Trained: {run.path}", flush=True)
-    except KeyboardInterrupt:  # before training, or a second one
-        print(advice)
-        return False
-    return True
+def _train_all(runs: list[RunFolder], target: Path, arguments: Any, stop: Stop) -> None:
+    """Train in turn what is not finished.
+
+    Raises:
+        Interrupted: by a signal.
+    """
+    print(f"Run: {target}", flush=True)
+    waiting = [run for run in runs if not run.finished]
+    if not waiting:
+        return
+    # from here on, so that no interrupt is raised inside Ray, which may crash or hang
+    with stop.held(), ray_session(waiting[0].config(), verbose=arguments.verbose):
+        for run in waiting:
+            if not train(run, progress=arguments.progress, stop=stop):
+                raise Interrupted
+            print(f"Trained: {run.path}", flush=True)
 
 
 def _resumed(target: Path, arguments: Any, given: dict[str, Any]) -> list[RunFolder]:
@@ -369,7 +353,11 @@ def _resumed(target: Path, arguments: Any, given: dict[str, Any]) -> list[RunFol
     runs = seed_runs(target)
     for run in runs if given else []:
         with run.lock():  # not while somebody trains it
-            run.write_config(merged(run.config(), given))
+            config = merged(run.config(), given)
+            if "env" in given:
+                world, _ = config.resolve()
+                run.pin_world(world.name, world.hash)
+            run.write_config(config)
     return runs
 
 

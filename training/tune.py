@@ -8,24 +8,29 @@ checkpoints. Writes ``<searches>/<name>``: ``base.toml``, ``space.toml``, ``sear
 
 from __future__ import annotations
 
+from training import command  # first: it tells what is missing, and takes signals
+
+# isort: split
 import argparse
 import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from recenv.errors import ConfigError, RecenvError
+from recenv.errors import ConfigError
 from training.cli import config_of, make_parser, parse
+from training.interrupts import Interrupted, Stop
 from training.search.folder import Search, SearchFolder
 from training.search.space import Space
 
 
-def search(folder: SearchFolder, *, verbose: bool = False) -> bool:
+def search(folder: SearchFolder, *, verbose: bool = False, stop: Stop | None = None) -> bool:
     """Run a search that was created, or what is left of it; then write its results.
 
     Args:
         folder: of the search.
         verbose: show notices of Ray and RLlib.
+        stop: ends the search once it is not empty; by default SIGINT does.
 
     Returns:
         Whether every trial came to its end; False if the search was interrupted.
@@ -40,7 +45,7 @@ def search(folder: SearchFolder, *, verbose: bool = False) -> bool:
     settings, base, trials = folder.read()
     if any(trial.state in ("unfinished", "failed") for trial in folder.trials()):
         with ray_session(base, verbose=verbose, trials=min(settings.at_once, len(trials))):
-            fit(folder)
+            fit(folder, stop)
     folder.write_results()
     return all(trial.state != "unfinished" for trial in folder.trials())
 
@@ -60,18 +65,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--name", help="folder of this search [env, algorithm and time]")
     parser.add_argument("--resume", type=Path, metavar="SEARCH", help="go on with a search")
     parser.add_argument("--verbose", action="store_true", help="show notices of Ray and RLlib")
-    try:
-        arguments, given = parse(parser, argv)
-        return _main(parser, arguments, given)
-    except RecenvError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
-        return 130
+    return command.run(lambda stop: _main(parser, *parse(parser, argv), stop))
 
 
-def _main(parser: argparse.ArgumentParser, arguments: Any, given: dict[str, Any]) -> int:
+def _main(
+    parser: argparse.ArgumentParser, arguments: Any, given: dict[str, Any], stop: Stop
+) -> int:
     if arguments.resume:
         if given or arguments.space or arguments.config or arguments.name:
             raise ConfigError("--resume takes the search's own settings; leave all others.")
@@ -82,13 +81,14 @@ def _main(parser: argparse.ArgumentParser, arguments: Any, given: dict[str, Any]
         folder = _begun(arguments, given)
     _, _, trials = folder.read()
     print(f"Search: {folder.path}, {len(trials)} trials", flush=True)
-    ended = search(folder, verbose=arguments.verbose)
+    stop.advice = f"Go on with: python -m training.tune --resume {folder.path}"
+    with stop.held():
+        ended = search(folder, verbose=arguments.verbose, stop=stop)
     print((folder.path / "results.md").read_text())
     if folder.best.is_file():
         print(f"Best settings: {folder.best}")
     if not ended:
-        print(f"Interrupted. Go on with: python -m training.tune --resume {folder.path}")
-        return 130
+        raise Interrupted
     return 0 if folder.best.is_file() else 1
 
 

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from recenv import artifacts
 from recenv.config import GameConfig
 from recenv.env import registration
+from recenv.errors import ArtifactError
 from recenv.sim.state import Tables
 from recenv.world import World
 
@@ -36,13 +37,18 @@ def load_world(env: str) -> World:
 
     Raises:
         UnknownNameError: neither an id nor such a folder.
-        ArtifactError: the folder is damaged.
+        ArtifactError: the folder is damaged, or an absolute path names none.
     """
     shared = _shared(env)
     if shared is not None:
         return shared
     if artifacts.exists(Path(env)):
         return _read(str(Path(env).resolve()))
+    if Path(env).is_absolute():
+        raise ArtifactError(
+            f"There is no saved world in {env}. Put the folder back, or name where it is now: "
+            "--env FOLDER, in a resumed run too; its hash is checked."
+        )
     return registration.load_world(env)
 
 

@@ -17,6 +17,7 @@ from training.export import (
     example_leaves,
     main,
 )
+from training.runs.folder import RunFolder
 from training.runs.policy import load, load_user, make_network, save_policy
 
 GAME = {"slate_size": 3, "num_candidates": 12, "max_rounds": 6}
@@ -48,8 +49,9 @@ def onnx_session(file):
     return pytest.importorskip("onnxruntime").InferenceSession(str(file))
 
 
-def feed(side, config, visits, rounds):
-    leaves = example_leaves(side, *config.resolve(), visits, rounds=rounds)
+def feed(side, config, visits, rounds, **changes):
+    world, game = config.resolve()
+    leaves = example_leaves(side, world, game.replace(**changes), visits, rounds=rounds)
     return {name: leaf.numpy() for name, leaf in zip(LEAVES[side], leaves, strict=True)}
 
 
@@ -76,6 +78,31 @@ def test_an_onnx_recommender_shows_the_same_slates(config, tmp_path, capsys):
             wanted = policy.network(tensors(given)).scores.numpy()
         np.testing.assert_allclose(scores, wanted, rtol=1e-4, atol=1e-4)
         np.testing.assert_array_equal(slate, policy.recommend(given, None, 3))
+
+
+@pytest.mark.parametrize("count", [3, 5, 30])
+def test_an_onnx_recommender_takes_any_number_of_candidates(config, tmp_path, count):
+    pytest.importorskip("onnxscript")
+    saved(tmp_path, config)
+    out = tmp_path / "model.onnx"
+    assert main([str(tmp_path), "--out", str(out)]) == 0
+    given = feed("recommender", config, 4, 1, num_candidates=count)
+    assert given["candidates"].shape == (4, count)
+    scores, slate = onnx_session(out).run(["scores", "slate"], given)
+    assert scores.shape == (4, count)
+    np.testing.assert_array_equal(slate, load(tmp_path).recommend(given, None, 3))
+
+
+@pytest.mark.parametrize(("side", "other"), [("recommender", "user"), ("user", "recommender")])
+def test_a_side_that_was_not_trained_is_told_as_such(config, tmp_path, capsys, side, other):
+    config = config.replace(train=side)
+    saved(tmp_path / "policy", config)
+    RunFolder(tmp_path).create(config)
+    assert main([str(tmp_path), "--side", other]) == 2
+    told = capsys.readouterr().err
+    assert f"trains the {side} alone" in told
+    assert f"--side {side}" in told
+    assert "its end" not in told
 
 
 def test_an_onnx_user_answers_the_same(config, tmp_path):

@@ -1,5 +1,6 @@
 """The folder of a run."""
 
+import itertools
 import json
 import random
 import signal
@@ -13,6 +14,7 @@ import pandas as pd
 import pytest
 
 from recenv.errors import ArtifactError, ConfigError
+from training import runs
 from training.config import TrainConfig
 from training.runs.folder import RunFolder, create_seeds, seed_runs
 
@@ -32,6 +34,39 @@ def test_the_last_and_the_best_checkpoint_are_kept(tmp_path):
     assert (best.iteration, best.reward) == (4, 5.0)
     kept = {p.name for p in (run.path / "checkpoints").iterdir() if p.is_dir()}
     assert kept == {last.folder.name, best.folder.name}
+
+
+def test_what_a_user_puts_beside_checkpoints_stays(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    place = run.path / "checkpoints"
+    run.save_checkpoint(save, 1, 1.0, 1.0)
+    mine = [place / name for name in ("keep-this-one", "iteration-000001-copy", "iteration-000002")]
+    for folder in mine:
+        save(folder)
+    (place / "notes.txt").write_text("mine")
+    for iteration in range(2, 6):
+        run.save_checkpoint(save, iteration, 1.0, float(iteration))
+    for folder in mine:
+        assert (folder / "state").read_text() == "state"
+    assert (place / "notes.txt").read_text() == "mine"
+    made = {p.name for p in place.iterdir()} - {p.name for p in mine}
+    assert made == {"notes.txt", "index.json", "iteration-000005"}
+
+
+def test_checkpoints_of_an_earlier_version_are_kept_and_dropped(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    place = run.path / "checkpoints"
+    entries = {}
+    for which, iteration, reward in (("best", 3, 9.0), ("last", 4, 1.0)):
+        name = f"iteration-{iteration:06d}"
+        (place / name).mkdir(parents=True)
+        entries[which] = {"name": name, "iteration": iteration, "seconds": 1.0, "reward": reward}
+    (place / "index.json").write_text(json.dumps(entries))
+    assert run.checkpoint("best").iteration == 3
+    run.save_checkpoint(save, 5, 1.0, 2.0)
+    assert {p.name for p in place.iterdir()} == {
+        "index.json", "iteration-000003", "iteration-000005"
+    }  # fmt: skip
 
 
 def test_negative_and_zero_rewards_are_rewards(tmp_path):
@@ -57,11 +92,23 @@ def test_a_failed_checkpoint_leaves_the_one_before(tmp_path):
     assert run.checkpoint().iteration == 2
 
 
-def test_a_checkpoint_that_was_not_indexed_is_replaced(tmp_path):
+def test_a_checkpoint_that_was_not_indexed_is_replaced(tmp_path, monkeypatch):
     run = RunFolder(tmp_path / "run")
     run.save_checkpoint(save, 1, 1.0, 0.0)
-    save(run.path / "checkpoints" / "iteration-000002")  # then the process was killed
-    (run.path / "checkpoints" / ".part-index").write_text("{")
+    write, calls = runs.write_atomically, itertools.count()
+
+    def killed(path, data):
+        if path.name == "index.json" and next(calls) == 1:  # the folder has its name by now
+            raise KeyboardInterrupt
+        write(path, data)
+
+    monkeypatch.setattr(runs, "write_atomically", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run.save_checkpoint(save, 2, 2.0, 1.0)
+    monkeypatch.undo()
+    assert (run.path / "checkpoints" / "iteration-000002").is_dir()
+    assert run.checkpoint().iteration == 1
+    (run.path / "checkpoints" / ".part-abcd1234").write_text("{")
     made = run.save_checkpoint(save, 2, 2.0, 1.0)
     assert run.checkpoint().folder == made.folder
     assert {p.name for p in (run.path / "checkpoints").iterdir()} == {
@@ -165,6 +212,34 @@ def test_runs_of_seeds_are_found_in_order(tmp_path):
     for seed in (10, 2):
         RunFolder(tmp_path / f"seed-{seed}").create(TrainConfig(seed=seed))
     assert [run.config().seed for run in seed_runs(tmp_path)] == [2, 10]
+
+
+@pytest.mark.parametrize("name", ["seed-0-old", "seed-", "seed-x", "seed-\u0663", "seed-2.bak"])
+def test_copies_beside_seeds_are_left_alone(tmp_path, name):
+    create_seeds(tmp_path / "r", [TrainConfig(seed=seed) for seed in (0, 1)])
+    RunFolder(tmp_path / "r" / name).create(TrainConfig(seed=7))
+    assert [run.path.name for run in seed_runs(tmp_path / "r")] == ["seed-0", "seed-1"]
+    assert (tmp_path / "r" / name).is_dir()
+
+
+def test_a_relative_path_in_the_settings_holds_from_everywhere(tmp_path, monkeypatch, world):
+    here, elsewhere = tmp_path / "a", tmp_path / "b"
+    for folder in (here, elsewhere, here / "random", here / "rec", here / "warm"):
+        folder.mkdir()
+    monkeypatch.chdir(here)
+    world.save("world")
+    told = {"env": "world", "train": "user", "opponent": "rec", "warm_start": "warm"}
+    run = RunFolder(here / "run")
+    run.create(TrainConfig(**told))
+    RunFolder(here / "named").create(TrainConfig(env="world", train="user", opponent="random"))
+    monkeypatch.chdir(elsewhere)
+    config = run.config()
+    assert config.resolve()[0].hash == world.hash
+    assert (config.opponent, config.warm_start) == (str(here / "rec"), str(here / "warm"))
+    assert RunFolder(here / "named").config().opponent == "random"  # a name is no path
+    (here / "world").rename(tmp_path / "moved")
+    with pytest.raises(ArtifactError, match="no saved world in .*--env FOLDER"):
+        config.resolve()
 
 
 def test_runs_of_seeds_begin_together_or_not_at_all(tmp_path):

@@ -2,11 +2,12 @@
 
 from training.config.algorithms import ALGORITHMS, AlgorithmSettings
 from training.config.network import NetworkConfig
-from training.config.run import FITTED, MODULES, Side, TrainConfig
+from training.config.run import CLASSICAL, FITTED, MODULES, Side, TrainConfig
 from training.config.values import ValueConfig
 
 __all__ = [
     "ALGORITHMS",
+    "CLASSICAL",
     "FITTED",
     "MODULES",
     "AlgorithmSettings",

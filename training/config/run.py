@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
+from recenv import artifacts
 from recenv.config import Config, GameConfig
 from recenv.errors import ConfigError
 from recenv.world import World
@@ -20,6 +22,7 @@ from training.config.algorithms import (
     AlgorithmSettings,
     SlateQ,
 )
+from training.config.algorithms.bc import LOG
 from training.config.network import NetworkConfig
 from training.config.values import ValueConfig
 from training.world import resolve
@@ -28,6 +31,8 @@ Side = Literal["recommender", "user"]
 MODULES: tuple[Side, Side] = ("recommender", "user")
 FITTED = "fitted"
 """Name of the user that was fitted to the log."""
+CLASSICAL = ("random", "popularity", "content", "als")
+"""Names of recommenders that nothing trains, to play against."""
 
 
 @dataclass(frozen=True)
@@ -176,6 +181,20 @@ class TrainConfig(Config):
                 "different weights could not be compared. What ties a learning user to the fitted "
                 "one is TrainConfig.kl_weight (--kl-weight)."
             )
+
+    def with_absolute_paths(self) -> TrainConfig:
+        """The same with absolute paths of what is there now: it holds in every other folder."""
+        names = (*CLASSICAL, FITTED)
+        changes: dict[str, Any] = {
+            name: str(Path(value).resolve())
+            for name in ("opponent", "fixed_user", "warm_start")
+            if (value := getattr(self, name)) and value not in names and Path(value).is_dir()
+        }
+        if artifacts.exists(Path(self.env)):
+            changes["env"] = str(Path(self.env).resolve())
+        if self.bc.data not in ("", LOG) and Path(self.bc.data).is_file():
+            changes["bc"] = {"data": str(Path(self.bc.data).resolve())}
+        return self.replace(**changes)
 
     @property
     def settings(self) -> AlgorithmSettings:

@@ -1,15 +1,22 @@
-"""The folder of a run: config, metrics, checkpoints; each written whole or not at all."""
+"""The folder of a run: config, metrics, checkpoints; each written whole or not at all.
+
+What is read again carries a hash of its content, so that a damaged file is an error and never
+another result. Nothing is deleted but what the run wrote and knows by name.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +25,8 @@ import pyarrow.parquet as pq
 
 from recenv import artifacts
 from recenv.artifacts import write_atomically
-from recenv.errors import ArtifactError, ConfigError
+from recenv.config import content_hash
+from recenv.errors import ArtifactError, ConfigError, RecenvError
 from training.config import TrainConfig
 
 Row = dict[str, float]
@@ -26,6 +34,9 @@ Which = Literal["last", "best"]
 
 _COUNTS = ("iteration", "rounds")
 """Columns of whole numbers; all others are float64."""
+_HASH, _SEAL = "hash", "seal"
+_FILES = "files.json"
+_HEAD = re.compile(r"# recenv (\S+), settings ([0-9a-f]{16})\b")
 _LOCK_WAIT = 10.0
 """Seconds to wait for another process to let go of a run; one that was killed needs a moment."""
 
@@ -56,6 +67,31 @@ class Checkpoint:
     def policy(self) -> Path:
         """The policies of the sides that learn, which load without Ray."""
         return self.folder / "policy"
+
+    def check(self) -> None:
+        """Raise ArtifactError unless every file is as it was written.
+
+        Checkpoints of versions that kept no list of files are taken as they are.
+        """
+        remedy = (
+            f"Put {self.folder} back from a copy, or begin a new run; the run's other checkpoint "
+            "and its policies may still be whole (python -m training.evaluate --checkpoint best)."
+        )
+        if not self.rllib.is_dir():
+            raise ArtifactError(f"The checkpoint {self.folder} is missing. {remedy}")
+        if not (self.folder / _FILES).is_file():
+            return
+        for name, wanted in _read_sealed(self.folder / _FILES, remedy)["files"].items():
+            file = self.folder / name
+            if not file.is_file() or _digest(file) != wanted:
+                raise ArtifactError(f"{file} is missing, truncated or changed. {remedy}")
+
+
+def written_by(checkpoint: Path) -> dict[str, str]:
+    """Versions of the packages that wrote a checkpoint's folder, as far as they are known."""
+    if not (checkpoint / _FILES).is_file():
+        return {}
+    return _read_sealed(checkpoint / _FILES, "")["versions"]
 
 
 class RunFolder:
@@ -101,21 +137,41 @@ class RunFolder:
         self.write_config(config)
 
     def write_config(self, config: TrainConfig) -> None:
-        """Write the run's config."""
-        write_atomically(self._config, config.to_toml())
+        """Write the run's config, with paths that hold wherever it is resumed from."""
+        config = config.with_absolute_paths()
+        head = f"# recenv {_version('recenv')}, settings {config.hash}"
+        write_atomically(self._config, f"{head}\n{config.to_toml()}")
 
     def config(self) -> TrainConfig:
         """The run's config.
 
         Raises:
-            ArtifactError: there is no run.
+            ArtifactError: there is no run, or its settings cannot be read or were changed.
         """
         if not self.exists:
             raise ArtifactError(
                 f"There is no run in {self.path} ({self._config.name} is missing). Give the "
                 "folder that python -m training.train printed."
             )
-        return TrainConfig.from_toml(self._config)
+        own = _version("recenv")
+        try:
+            text = self._config.read_text(encoding="utf-8")
+            head = _HEAD.match(text)
+            config = TrainConfig.from_toml(text)
+        except (RecenvError, UnicodeDecodeError) as error:
+            by = head[1] if (head := _head_of(self._config)) else "another version"
+            raise ArtifactError(
+                f"{self._config} cannot be read by recenv {own} ({error}). It was written by "
+                f"recenv {by}: resume with that, put the file back from a copy, or begin a new run."
+            ) from error
+        if head and config.hash != head[2]:
+            raise ArtifactError(
+                f"The settings in {self._config} are not those that recenv {head[1]} wrote "
+                f"({config.hash} instead of {head[2]}): the file was damaged or changed. Put it "
+                "back from a copy. To train with other settings, begin a new run with --config "
+                f"{self._config}; --resume takes those that may change as flags."
+            )
+        return config
 
     @contextmanager
     def lock(self, wait: float = _LOCK_WAIT) -> Iterator[None]:
@@ -147,13 +203,15 @@ class RunFolder:
             ArtifactError: the run was begun in another world.
         """
         if not self._world.is_file():
-            write_atomically(self._world, json.dumps({"name": name, "hash": content}, indent=2))
+            write_atomically(self._world, _sealed({"name": name, "world": content}))
             return
-        begun = json.loads(self._world.read_text())
-        if begun["hash"] != content:
+        remedy = "Put it back from a copy, or begin a new run."
+        begun = _read_sealed(self._world, remedy)
+        known = begun.get("world", begun.get(_HASH))  # as an earlier version wrote it
+        if known != content:
             raise ArtifactError(
                 f"The run {self.path} was begun in the world {begun['name']!r} "
-                f"({begun['hash']}), but that is now {name!r} ({content}): its log or its settings "
+                f"({known}), but that is now {name!r} ({content}): its log or its settings "
                 "changed. Begin a new run, or give the folder of the saved world as --env."
             )
 
@@ -171,16 +229,35 @@ class RunFolder:
                 for name, kind in kinds.items()
             }
         )
+        table = table.replace_schema_metadata({_HASH: _rows_hash(rows)})
         buffer = pa.BufferOutputStream()
         pq.write_table(table, buffer)
         write_atomically(self.metrics, buffer.getvalue().to_pybytes())
 
     def read_metrics(self) -> list[Row]:
-        """All rows, without empty cells."""
+        """All rows, without empty cells.
+
+        Raises:
+            ArtifactError: the file is damaged.
+        """
         if not self.metrics.is_file():
             return []
-        rows = pq.read_table(pa.BufferReader(self.metrics.read_bytes())).to_pylist()
-        return [{k: v for k, v in row.items() if v is not None} for row in rows]
+        remedy = (
+            "Put it back from a copy; without the file (delete it) training can go on, and its "
+            "curve begins there."
+        )
+        try:
+            table = pq.read_table(pa.BufferReader(self.metrics.read_bytes()))
+            found = table.to_pylist()
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise ArtifactError(f"{self.metrics} is damaged ({error}). {remedy}") from error
+        rows = [{k: v for k, v in row.items() if v is not None} for row in found]
+        wanted = (table.schema.metadata or {}).get(_HASH.encode())
+        if wanted is not None and wanted.decode(errors="replace") != _rows_hash(rows):
+            raise ArtifactError(
+                f"{self.metrics} is damaged: other rows than were written. {remedy}"
+            )
+        return rows
 
     def save_checkpoint(
         self,
@@ -189,10 +266,11 @@ class RunFolder:
         seconds: float,
         reward: float | None,
     ) -> Checkpoint:
-        """Write a checkpoint, then drop all but it and the best.
+        """Write a checkpoint, then drop those of this run's but it and the best.
 
-        The folder appears whole and the index names only folders that are there, so that a
-        process killed at any point leaves at least the checkpoint before.
+        The folder appears whole, and the index names as last and best only folders that are
+        there, so that a process killed at any point leaves at least the checkpoint before. The
+        index also lists what the run made, which is all that it ever deletes.
 
         Args:
             save: writes into a folder that it makes; see ``Checkpoint.folder``.
@@ -200,30 +278,47 @@ class RunFolder:
         """
         self._checkpoints.mkdir(parents=True, exist_ok=True)
         part = self._checkpoints / ".part"
-        shutil.rmtree(part, ignore_errors=True)
-        save(part)
-        _sync(part)
         index = self._read_index()
-        base = f"iteration-{iteration:06d}"  # there already if killed before the index was written
-        names = itertools.chain([base], (f"{base}-{n}" for n in itertools.count(2)))
-        name = next(n for n in names if not (self._checkpoints / n).exists())
-        folder = part.rename(self._checkpoints / name)
+        shutil.rmtree(part, ignore_errors=True)
+        try:
+            save(part)
+            files = {
+                path.relative_to(part).as_posix(): _digest(path)
+                for path in sorted(part.rglob("*"))
+                if path.is_file()
+            }
+            versions = {name: _version(name) for name in ("recenv", "ray", "torch")}
+            write_atomically(part / _FILES, _sealed({"files": files, "versions": versions}))
+            _sync(part)
+            base = f"iteration-{iteration:06d}"  # may be there: of a run that was killed, or a copy
+            names = itertools.chain([base], (f"{base}-{n}" for n in itertools.count(2)))
+            name = next(n for n in names if not (self._checkpoints / n).exists())
+            made = [*_made(index), name]
+            self._write_index({**index, "made": made})
+            folder = part.rename(self._checkpoints / name)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
         entry = {"name": name, "iteration": iteration, "seconds": seconds, "reward": reward}
         best = index.get("best")
         if best is None or _worth(entry) >= _worth(best):
             best = entry
-        write_atomically(self._index, json.dumps({"last": entry, "best": best}, indent=2))
-        for other in self._checkpoints.iterdir():
-            if other.name in (self._index.name, name, best["name"]):
-                continue
-            if other.is_dir():
-                shutil.rmtree(other)
-            else:
-                other.unlink()
+        index = {"last": entry, "best": best, "made": made}
+        self._write_index(index)
+        for other in set(made) - {name, best["name"]}:
+            shutil.rmtree(self._checkpoints / other, ignore_errors=True)
+        for left in self._checkpoints.glob(".part-*"):  # by a process that was killed
+            if left.is_file():
+                left.unlink()
+        there = [n for n in dict.fromkeys(made) if (self._checkpoints / n).exists()]
+        self._write_index({**index, "made": there})
         return Checkpoint(folder, iteration, seconds, reward)
 
     def checkpoint(self, which: Which = "last") -> Checkpoint | None:
-        """The "last" or the "best" checkpoint, if there is one."""
+        """The "last" or the "best" checkpoint, if there is one.
+
+        Raises:
+            ArtifactError: the index of checkpoints is damaged.
+        """
         entry = self._read_index().get(which)
         if entry is None:
             return None
@@ -235,7 +330,64 @@ class RunFolder:
         )
 
     def _read_index(self) -> dict[str, Any]:
-        return json.loads(self._index.read_text()) if self._index.is_file() else {}
+        remedy = "Put it back from a copy, or begin a new run."
+        return _read_sealed(self._index, remedy) if self._index.is_file() else {}
+
+    def _write_index(self, index: dict[str, Any]) -> None:
+        index.pop(_SEAL, None)
+        write_atomically(self._index, _sealed(index))
+
+
+def _made(index: dict[str, Any]) -> list[str]:
+    """Folders of checkpoints that a run made; earlier versions listed the last and the best."""
+    entries = (index.get("last"), index.get("best"))
+    return list(dict.fromkeys(index.get("made", [e["name"] for e in entries if e])))
+
+
+def _sealed(content: dict[str, Any]) -> str:
+    """JSON with a hash of its own content."""
+    return json.dumps({**content, _SEAL: content_hash(content)}, indent=2)
+
+
+def _read_sealed(path: Path, remedy: str) -> dict[str, Any]:
+    """What ``_sealed`` wrote, hash included; a file without a hash is of an earlier version.
+
+    Raises:
+        ArtifactError: it is damaged.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+        own = {name: value for name, value in content.items() if name != _SEAL}
+    except (ValueError, AttributeError) as error:
+        raise ArtifactError(f"{path} is damaged ({error}). {remedy}") from error
+    if _SEAL in content and content[_SEAL] != content_hash(own):
+        raise ArtifactError(f"{path} is damaged: its content is not what was written. {remedy}")
+    return content
+
+
+def _rows_hash(rows: list[Row]) -> str:
+    """Of rows as ``read_metrics`` gives them, whatever the order of their columns."""
+    cells = [
+        {k: int(v) if k in _COUNTS else float(v) for k, v in row.items() if v is not None}
+        for row in rows
+    ]
+    return content_hash(cells)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # used out of a folder
+        return "unknown"
+
+
+def _head_of(config: Path) -> re.Match[str] | None:
+    return _HEAD.match(config.read_bytes().decode(errors="replace"))
 
 
 def _cell(row: Row, name: str) -> float | None:
@@ -285,6 +437,12 @@ def create_seeds(path: Path, configs: Sequence[TrainConfig]) -> list[RunFolder]:
     return seed_runs(path)
 
 
+def seed_folders(path: Path) -> list[Path]:
+    """Folders that ``create_seeds`` made, in the order of their seeds; not copies beside them."""
+    found = {p: re.fullmatch(r"seed-(\d+)", p.name, re.ASCII) for p in path.glob("seed-*")}
+    return sorted((p for p, m in found.items() if m), key=lambda p: int(p.name[len("seed-") :]))
+
+
 def seed_runs(path: Path) -> list[RunFolder]:
     """The run in a folder, or the runs of all its seeds.
 
@@ -294,8 +452,7 @@ def seed_runs(path: Path) -> list[RunFolder]:
     whole = RunFolder(path)
     if whole.exists:
         return [whole]
-    found = sorted(path.glob("seed-*"), key=lambda p: int(p.name.removeprefix("seed-")))
-    runs = [RunFolder(p) for p in found if RunFolder(p).exists]
+    runs = [RunFolder(p) for p in seed_folders(path) if RunFolder(p).exists]
     if not runs:
         whole.config()  # raises
     return runs

@@ -15,7 +15,7 @@ from recenv.recommenders import (
 )
 from recenv.users.policy import UserPolicy
 from recenv.world import World
-from training.config import FITTED, Side
+from training.config import CLASSICAL, FITTED, Side
 from training.runs.policy import NetworkRecommender, NetworkUser, load, load_user
 
 
@@ -39,6 +39,7 @@ def make_opponent(name: str, world: World, game: GameConfig | None = None) -> Re
         "content": lambda: ContentRecommender(world),
         "als": lambda: world.derive(("opponent", "als"), lambda: ALSRecommender(world)),
     }
+    assert tuple(makers) == CLASSICAL
     if name in makers:
         return makers[name]()
 

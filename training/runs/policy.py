@@ -19,7 +19,7 @@ from recenv.world import World
 from training.config import NetworkConfig, Side
 from training.models.networks import RecommenderNetwork, UserNetwork
 from training.models.observations import RECOMMENDER_LEAVES, USER_LEAVES
-from training.runs.folder import RunFolder, Which
+from training.runs.folder import RunFolder, Which, seed_folders
 from training.config.values import ValueConfig
 from training.models.value_networks import make_value_network
 from training.world import load_world
@@ -252,12 +252,20 @@ def _read(
 
 def _missing(path: Path, side: Side) -> str:
     message = f"There is no trained {side} in {path}. "
-    if RunFolder(path).checkpoint() is not None:
+    run = RunFolder(path)
+    if run.exists and side not in run.config().trained:
+        other, how = (
+            ("user", "--side user, or load_user")
+            if side == "recommender"
+            else ("recommender", "--side recommender, or load")
+        )
+        return message + f"The run trains the {other} alone: take that ({how})."
+    if run.checkpoint() is not None:
         return message + (
             "The run was not trained to its end: go on with python -m training.train --resume "
             f'{path}, or load what it has so far with checkpoint="last" or "best".'
         )
-    seeds = sorted(p.name for p in path.glob("seed-*")) if path.is_dir() else []
+    seeds = [p.name for p in seed_folders(path)]
     if seeds:
         return message + f"Give the folder of one of its runs: {', '.join(seeds)}."
     return message + "Give the folder of a run that trained one to its end."

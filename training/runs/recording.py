@@ -16,9 +16,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from tqdm.auto import tqdm
 
 from recenv.errors import ArtifactError, ConfigError
+from recenv.progress import Progress
 from recenv.recommenders.base import PrivilegedRecommender, Recommender
 from recenv.sim.simulator import Simulator
 from recenv.sim.state import LIVE, State
@@ -70,7 +70,7 @@ def record(
     visits: int,
     seed: int = 0,
     batch_size: int = 1024,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> RecordedVisits:
     """Play visits of users from the game's pool and keep what was shown and answered.
 
@@ -81,7 +81,7 @@ def record(
         visits: V.
         seed: of their draws. Training and evaluation with the same seed have other ones.
         batch_size: visits at a time; results do not depend on it.
-        progress: show a bar.
+        progress: False for silence; see ``recenv.progress``.
 
     Raises:
         ConfigError: there is no visit, or a negative seed.
@@ -92,7 +92,8 @@ def record(
     if seed < 0:
         raise ConfigError(f"seed must be zero or more, but is {seed}.")
     parts: list[RecordedVisits] = []
-    with tqdm(total=visits, desc=recommender.name, unit="visit", disable=not progress) as bar:
+    label = f"recording {recommender.name}"
+    with Progress(label, visits, unit="visits", shown=progress) as bar:
         for start in range(0, visits, batch_size):
             count = min(batch_size, visits - start)
             sessions = _RECORDED + np.arange(start, start + count, dtype=np.uint64)
@@ -190,8 +191,11 @@ def save(path: Path, visits: RecordedVisits, meta: dict[str, Any]) -> Path:
     table = pa.table(columns).replace_schema_metadata({_META: json.dumps({**meta, **own})})
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    pq.write_table(table, part, compression="zstd")
-    part.replace(path)
+    try:
+        pq.write_table(table, part, compression="zstd")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
     return path
 
 

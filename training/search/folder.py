@@ -109,7 +109,7 @@ class SearchFolder:
         trials = space.draw(search.samples, search.seed)
         for values in trials:
             config_with(base, values)
-        write_atomically(self.path / "base.toml", base.to_toml())
+        write_atomically(self.path / "base.toml", base.with_absolute_paths().to_toml())
         write_atomically(self.path / "space.toml", text)
         content = {"search": asdict(search), "trials": trials}
         write_atomically(self._search, json.dumps(content, indent=2))  # last: it marks a search

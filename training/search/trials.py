@@ -8,6 +8,7 @@ interrupted search, no trial is trained twice.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import ASHAScheduler
 
 from training.config import TrainConfig
+from training.interrupts import Stop
 from training.noise import quiet
 from training.runs.folder import Row
 from training.search.folder import SearchFolder
@@ -30,10 +32,16 @@ from training.train import train
 _FAILURES = 2
 """Times that a trial is begun again where it was after its process was lost."""
 _ROUNDS = "rounds"
+_stop: Stop | None = None  # not in a callback: Tune pickles those, and restores what they were
 
 
-def fit(folder: SearchFolder) -> None:
-    """Run all trials that have not ended, or until SIGINT. Ray must be running."""
+def fit(folder: SearchFolder, stop: Stop | None = None) -> None:
+    """Run all trials that have not ended, or until a signal. Ray must be running.
+
+    Args:
+        folder: of the search.
+        stop: that takes this process's signals; without one, Tune takes SIGINT itself.
+    """
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "5")  # seconds between Tune's snapshots
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # runs have their metrics
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the other one cannot be silenced
@@ -44,6 +52,9 @@ def fit(folder: SearchFolder) -> None:
         tune.PlacementGroupFactory([_driver(base), *bundles(base)]),
     )
     numbers = {"trial": tune.grid_search(list(range(len(trials))))}
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = str(int(stop is not None))
+    global _stop
+    _stop = stop
     path = str(folder.tune.resolve())
     if tune.Tuner.can_restore(path):
         tuner = tune.Tuner.restore(
@@ -129,6 +140,8 @@ class _Ends(tune.Callback):
     def __init__(self, folder: SearchFolder, count: int) -> None:
         self._folder, self._count = folder, count
 
+    _stopped = False
+
     def on_trial_complete(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
     ) -> None:
@@ -143,6 +156,11 @@ class _Ends(tune.Callback):
         number = int(trial.config["trial"])
         self._folder.mark(number, "failed")
         self._tell(number)
+
+    def on_step_end(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
+        if _stop and not self._stopped and hasattr(signal, "SIGUSR1"):
+            self._stopped = True
+            signal.raise_signal(signal.SIGUSR1)  # Tune keeps what it knows and returns
 
     def _tell(self, number: int) -> None:
         settings, _, trials = self._folder.read()

@@ -9,7 +9,9 @@ where it was interrupted: a seed that is finished is not trained again.
 
 from __future__ import annotations
 
-import argparse
+from training import command  # first: it tells what is missing, and takes signals
+
+# isort: split
 import json
 import sys
 import time
@@ -22,19 +24,20 @@ import numpy.typing as npt
 
 from recenv.artifacts import write_atomically
 from recenv.config import content_hash
-from recenv.errors import ConfigError, RecenvError
+from recenv.errors import ConfigError
 from recenv.evaluation import Pool, per_user, rollout
 from recenv.recommenders import PrivilegedRecommender, Recommender, baselines
 from recenv.schema import CLICK
 from recenv.sim.simulator import Simulator
 from recenv.world import World
-from training.cli import config_of, make_parser, parse
+from training.cli import add_progress, config_of, make_parser, parse
 from training.config import TrainConfig
 from training.config.network import Init
+from training.evaluate import check_report
+from training.interrupts import Interrupted, Stop
 from training.runs.policy import NetworkRecommender
 from training.session import Session, ray_session
 from training.studies.cold_start_report import summary, write_cold_start
-from training.train import INTERRUPTED
 
 ROUNDS = 102_400
 """Rounds of each run, unless ``--rounds`` says otherwise."""
@@ -153,8 +156,18 @@ class ColdStart:
         return self.folder / f"{config.network.init}-{config.seed}-{key}.json"
 
 
-def train_all(study: ColdStart, *, verbose: bool = False, progress: bool = True) -> None:
-    """Train what is not finished."""
+def train_all(
+    study: ColdStart,
+    *,
+    verbose: bool = False,
+    progress: bool | None = None,
+    stop: Stop | None = None,
+) -> None:
+    """Train what is not finished.
+
+    Raises:
+        Interrupted: ``stop`` is no longer empty.
+    """
     waiting = study.waiting()
     if not waiting:
         return
@@ -163,7 +176,9 @@ def train_all(study: ColdStart, *, verbose: bool = False, progress: bool = True)
             name = f"{config.network.init}, seed {config.seed} ({number} of {len(waiting)})"
             began = time.perf_counter()
             for done in study.train(config):
-                if progress and done in (1, config.iterations):
+                if stop:
+                    raise Interrupted
+                if progress is not False and done in (1, config.iterations):
                     passed = time.perf_counter() - began
                     print(f"{name}: {done} iterations, {passed:.0f} s", file=sys.stderr, flush=True)
 
@@ -184,28 +199,28 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--out", type=Path, required=True, help="folder of cold-start.{json,md,png}"
     )
-    parser.add_argument(
-        "--progress", action=argparse.BooleanOptionalAction, default=True, help="a line a run [yes]"
-    )
+    add_progress(parser)
     parser.add_argument("--verbose", action="store_true", help="show notices of Ray and RLlib")
-    try:
-        arguments, given = parse(parser, argv)
-        study = ColdStart(
-            config_of(None, given, **_DEFAULTS),
-            arguments.inits,
-            arguments.seeds,
-            arguments.runs,
-            episodes_per_user=arguments.episodes_per_user,
-            every=arguments.every,
-        )
-        train_all(study, verbose=arguments.verbose, progress=arguments.progress)
-        figures = summary(study.runs(), study.frames(), study.few())
-    except RecenvError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("Interrupted. The same command goes on; finished seeds are kept.", file=sys.stderr)
-        return INTERRUPTED
+    shown = sys.argv[1:] if argv is None else argv
+    return command.run(lambda stop: _run(*parse(parser, argv), stop, shown))
+
+
+def _run(arguments: Any, given: dict[str, Any], stop: Stop, shown: Sequence[str]) -> int:
+    check_report("A report is all that this command makes.")
+    study = ColdStart(
+        config_of(None, given, **_DEFAULTS),
+        arguments.inits,
+        arguments.seeds,
+        arguments.runs,
+        episodes_per_user=arguments.episodes_per_user,
+        every=arguments.every,
+    )
+    stop.advice = "The same command goes on; finished seeds are kept."
+    with stop.held():
+        train_all(study, verbose=arguments.verbose, progress=arguments.progress, stop=stop)
+    if stop:
+        raise Interrupted
+    figures = summary(study.runs(), study.frames(), study.few())
     config = study.configs[arguments.inits[0]][0]
     figures["about"] = {
         "env": config.env,
@@ -214,7 +229,6 @@ def main(argv: list[str] | None = None) -> int:
         "config": config.hash,
         "episodes_per_user": study.episodes,
     }
-    shown = sys.argv[1:] if argv is None else argv
     report = write_cold_start(
         arguments.out, figures, " ".join(["python -m training.studies.cold_start", *shown])
     )

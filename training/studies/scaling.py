@@ -10,6 +10,9 @@ reads the world from its folder. It comes after the others, so its speed is not 
 
 from __future__ import annotations
 
+from training import command  # first: it tells what is missing, and takes signals
+
+# isort: split
 import argparse
 import json
 import os
@@ -28,7 +31,7 @@ from ray.util.placement_group import placement_group, remove_placement_group
 
 from recenv import artifacts
 from recenv.benchmark.tables import markdown
-from recenv.errors import ConfigError, RecenvError
+from recenv.errors import ConfigError
 from recenv.studies.speed.rates import Rate
 from recenv.synthetic.world import PlantedConfig, planted_world
 from training.cluster import ClusterError, ray_session
@@ -292,21 +295,20 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--runners-per-node", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--repeats", type=int, default=5, help="of each figure [5]")
     parser.add_argument("--out", type=Path, help="folder for training-cluster.json and .md")
-    arguments = parser.parse_args(argv)
-    try:
-        if not os.environ.get("RAY_ADDRESS"):
-            raise ConfigError("RAY_ADDRESS names no cluster. Run this in launch/two_nodes.sh.")
-        config = TrainConfig(
-            env=str(planted(arguments.items, arguments.dim)),
-            evaluation_every=0,
-            network=NetworkConfig(table_rate=0),
-        )
-        counts = arguments.runners_per_node
-        results = measure(config, counts, repeats=arguments.repeats)
-        results += measure(config, counts[-1:], repeats=0, share_world=False)
-    except RecenvError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return command.run(lambda stop: _run(parser.parse_args(argv)))
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    if not os.environ.get("RAY_ADDRESS"):
+        raise ConfigError("RAY_ADDRESS names no cluster. Run this in launch/two_nodes.sh.")
+    config = TrainConfig(
+        env=str(planted(arguments.items, arguments.dim)),
+        evaluation_every=0,
+        network=NetworkConfig(table_rate=0),
+    )
+    counts = arguments.runners_per_node
+    results = measure(config, counts, repeats=arguments.repeats)
+    results += measure(config, counts[-1:], repeats=0, share_world=False)
     print(table(results))
     if arguments.out:
         arguments.out.mkdir(parents=True, exist_ok=True)

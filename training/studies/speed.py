@@ -10,6 +10,9 @@ episodes and through flat samples. Ratios are of medians in one run.
 
 from __future__ import annotations
 
+from training import command  # first: it tells what is missing, and takes signals
+
+# isort: split
 import argparse
 import json
 import platform
@@ -26,7 +29,7 @@ import torch
 
 from recenv.benchmark.tables import markdown
 from recenv.env.visit import RECOMMENDER_AGENT, USER_AGENT
-from recenv.errors import ConfigError, RecenvError
+from recenv.errors import ConfigError
 from recenv.studies.speed.rates import Rate, short
 from training.config import TrainConfig
 from training.models.observations import MODULE, observe
@@ -322,18 +325,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--repeats", type=int, default=5, help="[%(default)s]")
     parser.add_argument("--out", type=Path, help="folder for training-speed.{json,md}")
     parser.add_argument("--gpu", action="store_true", help="also with networks on a GPU")
-    arguments = parser.parse_args(argv)
-    try:
-        result = measure(
-            arguments.env,
-            seconds=arguments.seconds,
-            repeats=arguments.repeats,
-            gpu=arguments.gpu,
-        )
-    except RecenvError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     shown = sys.argv[1:] if argv is None else argv
+    return command.run(lambda stop: _run(parser.parse_args(argv), shown))
+
+
+def _run(arguments: argparse.Namespace, shown: Sequence[str]) -> int:
+    result = measure(
+        arguments.env,
+        seconds=arguments.seconds,
+        repeats=arguments.repeats,
+        gpu=arguments.gpu,
+    )
     text = report(result, " ".join(["python -m training.studies.speed", *shown]))
     name = "training-speed-gpu" if arguments.gpu else "training-speed"
     print(text)

@@ -1,0 +1,142 @@
+"""SIGINT and SIGTERM of a command: a checkpoint where there is one to write, and an exit code.
+
+Ray puts handlers of its own over Python's, of which the one in C++ ends the process with a stack
+and without a checkpoint. ``kept`` keeps what was there before.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_HELD = b"\nStopping with a checkpoint; once more stops at once ...\n"
+
+
+class Interrupted(KeyboardInterrupt):
+    """SIGINT or SIGTERM came."""
+
+
+class Stop:
+    """The signals that came: empty, and so false, until one does.
+
+    Attributes:
+        advice: what to do after an interruption, in a sentence; said by whoever ends.
+    """
+
+    def __init__(self) -> None:
+        self.advice = ""
+        self._came: list[int] = []
+        self._holding = 0
+
+    def __len__(self) -> int:
+        return len(self._came)
+
+    @property
+    def code(self) -> int:
+        """The exit code: 128 and the first signal's number, as shells have it."""
+        return 128 + (self._came[0] if self._came else signal.SIGINT)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Inside, the first signal is only remembered: whoever is inside looks for it."""
+        self._holding += 1
+        try:
+            yield
+        finally:
+            self._holding -= 1
+
+    def _take(self, number: int, at_once: Callable[[int], object]) -> None:
+        # no print: its buffer may be what the signal interrupted
+        if self._came:
+            at_once(number)
+        self._came.append(number)
+        if not self._holding:
+            raise Interrupted
+        os.write(2, _HELD)
+
+
+def end_at_once(number: int, told: bytes = b"\nStopped at once.\n") -> None:
+    """End the process, without anything that cleans up; what Ray started ends with it."""
+    os.write(2, told)
+    os._exit(128 + number)
+
+
+def _raise(number: int) -> None:
+    raise Interrupted
+
+
+@contextmanager
+def stop_on_signals(*, command: bool = False) -> Iterator[Stop]:
+    """Take SIGINT and SIGTERM; the first one raises ``Interrupted`` unless it is held.
+
+    Outside the main thread, which alone gets signals, nothing comes.
+
+    Args:
+        command: the process is this command's own: a second signal ends it, where otherwise it
+            raises ``Interrupted``.
+    """
+    stop = Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def handle(number: int, frame: object) -> None:
+        stop._take(number, end_at_once if command else _raise)
+
+    old = {number: signal.signal(number, handle) for number in SIGNALS}
+    try:
+        yield stop
+    finally:
+        _install(old)
+
+
+def _install(handlers: dict[signal.Signals, Any]) -> None:
+    for number, handler in handlers.items():
+        if handler is not None:  # None: it was not installed by Python
+            signal.signal(number, handler)
+
+
+@contextmanager
+def kept() -> Iterator[None]:
+    """Keep the handlers of SIGINT and SIGTERM over calls that put their own in place.
+
+    Signals that come inside wait until the handlers are back, unless a library's thread takes
+    them, which can happen for moments while Ray connects and when it ends.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    blocked = _block() if hasattr(signal, "pthread_sigmask") else None
+    try:
+        yield
+    finally:
+        _install(handlers)  # also where Python believes they are in place: C++ tells it nothing
+        if blocked is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+def _block() -> set[int]:
+    return signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # type: ignore[return-value]
+
+
+def command_module() -> str:
+    """The module of training that ``python -m`` runs as this process's command; "" if none."""
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    name = getattr(spec, "name", None) or ""
+    return name if name.startswith("training.") else ""
+
+
+def _end(number: int, frame: object) -> None:
+    end_at_once(number, b"\nInterrupted.\n")  # nothing was begun
+
+
+if command_module() and threading.current_thread() is threading.main_thread():
+    for _number in SIGNALS:  # while the command's module is imported
+        signal.signal(_number, _end)

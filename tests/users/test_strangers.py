@@ -9,7 +9,7 @@ from recenv.errors import SchemaError
 from recenv.schema import CLICK, PURCHASE
 from recenv.studies.next_item.unknown_user import stranger_purchase_probs
 from recenv.studies.recovery.laws import make_world
-from recenv.users.fitting.cold_start import Answers, cold_start_user
+from recenv.users.fitting.cold_start import LawRows, cold_start_user
 
 
 def of_two_users(click, purchase, responses):
@@ -69,7 +69,7 @@ def test_the_anonymous_user_is_the_one_who_answered():
     fixed = rng.normal(size=n).astype(np.float32)
     examined = np.where(np.arange(n) % 2, 1.0, 0.3).astype(np.float32)
     p = examined / (1 + np.exp(-(vectors @ truth + fixed + bias)))
-    rows = Answers(vectors, fixed, rng.random(n) < p, np.ones(n, np.float32), examined)
+    rows = LawRows(vectors, fixed, rng.random(n) < p, np.ones(n, np.float32), examined)
     vector, (found,) = cold_start_user([rows], np.zeros(2, np.float32), 1.0)
     np.testing.assert_allclose(vector, truth, atol=0.03)
     assert found == pytest.approx(bias, abs=0.03)

@@ -38,7 +38,7 @@ from recenv.recommenders import (
 from recenv.recommenders.base import Turn, recommend, tell
 from recenv.schema import Catalog, InteractionLog
 from recenv.sim.simulator import Simulator
-from recenv.sim.state import EMPTY, LIVE, State
+from recenv.sim.state import EMPTY, LIVE, State, rows_of
 from recenv.users.policy import UserPolicy
 from recenv.world import World
 
@@ -296,14 +296,10 @@ def _visits(simulator: Simulator, seed: int) -> Iterator[State]:
         live = np.flatnonzero(state.ended == LIVE)
         if len(live) < 2:
             return
-        state = _rows(state, live)
-        yield _rows(state, np.arange(min(_BATCH, len(live))))
+        state = rows_of(state, live)
+        yield rows_of(state, np.arange(min(_BATCH, len(live))))
         simulator.show(state, recommend(chance, simulator, state).slates)
         simulator.respond_fitted(state)
-
-
-def _rows(state: State, rows: npt.NDArray[np.intp]) -> State:
-    return State._make(leaf[rows] for leaf in state)
 
 
 def _check_policy(
@@ -326,7 +322,7 @@ def _check_policy(
     def ask(rows: npt.NDArray[np.intp]) -> npt.NDArray[np.integer]:
         batch = "1 visit" if len(rows) == 1 else f"{len(rows)} visits"
         with _broken(f"{what} for a batch of {batch}"):
-            actions, before, after = call(_rows(state, rows))
+            actions, before, after = call(rows_of(state, rows))
         _check_kept(before, after, what)
         low, high = bounds
         shape = (len(rows), len(high))
@@ -378,7 +374,7 @@ def _check_update(
 ) -> None:
     """Tell a recommender of the answers of many visits, and of one."""
     for rows in (np.arange(len(slates)), np.arange(1)):
-        some = _rows(state, rows)
+        some = rows_of(state, rows)
         seen = simulator.recommender_observation(some)
         turn = Turn(slates[rows], seen, some.key.copy())
         simulator.show(some, turn.slates)

@@ -461,34 +461,61 @@ def build_world(
                 interests.save(interest_path)
         bar.update(2 - bar.n)
         bar.set_postfix_str("user model")
-        train = log.take(split.rows("train", "all"))
-        goes_on = continuation(log, ~split.rows("train", "all"), split.heldout)
-        model = fit_user_model(
-            train,
-            catalog,
-            interests,
-            config.user_model,
-            valid=log.take(split.rows("valid")),
-            folded=split.heldout,
-            goes_on=goes_on,
-            progress=progress,
-        )
-        world = World(
-            name=log.name,
-            catalog=catalog,
-            user_model=model,
-            interests=interests,
-            train=train,
-            heldout=split.heldout,
-            config=config,
-            notes=(*log.notes, *_level_note(model.laws, config)),
-            goes_on=goes_on,
-            tested_on=HeldOutEvents.of(log, split),
-        )
+        world = fit_world(log, catalog, split, interests, config, progress=progress)
         world.save(world_path)
         bar.update(3 - bar.n)
         bar.set_postfix_str("")
     return world
+
+
+def fit_world(
+    log: InteractionLog,
+    catalog: Catalog,
+    split: Split,
+    interests: InterestVectors,
+    config: WorldConfig,
+    *,
+    progress: bool = True,
+) -> World:
+    """The world of a log's users, fitted on the training part of a split.
+
+    Args:
+        log: the whole log.
+        catalog: its items.
+        split: of the log: validation events choose penalties and calibrate, test events and
+            held-out users touch nothing that is shared.
+        interests: user and item vectors, from the training part.
+        config: its ``user_model`` is used; all of it is kept with the world.
+        progress: show a bar.
+
+    Raises:
+        SchemaError: the split leaves nothing to fit on.
+        MissingDependencyError: torch is not installed.
+    """
+    known = split.rows("train", "all")
+    train, goes_on = log.take(known), continuation(log, ~known, split.heldout)
+    model = fit_user_model(
+        train,
+        catalog,
+        interests,
+        config.user_model,
+        valid=log.take(split.rows("valid")),
+        folded=split.heldout,
+        goes_on=goes_on,
+        progress=progress,
+    )
+    return World(
+        name=log.name,
+        catalog=catalog,
+        user_model=model,
+        interests=interests,
+        train=train,
+        heldout=split.heldout,
+        config=config,
+        notes=(*log.notes, *_level_note(model.laws, config)),
+        goes_on=goes_on,
+        tested_on=HeldOutEvents.of(log, split),
+    )
 
 
 def _level_note(laws: dict[str, Provenance], config: WorldConfig) -> tuple[str, ...]:

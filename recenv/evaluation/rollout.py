@@ -11,9 +11,10 @@ import numpy.typing as npt
 from tqdm.auto import tqdm
 
 from recenv.errors import ConfigError
-from recenv.recommenders.base import PrivilegedRecommender, Recommender, recommend, tell
-from recenv.sim.simulator import Outcome, Simulator
-from recenv.sim.state import EMPTY, State
+from recenv.recommenders.base import PrivilegedRecommender, Recommender
+from recenv.recommenders.play import Round, play
+from recenv.sim.simulator import Simulator
+from recenv.sim.state import EMPTY, LIVE
 from recenv.users.policy import UserPolicy
 
 Pool = Literal["train", "heldout", "all"]
@@ -150,18 +151,9 @@ def rollout(
             state = simulator.reset(
                 np.full(len(rows), seed), visitors[rows], sessions=sessions[rows]
             )
-            while len(rows):
-                turn = recommend(recommender, simulator, state)
-                simulator.show(state, turn.slates)
-                behaviour = state.behaviour.copy()
-                outcome = _answer(simulator, user_policy, state)
-                tell(recommender, turn, state, outcome)
-                totals.add(rows, state, behaviour, outcome)
-                live = ~(outcome.terminated | outcome.truncated)
-                bar.update(int(len(rows) - live.sum()))
-                if not live.all():
-                    rows = rows[live]
-                    state = State._make(leaf[live] for leaf in state)
+            for played in play(simulator, recommender, user_policy, state):
+                totals.add(rows[played.rows], played)
+                bar.update(int((played.state.ended != LIVE).sum()))
     return Rollout(
         recommender=recommender.name,
         user_policy="fitted user" if user_policy is None else user_policy.name,
@@ -189,16 +181,10 @@ class _Totals:
         self.terminated = np.zeros(visits, np.bool_)
         self.impressions = np.zeros(items, np.int64)
 
-    def add(
-        self,
-        rows: npt.NDArray[np.intp],
-        state: State,
-        behaviour: npt.NDArray[np.float32],
-        outcome: Outcome,
-    ) -> None:
-        """Add one round of the visits in ``rows``; ``behaviour`` (B, 3K + 2) is before it."""
-        shown = state.last_slate
-        log, expected = answer_log_likelihood(behaviour, outcome.answers, shown != EMPTY)
+    def add(self, rows: npt.NDArray[np.intp], played: Round) -> None:
+        """Add one round of the visits in (R,) ``rows``."""
+        outcome, shown = played.outcome, played.state.last_slate
+        log, expected = answer_log_likelihood(played.behaviour, outcome.answers, shown != EMPTY)
         self.sums[rows] += np.stack(
             [outcome.recommender_reward, outcome.user_reward, log, expected], axis=1
         )
@@ -234,10 +220,3 @@ def answer_log_likelihood(
         (taken[:, :-1] * filled).sum(axis=1) + taken[:, -1],
         (per_slot * filled).sum(axis=1) + entropy[:, 3 * slots :].sum(axis=1),
     )
-
-
-def _answer(simulator: Simulator, user_policy: UserPolicy | None, state: State) -> Outcome:
-    if user_policy is None:
-        return simulator.respond_fitted(state)
-    answers = user_policy.answer(simulator.user_observation(state), state.key)
-    return simulator.respond(state, answers)

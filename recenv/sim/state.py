@@ -141,6 +141,16 @@ class State(_Arrays):
         return _laid_out, (tuple(self),)
 
 
+def rows_of(state: State, rows: npt.NDArray[np.bool_] | npt.NDArray[np.integer]) -> State:
+    """Some of the visits, in arrays of their own.
+
+    Args:
+        state: of B visits.
+        rows: (B,) which, or their row numbers.
+    """
+    return State._make(leaf[rows] for leaf in state)
+
+
 class Screen(NamedTuple):
     """What is on screen for as long as a step takes, in memory that several visits use in turn.
 

@@ -21,7 +21,7 @@ from recenv.config import Config, GameConfig
 from recenv.errors import ConfigError
 from recenv.schema import EVENT_COLUMNS, OPTIONAL_EVENT_COLUMNS, InteractionLog
 from recenv.sim.simulator import Simulator
-from recenv.sim.state import EMPTY, LIVE, State
+from recenv.sim.state import EMPTY, LIVE, State, rows_of
 from recenv.world import World
 
 _ROUND_SECONDS, _VISIT_SECONDS = 30.0, 86_400.0
@@ -226,7 +226,7 @@ def emit_log(
         rows = rows[live]
         if not len(rows):
             break
-        state = State._make(leaf[live] for leaf in state)
+        state = rows_of(state, live)
     events = pd.concat(parts).sort_values("time", kind="stable", ignore_index=True)
     return InteractionLog(
         events=events.astype({c: _COLUMNS[c] for c in events.columns}),

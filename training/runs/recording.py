@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from recenv.errors import ArtifactError, ConfigError
 from recenv.progress import Progress
 from recenv.recommenders.base import PrivilegedRecommender, Recommender
+from recenv.recommenders.play import play
 from recenv.sim.simulator import Simulator
 from recenv.sim.state import LIVE, State
 from recenv.users.policy import UserPolicy
@@ -113,29 +114,17 @@ def _played(
     seeds = np.full(batch, seed, np.uint64)
     state = simulator.reset(seeds, sessions=sessions)
     users, rewards = state.user.copy(), np.zeros((batch, 2))
-    rows = np.arange(batch)
-    visit: list[npt.NDArray[np.int64]] = []
+    visit: list[npt.NDArray[np.intp]] = []
     slates: list[npt.NDArray[np.int32]] = []
     answers: list[npt.NDArray[np.int8]] = []
-    while len(rows):
-        if isinstance(recommender, PrivilegedRecommender):
-            chosen = recommender.recommend_privileged(simulator, state)
-        else:
-            seen = simulator.recommender_observation(state)
-            chosen = recommender.recommend(seen, state.key, simulator.game.slate_size)
-        simulator.show(state, chosen)
-        visit.append(rows)
-        slates.append(state.slate.copy())
-        if user_policy is None:
-            outcome = simulator.respond_fitted(state)
-        else:
-            seen = simulator.user_observation(state)
-            outcome = simulator.respond(state, user_policy.answer(seen, state.key))
+    for played in play(simulator, recommender, user_policy, state):
+        outcome = played.outcome
+        visit.append(played.rows)
+        slates.append(played.state.last_slate.copy())
         answers.append(outcome.answers)
-        rewards[rows] += np.stack([outcome.recommender_reward, outcome.user_reward], axis=1)
-        live = state.ended == LIVE
-        rows = rows[live]
-        state = State._make(leaf[live] for leaf in state)
+        rewards[played.rows] += np.stack(
+            [outcome.recommender_reward, outcome.user_reward], axis=1
+        )
     of = np.concatenate(visit)
     order = np.argsort(of, kind="stable")
     return RecordedVisits(

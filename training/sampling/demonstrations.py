@@ -16,7 +16,7 @@ from recenv.env.visit import RECOMMENDER_AGENT, USER_AGENT
 from recenv.errors import ArtifactError, ConfigError
 from recenv.sim.observation import Observation
 from recenv.sim.simulator import Simulator
-from recenv.sim.state import EMPTY, LIVE, State
+from recenv.sim.state import EMPTY, LIVE, State, rows_of
 from recenv.world import World
 from training.config import Side
 from training.models.observations import observe
@@ -89,7 +89,7 @@ class Demonstrations:
             going = lengths[rows] > now
             if not going.all():
                 rows = rows[going]
-                state = State._make(leaf[going] for leaf in state)
+                state = rows_of(state, going)
             self._check(state.ended == LIVE, chosen[rows], "ended earlier")
             at = starts[rows] + now
             slates, answers = visits.slates[at], visits.answers[at].astype(np.int64)

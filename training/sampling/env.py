@@ -8,7 +8,8 @@ import gymnasium
 from ray.rllib.env.multi_agent_env import MultiAgentEnv
 
 from recenv.env.visit import RECOMMENDER_AGENT, USER_AGENT, Visit
-from recenv.recommenders.base import Recommender
+from recenv.recommenders.base import Recommender, recommend
+from recenv.recommenders.play import respond
 from recenv.sim.observation import Observation
 from recenv.sim.simulator import Outcome
 from recenv.users.policy import UserPolicy
@@ -128,20 +129,11 @@ class TurnEnv(MultiAgentEnv):
     def _recommend(self) -> None:
         assert self.opponent is not None
         visit = self.visit
-        slates = self.opponent.recommend(
-            visit.simulator.recommender_observation(visit.state),
-            visit.state.key,
-            visit.game.slate_size,
-        )
-        visit.simulator.show(visit.state, slates)
+        turn = recommend(self.opponent, visit.simulator, visit.state)
+        visit.simulator.show(visit.state, turn.slates)
 
     def _respond(self) -> None:
-        visit = self.visit
-        if self.fixed_user is None:
-            visit.respond_fitted()
-            return
-        seen = visit.simulator.user_observation(visit.state)
-        visit.simulator.respond(visit.state, self.fixed_user.answer(seen, visit.state.key))
+        respond(self.fixed_user, self.visit.simulator, self.visit.state)
 
     def _observe(self, agent: str) -> Observation:
         seen = observe(self.visit.simulator, agent, self.visit.state, central=self.central)

@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from recenv.env.visit import RECOMMENDER_AGENT, USER_AGENT
-from recenv.recommenders.base import Recommender
+from recenv.recommenders.base import Recommender, recommend
+from recenv.recommenders.play import respond
 from recenv.sim.observation import Observation
 from recenv.sim.rewards import slot_rewards
 from recenv.sim.simulator import Outcome, Simulator
-from recenv.sim.state import LEFT, LIVE, State
+from recenv.sim.state import LEFT, LIVE, State, rows_of
 from recenv.users.policy import UserPolicy
 from training.models.observations import env_action, observe
 from training.sampling.self_play import Seats
@@ -241,8 +242,7 @@ class Rollout:
                 turn = self._act(RECOMMENDER_AGENT, actors, finals[RECOMMENDER_AGENT], member)
                 slates = env_action(RECOMMENDER_AGENT, turn.action, k)
             else:
-                known = self.simulator.recommender_observation(last)
-                slates = self.opponent.recommend(known, last.key, k)
+                slates = recommend(self.opponent, self.simulator, last).slates
             self.simulator.show(last, slates)
             finals[USER_AGENT] = self._observe(USER_AGENT, last)
         return finals
@@ -255,18 +255,15 @@ class Rollout:
             turns[RECOMMENDER_AGENT].append(turn)
             slates = env_action(RECOMMENDER_AGENT, turn.action, k)
         else:
-            slates = self.opponent.recommend(simulator.recommender_observation(state), state.key, k)
+            slates = recommend(self.opponent, simulator, state).slates
         simulator.show(state, slates)
         self._fitted_clicks.append(1 - state.behaviour[:, : 3 * k : 3])
         if USER_AGENT in self.trained:
             turn = self._turn(USER_AGENT, actors)
             turns[USER_AGENT].append(turn)
             outcome = simulator.respond(state, env_action(USER_AGENT, turn.action, k))
-        elif self.fixed_user is not None:
-            answers = self.fixed_user.answer(simulator.user_observation(state), state.key)
-            outcome = simulator.respond(state, answers)
         else:
-            outcome = simulator.respond_fitted(state)
+            outcome = respond(self.fixed_user, simulator, state)
         rewards = np.stack([outcome.recommender_reward, outcome.user_reward], axis=1)
         self._total += rewards
         self._slot_rewards.append(self._by_slot(outcome))
@@ -297,7 +294,7 @@ class Rollout:
         return observe(self.simulator, agent, state, central=self.central)
 
     def _take(self, rows: np.ndarray) -> State:
-        return State._make(array[rows] for array in self.state)
+        return rows_of(self.state, rows)
 
     def _begin(self, rows: np.ndarray) -> None:
         sessions = self._sessions + np.arange(len(rows))

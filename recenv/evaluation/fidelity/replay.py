@@ -15,7 +15,7 @@ from recenv.evaluation.fidelity.past import Past
 from recenv.evaluation.fidelity.slates import Slates
 from recenv.schema import PURCHASE
 from recenv.sim.simulator import Simulator
-from recenv.sim.state import EMPTY, LIVE, UNLIMITED, State
+from recenv.sim.state import EMPTY, LIVE, UNLIMITED, State, rows_of
 from recenv.users.policy import draw_responses
 from recenv.world import World
 
@@ -73,7 +73,7 @@ def answer_probabilities(
         for round_ in range(int(slates.rounds[rows].max())):
             live = slates.rounds[rows] > round_
             if not live.all():
-                rows, state = rows[live], _rows(state, live)
+                rows, state = rows[live], rows_of(state, live)
             at = slates.first[rows] + round_
             items = slates.items[at]
             _show(simulator, state, items)
@@ -125,7 +125,7 @@ def play_slates(
                 )
             )
             live = ~(outcome.terminated | outcome.truncated)
-            rows, state = rows[live], _rows(state, live)
+            rows, state = rows[live], rows_of(state, live)
             round_ += 1
     return _events(parts, slates.user, world)
 
@@ -185,7 +185,7 @@ def consume(
             left[at] -= 1
             live = (left[rows] > 0) & (state.ended == LIVE)
             if not live.all():
-                rows, state = rows[live], _rows(state, live)
+                rows, state = rows[live], rows_of(state, live)
             if not len(rows):
                 break
     return _events(parts, users, world)
@@ -270,10 +270,6 @@ def return_days(
 def _show(simulator: Simulator, state: State, items: npt.NDArray[np.int32]) -> None:
     state.candidates[:] = np.maximum(items, 0)
     simulator.show(state, np.where(items == EMPTY, -1, np.arange(items.shape[1])))
-
-
-def _rows(state: State, keep: npt.NDArray[np.bool_]) -> State:
-    return State._make(leaf[keep] for leaf in state)
 
 
 def _take_any_number(state: State) -> None:

@@ -20,7 +20,6 @@ import numpy as np
 import numpy.typing as npt
 
 from recenv.config import Config, GameConfig, WorldConfig, content_hash
-from recenv.data.continuation import continuation
 from recenv.data.split import make_split
 from recenv.encoders.interest import fit_interests
 from recenv.evaluation import rollout
@@ -42,9 +41,8 @@ from recenv.synthetic.log import (
     emit_log,
 )
 from recenv.synthetic.world import PlantedConfig, planted_world
-from recenv.users.fitting import fit_user_model
 from recenv.users.model import UserModel
-from recenv.world import World
+from recenv.world import World, fit_world
 
 VERSION = 1
 """Goes up when this file would measure something else for the same cell."""
@@ -203,16 +201,8 @@ def fit_model(world: World, log: InteractionLog, cell: RankingConfig) -> tuple[U
         is_language_model=False,
         progress=False,
     )
-    model = fit_user_model(
-        log.take(split.rows("train", "all")),
-        world.catalog,
-        interests,
-        config,
-        valid=log.take(split.rows("valid")),
-        folded=split.heldout,
-        goes_on=continuation(log, ~split.rows("train", "all"), split.heldout),
-        progress=False,
-    )
+    build = cell.build.replace(user_model=config)
+    model = fit_world(log, world.catalog, split, interests, build, progress=False).user_model
     if cell.change == "items only":
         model = dataclasses.replace(model, user_vectors=np.zeros_like(model.user_vectors))
     elif cell.change == "no boredom, drift, satisfaction":

@@ -10,14 +10,12 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from recenv import artifacts
 from recenv.config import GameConfig
 from recenv.env import registration
 from recenv.errors import ArtifactError
@@ -25,11 +23,6 @@ from recenv.sim.state import Tables
 from recenv.world import World
 
 _NAMESPACE = "recenv"
-
-
-@lru_cache(maxsize=4)
-def _read(folder: str) -> World:
-    return World.load(folder)
 
 
 def load_world(env: str) -> World:
@@ -42,9 +35,7 @@ def load_world(env: str) -> World:
     shared = _shared(env)
     if shared is not None:
         return shared
-    if artifacts.exists(Path(env)):
-        return _read(str(Path(env).resolve()))
-    if Path(env).is_absolute():
+    if Path(env).is_absolute() and not Path(env).is_dir():
         raise ArtifactError(
             f"There is no saved world in {env}. Put the folder back, or name where it is now: "
             "--env FOLDER, in a resumed run too; its hash is checked."
@@ -60,9 +51,8 @@ def resolve(env: str, overrides: dict[str, Any]) -> tuple[World, GameConfig]:
         ConfigError: a setting has a wrong value.
     """
     world = load_world(env)
-    if env in registration.REGISTRY:
-        return world, registration.env_spec(env).game.replace(**overrides)
-    return registration.resolve(world, overrides)
+    known = env if env in registration.REGISTRY else world
+    return world, registration.game_of(known).replace(**overrides)
 
 
 def share(env: str, members: tuple[int, ...] = (0,)) -> Any:

@@ -22,7 +22,6 @@ from recenv.progress import Progress
 from recenv.recommenders.base import PrivilegedRecommender, Recommender
 from recenv.recommenders.play import play
 from recenv.sim.simulator import Simulator
-from recenv.sim.state import LIVE, State
 from recenv.users.policy import UserPolicy
 
 FORMAT = 1
@@ -122,9 +121,7 @@ def _played(
         visit.append(played.rows)
         slates.append(played.state.last_slate.copy())
         answers.append(outcome.answers)
-        rewards[played.rows] += np.stack(
-            [outcome.recommender_reward, outcome.user_reward], axis=1
-        )
+        rewards[played.rows] += np.stack([outcome.recommender_reward, outcome.user_reward], axis=1)
     of = np.concatenate(visit)
     order = np.argsort(of, kind="stable")
     return RecordedVisits(

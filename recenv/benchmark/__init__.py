@@ -41,7 +41,7 @@ A trained recommender against a trained user: ``compare(..., user_policy=user)``
 ``write_report(..., more=[that comparison])``. Names must differ, as they name the table's rows.
 """
 
-from recenv.benchmark.compare import (
+from recenv.benchmark.comparison import (
     POOL_WORDS,
     Comparison,
     Contender,

@@ -15,7 +15,7 @@ import numpy as np
 
 from recenv.artifacts import write_atomically
 from recenv.benchmark import tables
-from recenv.benchmark.compare import Comparison, UserComparison
+from recenv.benchmark.comparison import Comparison, UserComparison
 from recenv.env.visit import RECOMMENDER_AGENT, USER_AGENT
 from recenv.evaluation import CONFIDENCE, Estimate, Row
 from recenv.evaluation.report_folder import ReportFolder

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from recenv.evaluation.rollout import Rollout
+from recenv.evaluation.rollouts import Rollout
 from recenv.evaluation.statistics import (
     Estimate,
     check_paired,

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from recenv.errors import ConfigError
-from recenv.evaluation.rollout import Rollout
+from recenv.evaluation.rollouts import Rollout
 
 CONFIDENCE = 0.95
 _RESAMPLES = 2000

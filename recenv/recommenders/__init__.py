@@ -9,11 +9,11 @@ from recenv.recommenders.base import (
     Recommender,
     top_candidates,
 )
-from recenv.recommenders.baselines import baselines, left_out
 from recenv.recommenders.content import ContentRecommender
 from recenv.recommenders.oracle import OracleRecommender
 from recenv.recommenders.popularity import PopularityRecommender
 from recenv.recommenders.random import RandomRecommender
+from recenv.recommenders.registry import baselines, left_out
 
 __all__ = [
     "ALSConfig",

@@ -11,7 +11,7 @@ from recenv import rng
 from recenv.config import GameConfig
 from recenv.errors import ConfigError
 from recenv.evaluation import Rollout, mean_interval, rollout
-from recenv.evaluation.rollout import answer_log_likelihood
+from recenv.evaluation.rollouts import answer_log_likelihood
 from recenv.recommenders import OracleRecommender, PopularityRecommender, RandomRecommender
 from recenv.sim import Simulator
 from recenv.synthetic import planted_world

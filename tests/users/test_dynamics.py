@@ -18,7 +18,7 @@ from recenv.studies.recovery.laws import (
 )
 from recenv.synthetic import emit_log
 from recenv.users.fitting import dynamics
-from recenv.users.fitting.replay import replay
+from recenv.users.fitting.visit_replay import replay
 
 CAP = ROUNDS.max_rounds
 

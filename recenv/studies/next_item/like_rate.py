@@ -2,7 +2,7 @@
 
 - **per user**: the last ``TEST_SHARE`` of every user's ratings are the test.
 - **global**: the ratings after a date are the test, such that their share is the same; many of
-  those users are new, so that nothing is known of them (``recenv.studies.next_item.unknown_user``).
+  those users are new, so that nothing is known of them (``recenv.studies.next_item.cold_start``).
 
 ECE, the expected calibration error, is over ``BINS`` bins of equal count (Guo et al. 2017, "On
 Calibration of Modern Neural Networks", ICML, with bins of equal count for equal width). The mean
@@ -22,8 +22,8 @@ from recenv.config import SplitConfig
 from recenv.data.split import make_split
 from recenv.evaluation.statistics import CONFIDENCE
 from recenv.schema import PURCHASE, Catalog, InteractionLog
+from recenv.studies.next_item.cold_start import cold_start_purchase_probs
 from recenv.studies.next_item.rankers import Settings, fit_users
-from recenv.studies.next_item.unknown_user import stranger_purchase_probs
 
 TEST_SHARE = 0.2
 BINS = 10
@@ -136,7 +136,7 @@ def like_rates(
         rows = baselines(log, test, len(catalog))
         known = np.bincount(train.column("user"), minlength=log.num_users)[users] > 0
         told = model.purchase_probs(users, items).astype(np.float64)
-        rows["user model"] = np.where(known, told, stranger_purchase_probs(model, train, items))
+        rows["user model"] = np.where(known, told, cold_start_purchase_probs(model, train, items))
         out[name] = {k: measure(p, liked, users) for k, p in rows.items()}
     return out
 

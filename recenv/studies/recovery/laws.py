@@ -22,7 +22,7 @@ from recenv.synthetic.log import LoggingPolicy, PopularityLogging, UniformLoggin
 from recenv.synthetic.world import PlantedConfig, planted_world
 from recenv.users.durations import DurationLaw
 from recenv.users.fitting import durations as visits
-from recenv.users.fitting import dynamics, fit_user_model, replay
+from recenv.users.fitting import dynamics, fit_user_model, visit_replay
 from recenv.users.fitting.examples import make_rows
 from recenv.users.model import UserModel
 from recenv.world import World
@@ -186,14 +186,16 @@ def tenure(size: int, seed: int) -> Measured:
     return Measured(len(log), {"tenure": Found(value - TENURE, error)})
 
 
-def true_replay(world: World, log: InteractionLog) -> tuple[replay.LoggedVisits, replay.Vectors]:
+def true_replay(
+    world: World, log: InteractionLog
+) -> tuple[visit_replay.LoggedVisits, visit_replay.Vectors]:
     """The log's visits, ready to be replayed with the planted vectors and biases."""
     model, rows = world.user_model, make_rows(log, FIT)
     arrays = {name: getattr(model, name) for name in model._ARRAYS}
     none = np.zeros(rows.size, np.float32)
-    seen = replay.prepare(rows, world.catalog.category, model.examination, arrays, none)
+    seen = visit_replay.prepare(rows, world.catalog.category, model.examination, arrays, none)
     names = ("user_vectors", "item_vectors", "click_weight", "purchase_weight")
-    return seen, replay.Vectors(*(arrays[name] for name in names))
+    return seen, visit_replay.Vectors(*(arrays[name] for name in names))
 
 
 def leave_fit(
@@ -202,7 +204,7 @@ def leave_fit(
     """The leave law with everything else as planted; visits of ``cap`` rounds are censored."""
     seen, vectors = true_replay(world, log)
     d = world.user_model.dynamics
-    _, _, rounds = replay.replay(
+    _, _, rounds = visit_replay.replay(
         seen,
         vectors,
         categories=len(world.catalog.category_names),

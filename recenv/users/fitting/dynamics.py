@@ -1,6 +1,6 @@
 """Fitting of how a visit changes its user: boredom, drift and leaving.
 
-The logged visits are replayed (``recenv.users.fitting.replay``) with the very laws that the
+The logged visits are replayed (``recenv.users.fitting.visit_replay``) with the very laws that the
 simulator steps; what the log answers at each round is then likelier or less likely under given
 rates of boredom and drift, and those are chosen by maximum likelihood.
 """
@@ -17,7 +17,7 @@ from scipy.special import expit
 
 from recenv.jit.compiled import compiled
 from recenv.users import laws
-from recenv.users.fitting.replay import LoggedVisits, Rounds, Vectors, replay
+from recenv.users.fitting.visit_replay import LoggedVisits, Rounds, Vectors, replay
 
 Array = npt.NDArray[np.float64]
 FEWEST_VISITS = 50

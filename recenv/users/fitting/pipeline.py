@@ -173,7 +173,7 @@ class _Fit:
         arrays, evidence, seed = network.arrays(), self.evidence, config.seed
         l2 = self.config.user_l2  # as stated, not times the step of the ladder
         tenure = levels.set_purchases(arrays, evidence, network, config)
-        # the validation events are of newcomers, too
+        # the validation events are of cold-start users, too
         set_users_without_events(arrays, evidence, network, seed, l2)
         if self.chosen is None:
             scales = calibration.calibrate(arrays, evidence, network, late, seed)

@@ -18,7 +18,7 @@ from recenv.users.fitting.dynamics import (
 )
 from recenv.users.fitting.examples import Rows, several_rounds
 from recenv.users.fitting.identification import Evidence
-from recenv.users.fitting.replay import LoggedVisits, Vectors, prepare, replay, vectors_of
+from recenv.users.fitting.visit_replay import LoggedVisits, Vectors, prepare, replay, vectors_of
 from recenv.users.model import Dynamics
 from recenv.users.repeat import NEVER, feature
 

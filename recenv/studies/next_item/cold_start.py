@@ -1,9 +1,10 @@
-"""What a stranger would answer: any of the users known, each as likely as the event is of them.
+"""Cold-start predictions: the mixture of all fitted users, weighted by their share of the event.
 
 A user without a history is not the mean user. That someone clicked a rare film says that they
-are of those who click such films, and these like it. So P(purchase | a click on item i) of a
-stranger is the mean of all users' probabilities, weighted by how many clicks on i each of them
-would make: ``a_u P_u(click i) / sum over items of P_u(click)``, with the user's activity ``a_u``.
+are of those who click such films, and these like it. So P(purchase | a click on item i) of a user
+without events is the mean of all users' probabilities, weighted by how many clicks on i each of
+them would make: ``a_u P_u(click i) / sum over items of P_u(click)``, with the user's activity
+``a_u``.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ _MOST_USERS = 1000
 _TINY = 1e-6
 
 
-def stranger_purchase_probs(
+def cold_start_purchase_probs(
     model: UserModel, log: InteractionLog, items: npt.ArrayLike
 ) -> npt.NDArray[np.float64]:
     """(n,) P(purchase | click) of a user of whom nothing is known, for (n,) item codes.
 
     The mixture has the level of the log: fitted users stand at the end of their histories, which
-    a stranger does not.
+    a user without events does not.
 
     Args:
         model: fitted users.
@@ -40,7 +41,9 @@ def stranger_purchase_probs(
     taken = log.column("response") >= CLICK
     activity = np.bincount(log.column("user")[taken], minlength=len(model.user_vectors))
     if not taken.any():
-        raise SchemaError("A stranger is one of the users who click, but the log has no click.")
+        raise SchemaError(
+            "A cold-start prediction mixes the users who click, but the log has no click."
+        )
     users = np.flatnonzero(activity)
     if len(users) > _MOST_USERS:
         rng = np.random.default_rng(0)

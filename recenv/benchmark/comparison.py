@@ -20,7 +20,7 @@ from recenv.evaluation import (
     rollout,
     summarise,
 )
-from recenv.evaluation.rollout import IntArray
+from recenv.evaluation.rollouts import IntArray
 from recenv.recommenders import PrivilegedRecommender, RandomRecommender, Recommender
 from recenv.sim.simulator import Simulator
 from recenv.users.policy import UserPolicy

@@ -1,4 +1,4 @@
-"""Strangers: a mixture written out, and planted users of whom nothing is known."""
+"""Cold start: a mixture written out, and planted users of whom nothing is known."""
 
 import dataclasses
 
@@ -7,7 +7,7 @@ import pytest
 
 from recenv.errors import SchemaError
 from recenv.schema import CLICK, PURCHASE
-from recenv.studies.next_item.unknown_user import stranger_purchase_probs
+from recenv.studies.next_item.cold_start import cold_start_purchase_probs
 from recenv.studies.recovery.laws import make_world
 from recenv.users.fitting.cold_start import LawRows, cold_start_user
 
@@ -48,20 +48,20 @@ def test_a_mixture_by_hand():
     levels = np.linspace(-5, 5, 200_001)
     both = [(weight[:, i, None] * sigmoid(odds[:, i, None] + levels)).sum(0) for i in (0, 1)]
     best = np.argmin(np.abs((both[0] + both[1]) / 2 - 0.5))
-    got = stranger_purchase_probs(model, log, [1, 0, 1])
+    got = cold_start_purchase_probs(model, log, [1, 0, 1])
     np.testing.assert_allclose(got, [both[1][best], both[0][best], both[1][best]], atol=1e-4)
 
 
 def test_errors_name_what_is_wrong():
     model, log = of_two_users([[1.0, -1.0], [0.0, 0.5]], 2.0, [(0, 0, PURCHASE), (1, 1, CLICK)])
     with pytest.raises(SchemaError, match="no item 7; this model has items 0 to 1"):
-        stranger_purchase_probs(model, log, [0, 7])
+        cold_start_purchase_probs(model, log, [0, 7])
     silent = dataclasses.replace(log, events=log.events.assign(response=np.int8(0)))
     with pytest.raises(SchemaError, match="the log has no click"):
-        stranger_purchase_probs(model, silent, [0])
+        cold_start_purchase_probs(model, silent, [0])
 
 
-def test_the_anonymous_user_is_the_one_who_answered():
+def test_the_cold_start_user_is_the_one_who_answered():
     """Rows of one planted user, half of them seldom looked at: vector and bias come back."""
     rng = np.random.default_rng(0)
     n, truth, bias = 200_000, np.array([0.8, -0.5]), -0.7

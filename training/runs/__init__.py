@@ -1,0 +1,1 @@
+"""Runs on disk: folders, trained policies, opponents, warm starts, recorded visits."""

@@ -28,7 +28,7 @@ from recenv.errors import RecenvError, require_version
 from training.config import TrainConfig
 from training.interrupts import kept
 from training.models.critics import CentralCritic
-from training.noise import set_verbose
+from training.ray_output import set_verbose
 from training.runs.policy import make_network
 from training.sampling.env import TurnEnv
 from training.world import share

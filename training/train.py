@@ -32,7 +32,7 @@ from training.cli import add_progress, config_of, make_parser, merged, parse
 from training.config import FITTED, MODULES, Side, TrainConfig
 from training.evaluate import check_report, evaluate
 from training.interrupts import Interrupted, Stop, stop_on_signals
-from training.noise import quiet_start
+from training.ray_output import quiet_start
 from training.runs.folder import Checkpoint, Row, RunFolder, create_seeds, seed_runs
 from training.runs.opponents import make_fixed_user, make_opponent
 from training.runs.policy import NetworkRecommender, NetworkUser, save_policy

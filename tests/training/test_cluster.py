@@ -215,13 +215,13 @@ ALONE = ["unshare", "--map-root-user", "--net", "--pid", "--fork", "--mount-proc
 
 
 def on_two_nodes(*arguments, cpus):
-    """What ``tests/on_cluster.py`` says on a cluster of two nodes."""
+    """What ``tests/helpers/on_cluster.py`` says on a cluster of two nodes."""
     if shutil.which("unshare") is None or subprocess.run(ALONE).returncode:
         pytest.skip("two nodes need a network and a process tree of their own")
     script = [str(ROOT / "training/launch/two_nodes.sh"), sys.executable]
     folder = Path(sys.executable).parent
     done = subprocess.run(
-        [*script, str(ROOT / "tests/on_cluster.py"), *map(str, arguments)],
+        [*script, str(ROOT / "tests/helpers/on_cluster.py"), *map(str, arguments)],
         env={**os.environ, "CPUS": str(cpus), "PATH": f"{folder}:{os.environ['PATH']}"},
         capture_output=True,
         text=True,

@@ -14,7 +14,7 @@ from recenv.sim.simulator import Outcome
 from recenv.users.policy import UserPolicy
 from training.config import FITTED
 from training.models.observations import AGENT, LEAVES, MODULE, TRUE_INTEREST, observe
-from training.noise import quiet
+from training.ray_output import quiet
 from training.runs.opponents import make_fixed_user, make_opponent
 from training.world import resolve
 

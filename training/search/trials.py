@@ -23,7 +23,7 @@ from ray.tune.schedulers import ASHAScheduler
 
 from training.config import TrainConfig
 from training.interrupts import Stop
-from training.noise import quiet
+from training.ray_output import quiet
 from training.runs.folder import Row
 from training.search.folder import SearchFolder
 from training.search.space import config_with

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from marked_play import played
+from helpers.marked_play import played
 
 from recenv.env.visit import RECOMMENDER_AGENT
 from recenv.sim.simulator import Simulator

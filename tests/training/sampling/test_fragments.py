@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from marked_play import BOTH, played
+from helpers.marked_play import BOTH, played
 from ray.rllib.connectors.learner import AddOneTsToEpisodesAndTruncate, GeneralAdvantageEstimation
 from ray.rllib.core.columns import Columns
 from ray.rllib.evaluation.postprocessing import Postprocessing

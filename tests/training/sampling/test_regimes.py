@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from random_play import marked
+from helpers.random_play import marked
 
 from recenv.config import GameConfig, WorldConfig
 from recenv.env.visit import RECOMMENDER_AGENT, USER_AGENT

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from launched import finish, start
+from helpers.launched import finish, start
 
 from recenv.config import GameConfig
 from recenv.env.visit import RECOMMENDER_AGENT, USER_AGENT
@@ -298,7 +298,7 @@ def cloned(world, game, env_config, tmp_path_factory):
         "appo": {**from_it, "algorithm": "appo", "appo": {"rounds_per_iteration": 128}},
     }
     (folder / "jobs.json").write_text(json.dumps(jobs))
-    script = Path(__file__).parents[1] / "train_in_turn.py"
+    script = Path(__file__).parents[2] / "helpers/train_in_turn.py"
     with (folder / "output.txt").open("w") as output:  # a pipe would wait for Ray's processes
         done = subprocess.run(
             [sys.executable, str(script), str(folder / "jobs.json"), str(folder)],

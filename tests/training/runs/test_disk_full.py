@@ -5,8 +5,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from helpers.training_without_ray import StandIn, begin
 from torch.utils.tensorboard import SummaryWriter
-from training_without_ray import StandIn, begin
 
 from recenv import artifacts
 from recenv.errors import ArtifactError

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from launched import check_whole, finish, folder, kill, start, wait_for_iteration
+from helpers.launched import check_whole, finish, folder, kill, start, wait_for_iteration
 
 from recenv.env.registration import load_world
 from recenv.errors import ConfigError

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from launched import check_whole, finish, folder, start
-from marked_play import BOTH, played
+from helpers.launched import check_whole, finish, folder, start
+from helpers.marked_play import BOTH, played
 from ray.rllib.algorithms.impala.torch.vtrace_torch_v2 import vtrace_torch
 from ray.rllib.core.columns import Columns
 

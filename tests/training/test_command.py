@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 import pytest
-from launched import TINY
+from helpers.launched import TINY
 
 from recenv.errors import MissingDependencyError
 from training import evaluate, suite

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from launched import check_whole, finish, folder, start
+from helpers.launched import check_whole, finish, folder, start
 from ray.rllib.algorithms.appo.torch.appo_torch_learner import APPOTorchLearner
 from ray.rllib.core.rl_module.apis import TargetNetworkAPI
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_TRAINED_LIFETIME

@@ -1,7 +1,7 @@
 """Visits in which past policies play: who plays what, and who learns from it."""
 
 import numpy as np
-from random_play import marked
+from helpers.random_play import marked
 
 from recenv.env.visit import RECOMMENDER_AGENT, USER_AGENT
 from recenv.sim.simulator import Simulator

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from training_without_ray import StandIn, begin
+from helpers.training_without_ray import StandIn, begin
 
 from recenv.errors import ArtifactError, RecenvError
 from training.runs.folder import RunFolder, seed_runs

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from launched import train_each
+from helpers.launched import train_each
 
 from recenv.config import GameConfig
 from recenv.env.registration import load_world

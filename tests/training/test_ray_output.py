@@ -4,16 +4,16 @@ import os
 
 import pytest
 
-from training import noise
+from training import ray_output
 
 NOTICE = b"[2026 E 1 1] core_worker.cc:2465: Actor with class name: 'X' has constructor arguments\n"
 
 
 @pytest.mark.parametrize("verbose", [False, True])
 def test_known_notices_are_held_back_and_all_else_is_not(capfd, monkeypatch, verbose):
-    monkeypatch.setenv(noise.VERBOSE, str(int(verbose)))
+    monkeypatch.setenv(ray_output.VERBOSE, str(int(verbose)))
 
-    @noise.quiet_start()
+    @ray_output.quiet_start()
     def fail():
         os.write(2, b"before\n" + NOTICE + b"RuntimeError: CUDA error\n")
         raise ValueError("told")

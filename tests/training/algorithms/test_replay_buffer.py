@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from marked_play import BOTH, played
+from helpers.marked_play import BOTH, played
 
 from recenv.env.visit import RECOMMENDER_AGENT, USER_AGENT
 from recenv.errors import ConfigError

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from marked_play import marked_actors
+from helpers.marked_play import marked_actors
 from ray.rllib.env.multi_agent_episode import MultiAgentEpisode
 
 from recenv.config import GameConfig

@@ -52,7 +52,7 @@ def ask(runners, learners):
 
 
 def third_node(log):
-    script = Path(__file__).parents[1] / "training/launch/ray_node.sh"
+    script = Path(__file__).parents[2] / "training/launch/ray_node.sh"
     temp = Path(os.environ["TOKEN_FILE"]).parent / "third"
     settings = {"NODE_IP": "127.0.0.4", "FIRST_PORT": "7000", "TEMP": str(temp)}
     command = [str(script), "worker", os.environ["RAY_ADDRESS"]]

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from marked_play import played
+from helpers.marked_play import played
 from torch import nn
 
 from recenv.config import GameConfig

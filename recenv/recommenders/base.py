@@ -99,7 +99,7 @@ class LearningRecommender(Protocol):
         ...
 
 
-class Turn(NamedTuple):
+class Recommendation(NamedTuple):
     """The slates of one round, and what they were chosen from."""
 
     slates: npt.NDArray[np.integer]  # (B, K) candidate index per slot
@@ -109,19 +109,22 @@ class Turn(NamedTuple):
 
 def recommend(
     recommender: Recommender | PrivilegedRecommender, simulator: Simulator, state: State
-) -> Turn:
+) -> Recommendation:
     """The slates of any recommender for the visits of a state, which stays as it is."""
     if not isinstance(recommender, PrivilegedRecommender):
         seen = simulator.recommender_observation(state)
         slates = recommender.recommend(seen, state.key, simulator.game.slate_size)
-        return Turn(slates, seen, state.key)
+        return Recommendation(slates, seen, state.key)
     learns = isinstance(recommender, LearningRecommender)
     seen = simulator.recommender_observation(state) if learns else None
-    return Turn(recommender.recommend_privileged(simulator, state), seen, state.key)
+    return Recommendation(recommender.recommend_privileged(simulator, state), seen, state.key)
 
 
 def tell(
-    recommender: Recommender | PrivilegedRecommender, turn: Turn, state: State, outcome: Outcome
+    recommender: Recommender | PrivilegedRecommender,
+    turn: Recommendation,
+    state: State,
+    outcome: Outcome,
 ) -> None:
     """Tell a recommender that learns what came of its slates; others are not asked.
 

@@ -5,8 +5,8 @@ import numpy as np
 from recenv.env.visit import RECOMMENDER_AGENT, USER_AGENT
 from recenv.recommenders import PopularityRecommender
 from recenv.sim.simulator import Simulator
-from training.sampling.rollout import Rollout
 from training.sampling.turns import Turn
+from training.sampling.visit_sampler import VisitSampler
 
 BOTH = {RECOMMENDER_AGENT, USER_AGENT}
 
@@ -32,7 +32,7 @@ def marked_actors(game, seed=0):
 
 def played(world, game, *, trained=BOTH, central=False, times=3, batch=8, rounds=5):
     opponent = None if RECOMMENDER_AGENT in trained else PopularityRecommender()
-    rollout = Rollout(
+    rollout = VisitSampler(
         Simulator(world, game), batch, trained, opponent, central=central, every_final=True
     )
     rollout.reset(np.random.SeedSequence(3))

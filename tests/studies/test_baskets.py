@@ -52,7 +52,7 @@ def shop():
     config = WorldConfig(split=SplitConfig(by="time"))
     split = make_split(log, config.split)
     train = log.take(split.rows("train", "all"))
-    past = choices.Past(train, np.zeros(len(train), np.int8), 80)
+    past = choices.PurchaseHistory(train, np.zeros(len(train), np.int8), 80)
     repeat = RepeatLaw.at_end(
         past.user, past.item, past.visit, 60, weights=[REPEAT], half_lives=[HALF_LIFE]
     )
@@ -87,7 +87,7 @@ def test_past_of_a_log_written_by_hand():
     log = log_of(
         [(0, 0, 0, 10, 2), (0, 1, 0, 10, 3), (0, 1, 2, 11, 4), (1, 2, 2, 12, 5), (0, 0, 9, 13, 1)]
     )
-    past = choices.Past(log, np.array([0, 0, 1, 1, 2]), 3)
+    past = choices.PurchaseHistory(log, np.array([0, 0, 1, 1, 2]), 3)
     told = past.visits
     assert told.user.tolist() == [0, 0, 0, 1]
     assert told.number.tolist() == [0, 1, 2, 0]
@@ -148,7 +148,7 @@ def test_scores_by_hand():
 def test_log_odds_are_the_models_own_once_the_past_ends_where_the_fit_did(shop):
     world, log, split = shop
     train = log.take(split.rows("train", "all"))
-    past = choices.Past(train, np.zeros(len(train), np.int8), 80)
+    past = choices.PurchaseHistory(train, np.zeros(len(train), np.int8), 80)
     after = choices.last_of(past.visits)
     after = after._replace(number=after.number + 1)
     users, items = np.repeat(after.user, 80), np.tile(np.arange(80), len(after.user))
@@ -162,7 +162,7 @@ def test_the_planted_law_is_calibrated_in_every_design(shop):
     """Rows that are drawn are corrected for; a visit without any purchase leaves no trace, which
     raises the log's rate: ``P(bought | something was)``."""
     world, log, split = shop
-    past = choices.Past(log, split.part, 80)
+    past = choices.PurchaseHistory(log, split.part, 80)
     later = past.visits.take(past.visits.part > 0)
     asked = choices.ask(world, past, later, HALF_LIFE)
     p = 1 / (1 + np.exp(-asked.model.astype(float)))
@@ -205,7 +205,7 @@ def test_gaps_in_a_window_have_their_closed_form(shop):
 
 def test_logged_gaps_and_last_visits():
     log = log_of([(0, 0, 0, 1, 1), (1, 0, 1, 2, 1), (0, 0, 4, 3, 1), (0, 0, 9, 4, 1)])
-    told = choices.Past(log, np.zeros(4, np.int8), 1).visits
+    told = choices.PurchaseHistory(log, np.zeros(4, np.int8), 1).visits
     gaps = visits.logged_gaps(told, 2)
     assert (gaps.user.tolist(), gaps.days.tolist()) == ([0, 0], [4, 5])
     assert gaps.visits.tolist() == [3, 1]

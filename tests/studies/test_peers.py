@@ -21,7 +21,7 @@ import pytest
 
 from recenv.errors import ConfigError
 from recenv.studies.speed import peers, peers_worker
-from recenv.studies.speed.peers import Group, Peer, PeerError, PeerResult
+from recenv.studies.speed.peers import Peer, PeerError, PeerGroup, PeerResult
 
 RECSIM = """
     print('{"steps_per_second": "not the answer"}', end="")
@@ -186,7 +186,7 @@ def test_the_worker_needs_only_the_standard_library() -> None:
 def test_every_peer_is_played_by_its_own_rules(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(peers.GROUPS, "recsim", Group("madeup==1.0", (), "recsim"))
+    monkeypatch.setitem(peers.GROUPS, "recsim", PeerGroup("madeup==1.0", (), "recsim"))
     python = peers._make(folder, "recsim")
     monkeypatch.setattr(peers, "_make", lambda folder, name: python)
     results = peers.measure_peers(folder, seconds=0.02, repeats=3, progress=False)
@@ -207,9 +207,9 @@ def test_failures_lose_nothing_and_are_tried_again(
 ) -> None:
     environment = "recsim.environments.interest_evolution"
     groups = {
-        "recogym": Group("no-such-peer==3.1", (), "recogym"),
-        "gym-recsys": Group("madeup==1.0", (), "no_such_module"),
-        "recsim": Group("madeup==1.0", (), environment),
+        "recogym": PeerGroup("no-such-peer==3.1", (), "recogym"),
+        "gym-recsys": PeerGroup("madeup==1.0", (), "no_such_module"),
+        "recsim": PeerGroup("madeup==1.0", (), environment),
     }
     monkeypatch.setattr(peers, "GROUPS", groups)
     results = {
@@ -243,7 +243,7 @@ def test_failures_lose_nothing_and_are_tried_again(
     pythons = peers.make_environments(folder, progress=False)
     assert list(pythons) == ["recsim"]
     assert pythons["recsim"].exists()
-    monkeypatch.setitem(groups, "recsim", Group("madeup==1.0", ("six==1.17.0",), environment))
+    monkeypatch.setitem(groups, "recsim", PeerGroup("madeup==1.0", ("six==1.17.0",), environment))
     with pytest.raises(PeerError, match="recsim is refused"):
         peers.make_environments(folder, progress=False)
 

@@ -23,8 +23,8 @@ from training.config.algorithms.bc import BC, LOG
 from training.models.observations import tensors
 from training.runs.recording import load
 from training.sampling.demonstrations import (
+    DemonstratedSteps,
     Demonstrations,
-    Steps,
     check_recording,
     logged_visits,
 )
@@ -126,7 +126,7 @@ class Cloning(rllib_bc.BC):
                 key = (LEARNER_RESULTS, side, "heldout_log_likelihood")
                 self.metrics.log_value(key, value, window=1)
 
-    def _take(self, visits: np.ndarray) -> dict[str, Steps]:
+    def _take(self, visits: np.ndarray) -> dict[str, DemonstratedSteps]:
         """The learning sides' steps."""
         learning: Any = self.config.policies_to_train
         return {

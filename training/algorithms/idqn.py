@@ -9,7 +9,7 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from torch import Tensor
 
 from training.algorithms.replay_algorithm import replay_config
-from training.algorithms.replay_buffer import Batch
+from training.algorithms.replay_buffer import ReplayBatch
 from training.algorithms.replay_learner import ReplayLearner
 from training.config import TrainConfig
 from training.config.algorithms import IDQN
@@ -22,7 +22,7 @@ def slate_value(network: SlotQNetwork, slots: SlotValues, slates: Tensor) -> Ten
     return slots.idle + (network.gains * each).sum(-1)
 
 
-def slate_target(network: SlotQNetwork, target: SlotQNetwork, batch: Batch) -> Tensor:
+def slate_target(network: SlotQNetwork, target: SlotQNetwork, batch: ReplayBatch) -> Tensor:
     """(B,) value of what followed: of the slate that ``network`` finds best, by ``target``.
 
     Double Q-learning (van Hasselt, Guez & Silver, AAAI 2016); 0 where the user left.
@@ -35,7 +35,7 @@ def slate_target(network: SlotQNetwork, target: SlotQNetwork, batch: Batch) -> T
 
 
 def slate_losses(
-    network: SlotQNetwork, batch: Batch, following: Tensor, *, gamma: float, slot_credit: bool
+    network: SlotQNetwork, batch: ReplayBatch, following: Tensor, *, gamma: float, slot_credit: bool
 ) -> dict[str, Tensor]:
     """Squared temporal-difference errors of a slate's value; means.
 
@@ -62,7 +62,7 @@ def slate_losses(
     return {"reward_loss": ((own - earned) ** 2).sum(-1).mean(), "q_loss": (error**2).mean()}
 
 
-def answer_target(network: AnswerQNetwork, target: AnswerQNetwork, batch: Batch) -> Tensor:
+def answer_target(network: AnswerQNetwork, target: AnswerQNetwork, batch: ReplayBatch) -> Tensor:
     """(B,) value of what followed, by ``target``; 0 where the user left.
 
     Greedy users: of the answer that ``network`` finds best (double Q-learning). Tied users: with
@@ -101,7 +101,7 @@ def answer_value(answers: AnswerValues, given: Tensor) -> Tensor:
 
 
 def answer_losses(
-    network: AnswerQNetwork, batch: Batch, following: Tensor, *, gamma: float
+    network: AnswerQNetwork, batch: ReplayBatch, following: Tensor, *, gamma: float
 ) -> dict[str, Tensor]:
     """Squared temporal-difference error of an answer's value; mean."""
     value = answer_value(network.answers(batch["obs"]), batch["actions"])

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from training.algorithms.idqn import answer_losses, slate_losses
 from training.algorithms.replay_algorithm import replay_config
-from training.algorithms.replay_buffer import Batch
+from training.algorithms.replay_buffer import ReplayBatch
 from training.algorithms.replay_learner import ReplayLearner
 from training.config import TrainConfig
 from training.config.algorithms import SAC
@@ -127,7 +127,7 @@ class SACLearner(ReplayLearner):
 
 
 def critic_losses(
-    critic: Any, batch: Batch, following: Tensor, *, gamma: float, slot_credit: bool
+    critic: Any, batch: ReplayBatch, following: Tensor, *, gamma: float, slot_credit: bool
 ) -> Tensor:
     """Sum of the losses of one critic; see ``training.algorithms.idqn``."""
     if isinstance(critic, AnswerQNetwork):

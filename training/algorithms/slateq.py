@@ -9,14 +9,14 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from torch import Tensor
 
 from training.algorithms.replay_algorithm import replay_config
-from training.algorithms.replay_buffer import Batch
+from training.algorithms.replay_buffer import ReplayBatch
 from training.algorithms.replay_learner import ReplayLearner
 from training.config import TrainConfig
 from training.config.algorithms import SlateQ
 from training.models.value_networks import ItemValues, SlateQNetwork
 
 
-def target_value(target: SlateQNetwork, batch: Batch) -> Tensor:
+def target_value(target: SlateQNetwork, batch: ReplayBatch) -> Tensor:
     """(B,) value of what followed: of the best slate that the target network finds.
 
     The greedy, top-K or optimal target of Ie et al. (IJCAI 2019); 0 where the user left.
@@ -29,7 +29,7 @@ def target_value(target: SlateQNetwork, batch: Batch) -> Tensor:
 def slateq_losses(
     network: SlateQNetwork,
     worth: ItemValues,
-    batch: Batch,
+    batch: ReplayBatch,
     following: Tensor,
     *,
     gamma: float,

@@ -27,7 +27,7 @@ _WATCHED = ("slate_size", "num_candidates", "max_rounds", "history_length", "mem
 
 
 @dataclass(frozen=True)
-class Steps:
+class DemonstratedSteps:
     """n steps of one side: (n, ...) leaves of what it saw, and (n, ...) actions of its space."""
 
     observations: Observation
@@ -65,7 +65,7 @@ class Demonstrations:
         self._planted = planted
         self._rewards = visits.rewards if same_rewards and not planted else None
 
-    def steps(self, chosen: npt.NDArray[np.integer]) -> dict[Side, Steps]:
+    def steps(self, chosen: npt.NDArray[np.integer]) -> dict[Side, DemonstratedSteps]:
         """Both sides' steps in some visits, a round of all visits after the other.
 
         Rounds with an empty slot are left out of the recommender's: no candidate was chosen.
@@ -111,7 +111,7 @@ class Demonstrations:
                 (rewards == self._rewards[chosen]).all(axis=1), chosen, "paid other rewards"
             )
         return {
-            side: Steps(
+            side: DemonstratedSteps(
                 {k: np.concatenate([s[k] for s in parts]) for k in parts[0]},
                 np.concatenate(done[side]),
             )

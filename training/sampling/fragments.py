@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from recenv.env.visit import RECOMMENDER_AGENT, USER_AGENT
 from recenv.sim.observation import Observation
-from training.sampling.rollout import Played
 from training.sampling.turns import Turn
+from training.sampling.visit_sampler import Played
 
 SLOT_REWARDS = "slot_rewards"
 """Column: (N, K) what each slot added to the recommender's reward."""

@@ -164,7 +164,7 @@ def _persistences(
     return {k: persistence(side, logged, present, size) for k, side in sides.items()}
 
 
-class Compared(NamedTuple):
+class VisitComparison(NamedTuple):
     """Of one group of households: distances by quantity, correlations by name, and counts."""
 
     mean: dict[str, float]  # of the held-out visits, by quantity
@@ -194,7 +194,7 @@ def simulate(
     *,
     rolled: int,
     seed: int,
-) -> Compared:
+) -> VisitComparison:
     """Everything about the visits of one group of households.
 
     Args:
@@ -251,7 +251,7 @@ def simulate(
         )
     ]
     values += beside("value", train)
-    return Compared(
+    return VisitComparison(
         {
             "items per visit": float(later.items.mean()),
             "days between visits": float(logged.days.mean()),

@@ -44,7 +44,7 @@ _ONE_THREAD = ("OMP", "OPENBLAS", "MKL", "NUMBA", "VECLIB_MAXIMUM", "NUMEXPR")
 
 
 @dataclass(frozen=True)
-class Group:
+class PeerGroup:
     """What one virtual environment holds."""
 
     package: str
@@ -80,16 +80,16 @@ _LEARNING = """
     joblib==1.5.1 llvmlite==0.44.0 numba==0.61.2 scikit-learn==1.6.1 threadpoolctl==3.6.0
     torch==2.13.0 tqdm==4.67.1
 """
-GROUPS: dict[str, Group] = {
-    "recsim": Group(
+GROUPS: dict[str, PeerGroup] = {
+    "recsim": PeerGroup(
         "recsim-no-tf==0.2.3",
         (*_GYM.split(), "absl-py==2.3.0", "gin-config==0.5.0", "six==1.17.0"),
         "recsim.environments.interest_evolution",
     ),
-    "recogym": Group(  # scipy 1.11 is the last that has scipy.rand
+    "recogym": PeerGroup(  # scipy 1.11 is the last that has scipy.rand
         "recogym==0.1.3", (*_GYM.split(), *_PLOTS.split(), *_LEARNING.split()), "recogym"
     ),
-    "gym-recsys": Group(
+    "gym-recsys": PeerGroup(
         "gym-recsys==0.0.3", (*_GYM.split(), *_PLOTS.split(), "seaborn==0.13.2"), "gym_recsys"
     ),
 }

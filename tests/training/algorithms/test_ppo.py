@@ -18,8 +18,8 @@ from training.models.networks import RecommenderNetwork, UserNetwork
 from training.models.observations import USER_LEAVES
 from training.sampling.episodes import chunks
 from training.sampling.fragments import SLOT_REWARDS
-from training.sampling.rollout import Rollout
 from training.sampling.turns import Turn
+from training.sampling.visit_sampler import VisitSampler
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ from training.sampling.turns import Turn
 )
 def test_slot_rewards_and_the_leave_cost_are_the_reward(world, reward):
     game = GameConfig(slate_size=3, num_candidates=12, max_rounds=6, reward=reward)
-    rollout = Rollout(Simulator(world, game), 32, {RECOMMENDER_AGENT}, None, every_final=True)
+    rollout = VisitSampler(Simulator(world, game), 32, {RECOMMENDER_AGENT}, None, every_final=True)
     rollout.reset(np.random.SeedSequence(0))
     rng = np.random.default_rng(0)
 

@@ -22,8 +22,8 @@ from training.models.value_networks import ItemValues, make_value_network
 from training.runs.policy import NetworkRecommender, load, save_policy
 from training.sampling.env import TurnEnv
 from training.sampling.fragments import fragment, fragments
-from training.sampling.rollout import Rollout
 from training.sampling.turns import Turn
+from training.sampling.visit_sampler import VisitSampler
 from training.session import algorithm_config
 
 GAMMA = 0.9
@@ -160,7 +160,7 @@ def test_the_choice_model_learns_where_one_looks_and_what_is_clicked(world, env_
     _, game = config.resolve()
     learner = learner_of(config)
     simulator = Simulator(world, game)
-    rollout = Rollout(simulator, 64, {RECOMMENDER_AGENT}, None)
+    rollout = VisitSampler(simulator, 64, {RECOMMENDER_AGENT}, None)
     rollout.reset(np.random.SeedSequence(0))
     rng = np.random.default_rng(0)
 

@@ -19,7 +19,7 @@ from training.models.observations import (
 )
 from training.sampling.env import TurnEnv
 from training.sampling.episodes import chunks
-from training.sampling.rollout import Rollout
+from training.sampling.visit_sampler import VisitSampler
 
 BOTH = ("recommender", "user")
 
@@ -128,7 +128,7 @@ def visits_of(pieces):
 def test_batched_visits_are_the_adapters_visits(env_config, world, game):
     """Every visit of the batch, replayed turn by turn in the adapter, is the same visit."""
     trained = {RECOMMENDER_AGENT, USER_AGENT}
-    rollout = Rollout(Simulator(world, game), 8, trained, None, every_final=True)
+    rollout = VisitSampler(Simulator(world, game), 8, trained, None, every_final=True)
     rollout.reset(np.random.SeedSequence(7))
     actors, pieces = marked_actors(game), []
     for _ in range(6):
@@ -183,7 +183,7 @@ def test_batched_visits_are_the_adapters_visits(env_config, world, game):
 @pytest.mark.parametrize("trained", [{RECOMMENDER_AGENT}, {USER_AGENT}])
 def test_one_side_alone_gets_all_its_steps(world, game, trained):
     opponent = PopularityRecommender() if trained == {USER_AGENT} else None
-    rollout = Rollout(Simulator(world, game), 8, trained, opponent, every_final=True)
+    rollout = VisitSampler(Simulator(world, game), 8, trained, opponent, every_final=True)
     rollout.reset(np.random.SeedSequence(1))
     (agent,) = trained
     counts = []
@@ -198,7 +198,7 @@ def test_one_side_alone_gets_all_its_steps(world, game, trained):
 
 
 def test_visits_can_be_asked_for(world, game):
-    rollout = Rollout(Simulator(world, game), 4, {RECOMMENDER_AGENT}, None)
+    rollout = VisitSampler(Simulator(world, game), 4, {RECOMMENDER_AGENT}, None)
     rollout.reset(np.random.SeedSequence(1))
     rollout.play(marked_actors(game), visits=10)
     assert 10 <= rollout.finished.visits < 14

@@ -17,8 +17,8 @@ from training.runs.policy import NetworkRecommender, NetworkUser, make_network, 
 from training.sampling.env import TurnEnv
 from training.sampling.fragments import fragment
 from training.sampling.regimes import Population, past, sides_learning
-from training.sampling.rollout import Rollout
 from training.sampling.turns import Turn
+from training.sampling.visit_sampler import VisitSampler
 
 BOTH = {RECOMMENDER_AGENT, USER_AGENT}
 NETWORK = NetworkConfig(hidden=8)
@@ -164,7 +164,9 @@ def test_an_untrained_user_in_the_fitted_ones_place_gives_the_same_visits(
 
     rewards = []
     for fixed in (None, NetworkUser(network)):
-        rollout = Rollout(Simulator(world, game), 8, {RECOMMENDER_AGENT}, None, fixed_user=fixed)
+        rollout = VisitSampler(
+            Simulator(world, game), 8, {RECOMMENDER_AGENT}, None, fixed_user=fixed
+        )
         rollout.reset(np.random.SeedSequence(0))
         rewards.append(rollout.play({RECOMMENDER_AGENT: first}, rounds=12).rewards)
     np.testing.assert_array_equal(*rewards)
@@ -193,7 +195,9 @@ def test_a_fixed_user_that_leaves_at_once_is_the_one_who_answers(world, game, en
             answers[:, -1] = 1
             return answers
 
-    rollout = Rollout(Simulator(world, game), 8, {RECOMMENDER_AGENT}, None, fixed_user=Leaver())
+    rollout = VisitSampler(
+        Simulator(world, game), 8, {RECOMMENDER_AGENT}, None, fixed_user=Leaver()
+    )
     rollout.reset(np.random.SeedSequence(0))
     played = rollout.play({RECOMMENDER_AGENT: marked(game, 0)[RECOMMENDER_AGENT]}, rounds=5)
     assert rollout.finished.visits == 40
@@ -212,7 +216,7 @@ def test_a_fixed_user_that_leaves_at_once_is_the_one_who_answers(world, game, en
 def test_the_limit_can_end_visits_for_learners(world, game, env_config):
     """Nothing is bootstrapped then, in the batch as in RLlib's environment."""
     for limit_ends in (False, True):
-        rollout = Rollout(Simulator(world, game), 16, BOTH, None, limit_ends=limit_ends)
+        rollout = VisitSampler(Simulator(world, game), 16, BOTH, None, limit_ends=limit_ends)
         rollout.reset(np.random.SeedSequence(0))
         played = rollout.play(marked(game, 0), rounds=12)
         rounds = {bool(left) for end in played.ends for left in end.left}
@@ -264,7 +268,7 @@ def test_the_ends_of_cooperation_are_zero_sum_and_shared(world, game):
     rewards = {}
     for cooperation in (-1.0, 0.0, 1.0):
         own = game.replace(reward={"cooperation": cooperation})
-        rollout = Rollout(Simulator(world, own), 16, BOTH, None)
+        rollout = VisitSampler(Simulator(world, own), 16, BOTH, None)
         rollout.reset(np.random.SeedSequence(0))
         played = rollout.play(marked(game, 0), rounds=20)
         rewards[cooperation] = played.rewards.astype(float)

@@ -7,9 +7,9 @@ from recenv.env.visit import RECOMMENDER_AGENT, USER_AGENT
 from recenv.sim.simulator import Simulator
 from training.sampling.episodes import chunks
 from training.sampling.fragments import fragment
-from training.sampling.rollout import Rollout
 from training.sampling.self_play import PRESENT, Seats
 from training.sampling.turns import Turn
+from training.sampling.visit_sampler import VisitSampler
 
 BOTH = {RECOMMENDER_AGENT, USER_AGENT}
 
@@ -75,7 +75,7 @@ def test_each_row_is_played_by_its_own_member(game):
 
 def with_seats(world, game, batch=16, **more):
     seats = Seats(batch)
-    rollout = Rollout(Simulator(world, game), batch, BOTH, None, seats=seats, **more)
+    rollout = VisitSampler(Simulator(world, game), batch, BOTH, None, seats=seats, **more)
     rollout.reset(np.random.SeedSequence(3))
     return rollout, seats
 

@@ -73,7 +73,7 @@ class Played:
 
 @dataclass
 class Finished:
-    """What was played since the last call of ``Rollout.play``; means over finished visits."""
+    """What was played since the last call of ``VisitSampler.play``; means over finished visits."""
 
     rounds_played: int = 0
     visits: int = 0
@@ -82,7 +82,7 @@ class Finished:
     user_reward: float = 0.0
 
 
-class Rollout:
+class VisitSampler:
     """B visits side by side; one that ends is followed by the next.
 
     A user's step is complete only when the user is on turn again, because only then is there

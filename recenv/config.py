@@ -1,4 +1,4 @@
-"""Every setting, as frozen dataclasses with one default each.
+"""Settings of worlds and games, as frozen dataclasses with one default each.
 
 A config reads from and writes to TOML, rejects unknown keys, and has a content hash that
 names the artifacts made with it.

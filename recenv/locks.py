@@ -1,4 +1,4 @@
-"""Locks between the processes of a machine on what they make, so that each thing is made once.
+"""File locks between processes of a machine, so that each artifact is made once.
 
 A lock is a file in ``RECENV_HOME/locks`` while somebody holds it; beside it stands who that is.
 Both go when it is released. A lock's file may be removed only if nobody has opened it meanwhile to

@@ -1,4 +1,4 @@
-"""World: everything a simulator needs, built from a log stage by stage.
+"""World: the catalogue, user model and vectors of a simulator, built from a log in stages.
 
 Each stage (item vectors, interest vectors, user model, world) is an artifact named by the hash
 of what it was made from, so that an interrupted build goes on where it stopped and a changed

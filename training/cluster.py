@@ -1,4 +1,4 @@
-"""Ray for the length of a run: on this machine, or a cluster that is running."""
+"""Ray session of a run: on this machine, or on a running cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``python -m training.evaluate RUN``: what training was worth, on users it never met.
+"""Evaluation of a run on held-out users: ``python -m training.evaluate RUN``.
 
 Every baseline, the same network before training, what was trained, and the greedy oracle play
 the same visits of held-out users. Writes ``report.md``, ``results.json`` and plots to

@@ -1,4 +1,4 @@
-"""``python -m training.export RUN``: a trained policy as one file, for use without recenv.
+"""Export of a trained policy to one ONNX or torch file: ``python -m training.export RUN``.
 
 ``--format onnx`` writes a model for any ONNX runtime, ``--format torch`` a ``torch.export``
 program for torch alone. Inputs are the leaves of the side's observation by name, with any number

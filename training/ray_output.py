@@ -1,4 +1,4 @@
-"""What Ray and RLlib say that no one asked for, kept out of the terminal; errors stay."""
+"""Output of Ray and RLlib: notices are filtered from the terminal, errors stay."""
 
 from __future__ import annotations
 

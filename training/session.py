@@ -1,4 +1,4 @@
-"""RLlib for one run: start Ray, build the algorithm, one iteration at a time."""
+"""Training session: Ray, RLlib's algorithm, and its iterations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``python -m training.suite``: several algorithms in one world, side by side.
+"""Suite: comparison of several algorithms in one world: ``python -m training.suite``.
 
 Trains each algorithm with several seeds, then lets all of them, the baselines and the greedy
 oracle play the same visits of held-out users. Users that were trained (``--train both`` or

@@ -1,4 +1,4 @@
-"""``python -m training.train``: train the recommender, the user, or both.
+"""Training of the recommender, the user, or both: ``python -m training.train``.
 
 Writes one folder, ``<runs>/<name>``: ``config.toml``, ``metrics.parquet``, ``tensorboard/``,
 ``checkpoints/`` (the last and the best), ``policy/`` (weights that load without Ray) and the

@@ -1,4 +1,4 @@
-"""The world and game of a run, by name; in Ray's workers, out of the object store.
+"""World and game of a run: by name, or in Ray's workers from the object store.
 
 A worker of a run does not read the world from a folder, which its machine may not have. The
 driver puts the world into Ray's object store; every machine fetches it once, and all workers

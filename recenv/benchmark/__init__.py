@@ -1,4 +1,4 @@
-"""Benchmark: recommenders (and users) compared on the same visitors and draws, and a report.
+"""Benchmarks: paired comparison of recommenders, or of users, on common random numbers.
 
 >>> import tempfile
 >>> from recenv.benchmark import Contender, compare, compare_users, print_table, write_report

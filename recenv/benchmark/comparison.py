@@ -1,4 +1,4 @@
-"""Comparisons: several recommenders, or several users, on the same visits and draws."""
+"""Paired comparison of several recommenders, or several users, on common random numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report of a comparison: report.md, results.json and figures in one folder."""
+"""Report of a comparison: report.md, results.json and figures in one folder."""
 
 from __future__ import annotations
 

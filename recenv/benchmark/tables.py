@@ -1,4 +1,4 @@
-"""Results as tables: Markdown for reports, aligned text for terminals; and the pages of studies."""
+"""Tables of results, in Markdown and as aligned text, and the pages of studies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knowledge graphs to item features: link-prediction embeddings of the items' entities."""
+"""Knowledge-graph embeddings of items, trained by link prediction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user consumed, as a recency-weighted mean of item vectors."""
+"""Recency-weighted mean of the item vectors that a user consumed."""
 
 from __future__ import annotations
 

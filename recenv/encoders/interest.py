@@ -1,4 +1,4 @@
-"""User-interest vectors: users and items in one space, learned from what users consume next.
+"""User-interest vectors: embeddings of users and items, learned by next-item prediction.
 
 See ``recenv.encoders.tower`` for the model.
 """

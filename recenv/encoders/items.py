@@ -1,4 +1,4 @@
-"""Item vectors: texts encoded once and kept, joined with other features."""
+"""Item vectors: text embeddings, cached, joined with other features."""
 
 from __future__ import annotations
 

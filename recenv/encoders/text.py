@@ -1,4 +1,4 @@
-"""Text to vectors: the protocol, sentence encoders, and a stand-in that needs no model."""
+"""Text encoders: the protocol, sentence encoders, and a hashing encoder without a model."""
 
 from __future__ import annotations
 

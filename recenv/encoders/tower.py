@@ -1,4 +1,4 @@
-"""A next-event model whose score is one inner product: a history on one side, an item on the other.
+"""Two-tower model of the next event: the inner product of a history's and an item's vector.
 
 A user after ``n`` events is a point
 
@@ -8,13 +8,13 @@ with two means of the history, one over many events and one over few (their half
 learned), ``t`` a vector per item, ``c`` a scale per dimension and kind of response, and ``f`` a
 piecewise linear function of ``log(1 + n)``: what users consume first is not what they consume
 later. An item is a point ``v``. Both ``t`` and ``v`` are hybrid: a linear map of the encoder's
-vector plus a vector of the item's own. ``u . v`` is log P(the next new item is this one), up to a
+vector plus a free vector per item. ``u . v`` is log P(the next new item is this one), up to a
 constant per user.
 
-Beside that stands a content block that nothing is learned in: the leading principal components
-of the encoder's vectors, evened out, and their mean over the history. It is for items that the
-log tells little of, and fades as an item's events become more: learned together, the rest learns
-to undo it, and new items suffer.
+A content block without learned parameters is added: the whitened leading principal components of
+the encoder's vectors, and their mean over the history. It serves items with few events, and its
+weight falls with an item's number of events: trained jointly, the learned part would cancel it, and
+new items would suffer.
 
 Sources: Kabbur, Ning & Karypis 2013, "FISM: Factored Item Similarity Models for Top-N
 Recommender Systems", KDD (a user as a mean of item vectors); Yi et al. 2019, "Sampling-Bias-

@@ -1,4 +1,4 @@
-"""Rows of a results table: what one policy did, with intervals over users."""
+"""Metrics of a policy: rows of a results table, with confidence intervals over users."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rollouts: whole visits under one recommender, on draws that every recommender shares."""
+"""Rollouts: whole visits under one recommender, on common random numbers."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Intervals over users: a user's visits are alike, so users and not visits are the sample.
+"""Confidence intervals, clustered by user: visits of one user are correlated.
 
 All intervals are two-sided with ``CONFIDENCE``, for the mean over the population that the users
 were drawn from, every user weighing the same. Visits are averaged per user first: that is the
 cluster-robust way (Cameron & Miller, "A Practitioner's Guide to Cluster-Robust Inference", 2015)
-in its simplest form. The variance within a user needs no estimate of its own, it is part of the
-spread between the users' means.
+in its simplest form. The variance within a user needs no separate estimate: it is part of the
+variance of the users' means.
 
 Means have Student's t interval: it covers nearly as it should even for skewed rewards (0.94 of
 the time with 40 users whose levels are exponential, see the tests), has a closed form, and needs

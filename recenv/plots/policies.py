@@ -1,4 +1,4 @@
-"""Figures of policies: how they compare, and how they were learned."""
+"""Figures of policies: comparisons and learning curves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures of studies: settings on scales, panels, and what shrinks as a log grows."""
+"""Figures of studies: values over settings, in panels, and errors over the size of a log."""
 
 from __future__ import annotations
 

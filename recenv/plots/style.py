@@ -1,4 +1,4 @@
-"""How every figure looks: size, axes, colours, numbers; and where it goes."""
+"""Style of figures: size, axes, colours, numbers; and writing them to files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Baselines, the greedy oracle, a bandit, and the protocols that trained policies share."""
+"""Recommenders: baselines, the greedy oracle, a bandit, and their protocols."""
 
 from recenv.recommenders.als import ALSConfig, ALSRecommender
 from recenv.recommenders.bandit import ThompsonRecommender

@@ -1,8 +1,8 @@
-"""Recommender protocols, which baselines, oracles, bandits and trained policies share.
+"""Protocols of recommenders: baselines, oracles, bandits and trained policies.
 
 A recommender fills slates (``Recommender``, or ``PrivilegedRecommender`` from the true state). One
-that also learns while it is used has ``update`` (``LearningRecommender``) and is told of every
-answer. ``recommend`` and ``tell`` are one round of any of them.
+that also learns online has ``update`` (``LearningRecommender``), called with every answer.
+``recommend`` and ``tell`` are one round of any of them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Uniformly random slates: the floor of every table."""
+"""Random baseline: slates drawn uniformly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every baseline that a world allows, worst first."""
+"""Registry of the baselines that a world allows, worst first."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # numba infers the types of these functions; they are documented where they are called
 # ruff: noqa: ANN001, ANN201, ANN202
-"""Loops of the game over rows [low, high) of a batch, compiled by numba for the CPU.
+"""CPU kernels: loops of the game over rows [low, high) of a batch, compiled by numba.
 
 ``BEGIN`` to ``STEP`` are what a simulator calls: each loop for one thread, and for several
 (``recenv.jit.threads``), who run the same loop on ranges of rows that are dealt out to them.

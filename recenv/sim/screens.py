@@ -1,6 +1,6 @@
 # numba infers the types of these functions; they are documented where they are called
 # ruff: noqa: ANN001, ANN201, ANN202
-"""What is on screen: a slate, and what its user makes of it. Part of the rules of the game.
+"""Screen of a visit: the slate shown, and the probabilities of every answer to it.
 
 Rules are in ``recenv.sim.game``, which says how these functions are written and why. They take the
 ``screen`` (``recenv.sim.state.Screen``) with the row ``on`` it, because a loop over whole rounds

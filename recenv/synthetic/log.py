@@ -1,4 +1,4 @@
-"""Logs that the fitted users of a world leave under a known logging policy.
+"""Synthetic logs: answers of a world's users under a logging policy with known propensities.
 
 A logging policy draws a slate slot by slot: with probability ``mix`` uniformly from the
 candidates that are left, and else from the softmax of its logits over them. Without the mixture

@@ -1,4 +1,4 @@
-"""The laws of a simulated user: pure functions from state to probabilities.
+"""Laws of the simulated user: pure functions from state to probabilities.
 
 Each law is one scalar function over float32, compiled by numba and inlined into the
 simulator's step; nothing here draws a random number. ``UserModel`` says where each law's

@@ -1,4 +1,4 @@
-"""UserModel: the fitted users, their parameters and where each law comes from."""
+"""User model: the parameters of the fitted users, and the provenance of each law."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Provenance: where the parameters of a law come from."""
+"""Provenance of a law's parameters."""
 
 from __future__ import annotations
 

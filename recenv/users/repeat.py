@@ -1,4 +1,4 @@
-"""What a user consumed before is consumed again: recency-weighted personal frequency.
+"""Repeat consumption: recency-weighted personal frequency of items.
 
 The strongest single predictor of grocery baskets (Hu, He, Gao & Zhang, "Modeling Personalized
 Item Frequency Information for Next-basket Recommendation", SIGIR 2020).

@@ -1,4 +1,4 @@
-"""IMPALA: V-trace along the links of flat samples, in a thread whose death is noticed."""
+"""IMPALA: V-trace on flat samples, in a learner thread that is watched."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parts of losses that several algorithms share: the divergence from the fitted user, masks."""
+"""Loss terms shared by several algorithms: the KL to the fitted user, masked means."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PPO for this game: credit slot by slot, and a user that stays near the logged one."""
+"""PPO, with slot-wise credit for recommenders and a KL to the fitted user for users."""
 
 from __future__ import annotations
 

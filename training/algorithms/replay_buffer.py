@@ -1,4 +1,4 @@
-"""Steps that were played, kept to be learned from again."""
+"""Replay buffer of transitions, sampled uniformly."""
 
 from __future__ import annotations
 

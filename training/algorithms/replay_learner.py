@@ -1,4 +1,4 @@
-"""Learning from replayed steps, in RLlib's learners."""
+"""Learners of action values from replayed transitions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SlateQ's losses."""
+"""Losses of SlateQ: temporal-difference and click losses over slates."""
 
 from __future__ import annotations
 

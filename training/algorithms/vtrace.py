@@ -1,4 +1,4 @@
-"""V-trace along the links of flat samples: values and advantages from another policy's steps.
+"""V-trace on flat samples: off-policy value targets and advantages.
 
 B visits, T turns, N steps, M observations that lead to no step (see
 ``training.sampling.fragments``).

@@ -1,4 +1,4 @@
-"""Every setting of a training run, as frozen dataclasses with one default each."""
+"""Settings of a training run, as frozen dataclasses with one default each."""
 
 from __future__ import annotations
 

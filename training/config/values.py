@@ -1,4 +1,4 @@
-"""How action values become actions."""
+"""Settings of action-value networks and of the policies that are greedy in them."""
 
 from __future__ import annotations
 

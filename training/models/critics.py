@@ -1,4 +1,4 @@
-"""What a visit is worth from here on: critics that read what the actor saw, or everything.
+"""Critics: value functions of the actor's observation, or of the full state (centralised).
 
 A critic serves training alone; no saved policy holds one.
 """

@@ -1,4 +1,4 @@
-"""Slates as distributions: Plackett-Luce, independent slots, greedy; and the user's answers.
+"""Action distributions: slates (Plackett-Luce, independent, greedy) and users' answers.
 
 Shapes: ... any number of leading dimensions, C candidates, K slots. A candidate is ruled out by
 the score ``MASKED``; at least K must be left.

@@ -1,4 +1,4 @@
-"""What the recommender's user and item tables begin as.
+"""Initial values of the recommender's user and item tables.
 
 U users, N items, P dimensions of the tables.
 """

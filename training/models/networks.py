@@ -1,4 +1,4 @@
-"""Both agents' networks, in plain torch: what they compute, without RLlib.
+"""Policy networks of both agents, in plain torch, without RLlib.
 
 B visits, C candidates, K slots, H history, P dimensions of the platform's vectors.
 """

@@ -1,4 +1,4 @@
-"""Networks of values as RLlib modules, with target networks and exploration."""
+"""RLlib modules of the value networks, with target networks and exploration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Networks of action values, in plain torch; what they show or answer is greedy in them.
+"""Action-value networks, in plain torch; their policies are greedy.
 
 B visits, C candidates, K slots. Like ``RecommenderNetwork``'s and ``UserNetwork``'s, their first
 output is what actions are made from, so policies are saved, loaded and played alike.

@@ -1,7 +1,7 @@
-"""The folder of a run: config, metrics, checkpoints; each written whole or not at all.
+"""Run folder: config, metrics, checkpoints; each written whole or not at all.
 
-What is read again carries a hash of its content, so that a damaged file is an error and never
-another result. Nothing is deleted but what the run wrote and knows by name.
+Files that are read back carry a hash of their content, so that a damaged file is an error and never
+another result. Only files that the run wrote are deleted, by name.
 """
 
 from __future__ import annotations

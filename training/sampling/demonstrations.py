@@ -1,4 +1,4 @@
-"""What each side saw and did in recorded or logged visits, rebuilt by the simulator.
+"""Demonstrations: observations and actions of recorded or logged visits, rebuilt by replay.
 
 B visits, C candidates, K slots, R rounds.
 """

@@ -1,4 +1,4 @@
-"""How far a learning user is from the fitted one.
+"""Divergence of a learning user from the fitted one (KL to the fitted user).
 
 The user's network is the fitted user plus a learned residual; ``TrainConfig.kl_weight``
 says what a nat of divergence costs it (``training.algorithms.losses.FittedUserKL``). Here the

@@ -1,4 +1,4 @@
-"""The game for RLlib: the agent whose turn it is acts, the other is left out of the dict."""
+"""Turn-based environment for RLlib: each step's dict holds the agent whose turn it is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Environment runners that step all their visits as one batch.
+"""Environment runners: all visits of a runner are stepped as one batch.
 
 RLlib's own multi-agent runner steps each environment in a Python loop and converts every
 step; these run one simulator over B visits and each network once per turn, and hand the learner

@@ -1,4 +1,4 @@
-"""What was played as RLlib's episodes: one for each stretch of a visit."""
+"""RLlib episodes of the visits played, one for each stretch of a visit."""
 
 from __future__ import annotations
 

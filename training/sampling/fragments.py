@@ -1,4 +1,4 @@
-"""What was played as flat arrays: one row for each step, and where each step leads.
+"""Fragments: sampled steps as flat arrays, each linked to the observation that followed.
 
 An episode for every visit costs more than playing it. A fragment holds all steps of one side from
 one call, time first, and links each to the row of what was observed next; advantages, targets and

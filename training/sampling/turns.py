@@ -1,4 +1,4 @@
-"""Turns: what an agent saw and did, and the function that does it."""
+"""Turns: observations and actions of one agent, and the actor that plays them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many visits at once, played by the learning agents and those that do not learn."""
+"""Sampler of visits: a batch of visits, played by learning and fixed agents."""
 
 from __future__ import annotations
 

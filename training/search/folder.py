@@ -1,4 +1,4 @@
-"""The folder of a search: what is tried, and what came of it."""
+"""Search folder: the trials and their results."""
 
 from __future__ import annotations
 

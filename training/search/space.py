@@ -1,4 +1,4 @@
-"""Spaces to search: a TOML file in the shape of a config, with a domain where a value would be.
+"""Search space: a TOML file in the shape of a config, with domains in place of values.
 
 ::
 

@@ -1,4 +1,4 @@
-"""Trials of a search under Ray Tune: who runs them, when, and which are stopped.
+"""Trials of a search under Ray Tune: placement, scheduling and early stopping.
 
 Tune is given the trials' numbers alone; what each stands for was drawn and written down before
 (``training.search.folder``). A trial's state is its run's folder, so whatever Tune remembers of an

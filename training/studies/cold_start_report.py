@@ -1,4 +1,4 @@
-"""The report of the cold-start study: figures, a page and a picture."""
+"""Report of the cold-start study: figures, a page and a picture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How fast a cluster samples and trains, and what memory its workers take.
+"""Scaling study: speed of sampling and training on a cluster, and memory of its workers.
 
     CPUS=3 training/launch/two_nodes.sh python -m training.studies.scaling --out docs/reports
 

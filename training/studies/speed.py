@@ -1,4 +1,4 @@
-"""How fast rounds are sampled and learned from, beside RLlib's own way.
+"""Speed study of sampling and learning, beside RLlib's pipeline.
 
     python -m training.studies.speed --out docs/reports
 

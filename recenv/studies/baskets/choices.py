@@ -1,8 +1,8 @@
-"""What a visit buys: probabilities and rankings of types, the fitted model beside baselines.
+"""Choice of item types in a visit: probabilities and rankings by the model and by baselines.
 
-A row is a visit and a type. By the time of a held-out visit the household has shopped on, so
-the personal past is counted up to the visit (``recenv.users.repeat``); everything else is as
-fitted on the training part.
+A row is a visit and a type. A household goes on shopping between the training part and a held-out
+visit, so its personal past is counted up to the visit (``recenv.users.repeat``); everything else is
+as fitted on the training part.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Complete Journey: does the fitted world buy as households do in weeks it has not seen?
+"""Basket study: purchases of the fitted Complete Journey world beside those of later weeks.
 
     python -m recenv.studies.baskets [--out folder]
 

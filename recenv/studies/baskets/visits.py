@@ -1,8 +1,8 @@
-"""Simulated visits beside held-out ones: how many items, what they cost, and when the next comes.
+"""Simulated beside held-out visits: number of items, their cost, and days to the next visit.
 
-A held-out window is finite: of the gaps between visits only the shorter ones are seen to end in
-it. So every household starts on the day of its first visit there and goes on by the world's law
-to the window's last day, and the gaps that ended are compared with the log's.
+A held-out window is finite: long gaps between visits are censored. So every household starts on the
+day of its first visit there and goes on by the world's law to the window's last day, and the gaps
+that ended are compared with the log's.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""P(like | rated): how well the fitted purchase law is calibrated on ratings to come.
+"""Calibration of the fitted purchase law, P(like | rated), on later ratings.
 
 - **per user**: the last ``TEST_SHARE`` of every user's ratings are the test.
 - **global**: the ratings after a date are the test, such that their share is the same; many of
-  those users are new, so that nothing is known of them (``recenv.studies.next_item.cold_start``).
+  those users are cold (``recenv.studies.next_item.cold_start``).
 
 ECE, the expected calibration error, is over ``BINS`` bins of equal count (Guo et al. 2017, "On
 Calibration of Modern Neural Networks", ICML, with bins of equal count for equal width). The mean

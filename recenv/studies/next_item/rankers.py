@@ -1,4 +1,4 @@
-"""What ranks the next item in ``recenv.studies.next_item.study``: classical methods, and our users.
+"""Rankers of the next item: classical methods, and the fitted user model.
 
 A ranker learns from the users that are not held out and scores every item for any user.
 """

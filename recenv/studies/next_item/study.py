@@ -1,4 +1,4 @@
-"""How well users are known: the next liked film of users that nothing was learned from.
+"""Next-item study: ranking of the next liked film of held-out users.
 
     python -m recenv.studies.next_item [--folds 5] [--out folder]
 

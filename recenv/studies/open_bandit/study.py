@@ -1,4 +1,4 @@
-"""Open Bandit check: can users fitted to one policy's log tell the other policy's click rate?
+"""Open Bandit study: the click rate of one policy, predicted by users fitted to the other's log.
 
 ``python -m recenv.studies.open_bandit`` prints, for campaign ``all`` and both directions, the
 click-through rate (CTR) that users fitted to one log would have on the other one's impressions,

@@ -1,4 +1,4 @@
-"""How far two rankings of the same policies agree, and what choosing by one of them costs."""
+"""Rank agreement of two rankings of policies, and the regret of choosing by one of them."""
 
 from __future__ import annotations
 

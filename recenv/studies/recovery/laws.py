@@ -1,7 +1,7 @@
-"""One planted law, one log, one estimate: what ``recenv.studies.recovery.study`` repeats.
+"""Recovery of each law: one planted law, one log, one estimate.
 
-Each function draws a log of about ``size`` times its base from planted parameters, fits, and says
-how far each estimate is from what was planted.
+Each function draws a log of about ``size`` times its base from planted parameters, fits, and
+returns the error of each estimate.
 """
 
 from __future__ import annotations

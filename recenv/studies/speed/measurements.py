@@ -1,4 +1,4 @@
-"""How fast the step is: kernel, environments, peers, and the machine's own bound, in one run.
+"""Measurements of step rates: kernel, environments, peers and machine bounds, in one run.
 
     python -m recenv.studies.speed                  # the CPU, and the peers from PyPI
     python -m recenv.studies.speed --device cuda    # the same steps on a GPU

@@ -1,8 +1,8 @@
-"""How fast other recommender simulators are, measured on this machine.
+"""Step rates of other recommender simulators, measured on this machine.
 
     python -m recenv.studies.speed.peers --repeats 5
 
-installs the simulators that PyPI has into virtual environments of their own (RecSim without
+installs the simulators that PyPI has, each into its own virtual environment (RecSim without
 TensorFlow, RecoGym, gym-recsys; about 2 GB, most of it the torch that RecoGym imports, and more
 where the package index's torch brings CUDA), plays each in a fresh process, and prints answered
 slates per second. One step is one user answering one slate. Where a peer lets one choose, slates

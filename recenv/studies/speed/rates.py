@@ -1,4 +1,4 @@
-"""Rates of the simulator and its environments, and what the machine would allow.
+"""Step rates of the simulator and its environments, and bounds of the machine.
 
 ``python -m recenv.studies.speed.rates`` compares one parallel environment with a trivial one.
 """

@@ -1,4 +1,4 @@
-"""The speed study as a page and pictures."""
+"""Report of the speed study: a page and figures."""
 
 from __future__ import annotations
 

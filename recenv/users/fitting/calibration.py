@@ -1,7 +1,7 @@
 """Calibration of the fitted laws on validation events.
 
-A fit that is right on the events it saw is too sure of later ones: tastes move on, and vectors,
-biases and the personal past, fitted to the same events, share what belongs to one of them. A
+A fit is overconfident on later events: tastes drift, and vectors, biases and the personal past are
+confounded, fitted to the same events. A
 slope for each part of a law's log-odds, and a shift, are fitted to what the model, as it will be
 used, says of the validation events (Platt 1999, "Probabilistic outputs for support vector
 machines", with one slope per part), and folded into its parameters.

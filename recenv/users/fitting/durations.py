@@ -1,4 +1,4 @@
-"""Fitting of durations: items per visit, and days until the next visit."""
+"""Duration models, fitted: items per visit, and days until the next visit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fitting of how a visit changes its user: boredom, drift and leaving.
+"""Estimators of boredom, drift and leaving, by maximum likelihood on replayed visits.
 
 The logged visits are replayed (``recenv.users.fitting.visit_replay``) with the very laws that the
 simulator steps; what the log answers at each round is then likelier or less likely under given

@@ -1,11 +1,11 @@
-"""What the laws are fitted on: one row per item that a user took or passed over.
+"""Training examples of the click and purchase laws: taken items and their contrasts.
 
-Three kinds of logs tell three different things. With *impressions* every row was shown. Where
-the *catalogue* was exposed to every visit (a shop), a visit passed over all that it did not
-take: a uniform sample of that is contrasted with what it took, and the share sampled corrects
-the level. With *clicks* alone the contrast is drawn the same way, but what was looked at is
-unknown, so that the level is lost and only log-odds ratios are told (case-control sampling:
-Prentice & Pyke, Biometrika 1979).
+One row per item that a user took or passed over; the exposure decides. With *impressions* every row
+was shown. Where the *catalogue* was exposed to every visit (a shop), a visit passed over all that
+it did not take: a uniform sample of that is the contrast, and the sampling rate corrects the level.
+With *clicks* alone the contrast is drawn the same way, but what was looked at is unknown, so that
+the level is not identified and only log-odds ratios are (case-control sampling: Prentice & Pyke,
+Biometrika 1979).
 """
 
 from __future__ import annotations

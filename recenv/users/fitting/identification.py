@@ -1,4 +1,4 @@
-"""Identification: what a log can tell, asked once for all stages of a fit."""
+"""Identification: which parameters a log identifies, for all stages of a fit."""
 
 from __future__ import annotations
 

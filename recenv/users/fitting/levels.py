@@ -1,4 +1,4 @@
-"""Levels of the click and purchase laws: their users' present, stated rates, price."""
+"""Intercepts of the click and purchase laws: users' present level, stated rates, price."""
 
 from __future__ import annotations
 

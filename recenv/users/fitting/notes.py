@@ -1,4 +1,4 @@
-"""Provenance notes: where each fitted law comes from, in words."""
+"""Provenance notes: the source of each fitted law, in words."""
 
 from __future__ import annotations
 

@@ -1,19 +1,20 @@
-"""The pipeline of a fit: every law that a log can tell, by penalised maximum likelihood.
+"""Pipeline of a fit: every law that the log identifies, by penalised maximum likelihood.
 
 Click and purchase: ``logit P(click | looked at) = sum_d w_d theta_ud v_id + a + b_u + b_i +
-repeat`` and the same form, with weights and biases of its own, for ``P(purchase | click)``.
+repeat`` and the same form, with separate weights and biases, for ``P(purchase | click)``.
 Users and items are hybrid: ``theta_u`` and ``v_i`` are the language-model vectors plus a per-id
 residual that an L2 penalty (a Gaussian prior, so that the fit is the posterior mode) holds at
-zero where the log says little; an item's bias is likewise a map of its vector and price plus a
+zero where the log has few events; an item's bias is likewise a map of its vector and price plus a
 residual, so that a new item falls back to what its text says. How strong the penalties are is
 chosen on validation events. Examination of each slot is fitted together with the click law (the
 position-based model: Richardson et al. 2007), each impression weighted by its inverse propensity
 where the log has propensities.
 
-``examples`` says what the clicks are contrasted with, ``identification`` what a log tells at all;
+``examples`` draws the contrasts of the clicks, ``identification`` finds what a log identifies;
 ``penalties`` chooses their strength, ``within_visit`` fits boredom, drift and leaving,
 ``durations`` lengths and returns, ``calibration`` scales the laws to validation events, ``levels``
-sets their levels, ``errors`` gives standard errors, ``notes`` says where each law comes from.
+sets their intercepts, ``errors`` gives standard errors, ``notes`` writes the provenance of each
+law.
 """
 
 from __future__ import annotations

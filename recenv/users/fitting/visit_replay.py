@@ -1,8 +1,8 @@
 """Replay of logged visits under the laws that the simulator steps.
 
-How likely a log is under given rates of boredom and drift, and what users felt when they left,
-can only be told by living through their visits again: that is separate from the estimators,
-which ask it often, and from the fit of tastes, which takes what it finds as fixed.
+The likelihood of a log under given rates of boredom and drift, and the users' states when they
+left, need a pass through whole visits. ``dynamics`` calls the replay at every evaluation of its
+likelihood; the vectors of users and items stay fixed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a visit does to its user, given fitted tastes: estimators know neither rows nor network."""
+"""Within-visit dynamics: boredom, satisfaction and drift, given fitted vectors, from log rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings that every algorithm has, and what it can learn with."""
+"""Settings and capabilities common to all algorithms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SlateQ: Q-learning over slates by the values of single items."""
+"""Settings of SlateQ: Q-learning over slates by the values of single items."""
 
 from __future__ import annotations
 

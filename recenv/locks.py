@@ -116,7 +116,7 @@ class Lock:
         return True
 
     def _holder(self) -> str:
-        """Who holds the lock, in words."""
+        """Description of the lock's holder."""
         try:
             note: dict[str, Any] = json.loads(self._note.read_text())
             return f"process {note['pid']} on {note['host']} (since {note['since']})"

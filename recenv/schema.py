@@ -157,7 +157,7 @@ class Catalog:
 
 @dataclass(frozen=True)
 class InteractionLog:
-    """Who saw, clicked and bought what, when.
+    """Interaction log: impressions, clicks and purchases of users on items, with times.
 
     Attributes:
         events: one row per shown or consumed item, sorted by time; columns ``EVENT_COLUMNS``

@@ -90,7 +90,7 @@ def ray_session(
 
 
 def ray_address(config: TrainConfig) -> str:
-    """Where Ray runs: as the config says, else as the variable RAY_ADDRESS says, else here."""
+    """Address of Ray: from the config, else from the variable RAY_ADDRESS, else this machine."""
     return config.ray_address or os.environ.get("RAY_ADDRESS", "") or HERE
 
 
@@ -108,7 +108,7 @@ def _host(address: str) -> str:
 
 @contextmanager
 def _private(*, keep: bool) -> Iterator[str]:
-    """A folder for a Ray of our own that nobody else can enter, and a token that nobody can read.
+    """Private folder of a local Ray, and a secret token: readable by this user alone.
 
     Ray makes its sockets and logs readable by all users of a machine, and writes the token that
     it makes into the home folder, as readable as that is. This one is in the environment of the

@@ -27,7 +27,7 @@ _FULL_TEXTS = ("No space left on device", "Disk quota exceeded")
 
 
 class DiskFullError(RecenvError):
-    """What was to be written found no space."""
+    """The disk is full: a file could not be written."""
 
 
 def require(*packages: str, extra: str, purpose: str) -> None:

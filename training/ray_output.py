@@ -36,7 +36,7 @@ def quiet() -> int:
 
 @contextmanager
 def quiet_start() -> Iterator[None]:
-    """Hold back stderr while processes start, and pass on all but known notices.
+    """Filter stderr while processes start: all but listed notices pass.
 
     Ray's core writes a notice about every actor that may be restarted, past all loggers.
     """

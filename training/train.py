@@ -240,7 +240,7 @@ def _tag(name: str) -> str:
 
 
 def _label(config: TrainConfig) -> str:
-    """What is trained, and against whom the rewards beside it were earned."""
+    """Label of the progress bar: what is trained, and against whom rewards are earned."""
     if config.train == "both":
         return "training both, each against the other as it learns"
     if config.train == "user":

@@ -118,7 +118,7 @@ class Comparison:
     def positions(
         self, low: str, high: str, metric: str = "recommender reward"
     ) -> dict[str, Estimate]:
-        """Where every other policy lies between two: 0 is as good as ``low``, 1 as ``high``.
+        """Normalised score of every other policy: 0 is as good as ``low``, 1 as ``high``.
 
         Raises:
             UnknownNameError: no policy of that name was compared.

@@ -24,7 +24,7 @@ def event_weights(response: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
 def history_weights(
     log: InteractionLog, rows: npt.NDArray[np.bool_], half_life_events: float
 ) -> npt.NDArray[np.float32]:
-    """What each event counts in its user's history.
+    """Recency weight of each event in its user's history.
 
     A click counts 1 and a purchase 2, times one half for every ``half_life_events`` later
     events of the same history; what is no click, or lies outside ``rows``, counts 0.
@@ -69,7 +69,7 @@ def user_means(
 
 @dataclass(frozen=True)
 class Histories:
-    """Sums over every user's history, from which single items can be taken out again.
+    """Sums over every user's history, from which single items can be subtracted.
 
     Attributes:
         sums: (U, E) float32 sum of weight times item vector.

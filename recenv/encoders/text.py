@@ -26,7 +26,7 @@ _BATCH = 64  # texts a forward pass
 
 
 class TextEncoder(Protocol):
-    """What turns texts into vectors."""
+    """Protocol of a text encoder: texts to vectors."""
 
     @property
     def name(self) -> str:

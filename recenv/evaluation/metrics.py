@@ -91,7 +91,7 @@ def differences(
 def position(
     rollout: Rollout, low: Rollout, high: Rollout, metric: str = "recommender reward"
 ) -> Estimate:
-    """Where a policy lies between two others: 0 is as good as ``low``, 1 as ``high``.
+    """Normalised score of a policy between two others: 0 is as good as ``low``, 1 as ``high``.
 
     Raises:
         ConfigError: they are not of the same visits, or of fewer than two users.

@@ -76,7 +76,7 @@ def paired_difference(first: Floats, second: Floats, user: npt.NDArray[np.intege
 def paired_position(
     values: Floats, low: Floats, high: Floats, user: npt.NDArray[np.integer]
 ) -> Estimate:
-    """Where a mean lies between two others: (values - low) / (high - low), means over users.
+    """Normalised score of a mean: (values - low) / (high - low), means over users.
 
     0 is as good as ``low``, 1 as good as ``high``; all three over the same (V,) visits. The
     interval is a percentile bootstrap that draws users with all three of their means. It is NaN

@@ -255,7 +255,7 @@ _closed = False
 
 @cache
 def _looks(seconds: float) -> int:
-    """How often a worker looks out within some seconds."""
+    """Number of polls of a worker within some seconds."""
     board, times, took = np.zeros(_BLOCK, np.int64), 10_000, math.inf
     _look_out(board, 1)
     for _ in range(3):  # the best: a thread can lose its processor for a while

@@ -72,7 +72,7 @@ class PolicyRow(Protocol):
 
     @property
     def kind(self) -> str:
-        """What it is: see ``recenv.benchmark.Contender``."""
+        """Kind of the policy: see ``recenv.benchmark.Contender``."""
         ...
 
     @property

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RankingPoint:
-    """How well a fitted world ranks policies, in one setting.
+    """Agreement of a fitted world's ranking of policies, in one setting.
 
     Attributes:
         label: of the setting.

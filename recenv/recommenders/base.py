@@ -56,7 +56,7 @@ class PrivilegedRecommender(Protocol):
 
 
 class Feedback(NamedTuple):
-    """What the platform learns from one round of B visits, the last round of a visit included."""
+    """Feedback of one round of B visits, the last round of a visit included."""
 
     items: npt.NDArray[np.int32]  # (B, K) codes of the items shown; -1 is an empty slot
     responses: npt.NDArray[np.int8]  # (B, K) 0 ignore, 1 click, 2 purchase; 0 in an empty slot

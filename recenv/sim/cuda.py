@@ -247,7 +247,7 @@ class CudaSimulator:
 
     @staticmethod
     def outcome(state: DeviceState) -> Outcome:
-        """What the last round brought, as tensors of their own."""
+        """Outcome of the last round, as copied tensors."""
         now = state.tensors
         parts: Any = (
             now.answers.clone(),

@@ -20,7 +20,7 @@ _ONE, _HALF = np.float32(1), np.float32(0.5)
 
 @inlined
 def of_ignoring(seen, rules):
-    """What ignoring a slot costs the user, who looks at it with probability ``seen``."""
+    """Cost to the user of ignoring a slot that is looked at with probability ``seen``."""
     return rules.effort * seen
 
 

@@ -118,7 +118,7 @@ def emit_baskets(
 
 
 class _Past:
-    """What U users bought before, visits ago counting less."""
+    """Past purchases of U users, discounted by visits since."""
 
     def __init__(self, weight: float, half_life: float, shape: tuple[int, ...]) -> None:
         self._weight, self._ratio = weight, 0.5 ** (1 / half_life)

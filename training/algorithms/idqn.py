@@ -17,7 +17,7 @@ from training.models.value_networks import AnswerQNetwork, AnswerValues, SlotQNe
 
 
 def slate_value(network: SlotQNetwork, slots: SlotValues, slates: Tensor) -> Tensor:
-    """(B,) value of (B, K) slates."""
+    """(B,) value of (B, K) slates: ``Q(s, A) = idle + sum_k gain_k (own + rest)(i_k)``."""
     each = (slots.own + slots.rest).gather(-1, slates)
     return slots.idle + (network.gains * each).sum(-1)
 
@@ -38,6 +38,9 @@ def slate_losses(
     network: SlotQNetwork, batch: ReplayBatch, following: Tensor, *, gamma: float, slot_credit: bool
 ) -> dict[str, Tensor]:
     """Squared temporal-difference errors of a slate's value; means.
+
+    ``(Q(s, A) - (r + gamma V'))**2``, V' the value of what followed. With ``slot_credit`` it is
+    ``sum_k (own_k - r_k)**2`` and ``(idle + sum_k rest_k - (r - sum_k r_k + gamma V'))**2``.
 
     With ``slot_credit`` each slot's ``own`` learns what that slot earned, and the sum of ``idle``
     and ``rest`` what no slot earned plus the discounted value of what followed (rewards
@@ -65,8 +68,9 @@ def slate_losses(
 def answer_target(network: AnswerQNetwork, target: AnswerQNetwork, batch: ReplayBatch) -> Tensor:
     """(B,) value of what followed, by ``target``; 0 where the user left.
 
-    Greedy users: of the answer that ``network`` finds best (double Q-learning). Tied users: with
-    what the divergence costs taken off, ``w log sum_x fitted(x) exp(Q(x) / w)`` in each branch.
+    Greedy users: of the answer that ``network`` finds best (double Q-learning). With a weight w of
+    the KL to the fitted user: the soft value, net of the penalty, which is ``w log sum_x fitted(x)
+    exp(Q(x) / w)`` in each branch.
     """
     weight = network.values.kl_weight
     with torch.no_grad():
@@ -103,7 +107,7 @@ def answer_value(answers: AnswerValues, given: Tensor) -> Tensor:
 def answer_losses(
     network: AnswerQNetwork, batch: ReplayBatch, following: Tensor, *, gamma: float
 ) -> dict[str, Tensor]:
-    """Squared temporal-difference error of an answer's value; mean."""
+    """Squared temporal-difference error of an answer: mean of ``(Q - (r + gamma V'))**2``."""
     value = answer_value(network.answers(batch["obs"]), batch["actions"])
     error = value - (batch["rewards"] + gamma * following)
     return {"q_loss": (error**2).mean()}

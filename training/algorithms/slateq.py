@@ -35,7 +35,7 @@ def slateq_losses(
     gamma: float,
     fitted: bool,
 ) -> dict[str, Tensor]:
-    """Losses of the choice model, of the rewards of clicks, and of all that follows; means.
+    """Losses of the choice model (log loss), of clicks' rewards and of the value to come; means.
 
     With several clicks in a round, ``Q(s, A) = idle + sum_k P(click k | s, A) Qbar(s, i_k)`` has
     ``Qbar = reward + future`` of a click *beyond* a round without clicks. Clicked slots teach

@@ -16,7 +16,7 @@ from training.models.tables import category_table, unwritten, world_table
 
 
 class Critic(nn.Module):
-    """Values from the actor's own features.
+    """Critic on the actor's features.
 
     Args:
         context: F, width of those features.

@@ -137,7 +137,7 @@ class _Choices:
 
 
 class _Left(torch.autograd.Function):
-    """What is left for each slot: logsumexp of its scores, and means of values.
+    """Remaining candidates of each slot: logsumexp of their scores, and means of values.
 
     Left for slot k are the candidates never picked and those picked in slot k or later. Summed
     from the last slot to the first, the (..., C) scores are read once, not once per slot, and

@@ -44,7 +44,7 @@ class _Module(TorchRLModule, InferenceOnlyAPI):
             self.setup_learning()
 
     def setup_learning(self) -> None:
-        """What only learners have."""
+        """Parts that only learners have: target networks."""
         raise NotImplementedError
 
     def make(self, values: ValueConfig) -> nn.Module:

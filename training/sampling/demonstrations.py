@@ -159,7 +159,7 @@ def plant(state: State, slates: npt.NDArray[np.int32]) -> None:
 
 
 def logged_visits(world: World, game: GameConfig) -> RecordedVisits:
-    """The visits in a world's own log, of users of the game's pool.
+    """Visits in a world's log, of users of the game's pool.
 
     A visit is cut short where a round has no item for one of the K slots, and at the game's
     round limit; items beyond slot K are dropped. Its user leaves with its last round, unless it

@@ -48,8 +48,8 @@ def kl_from_fitted(module: Any, turn: Turn) -> float:
         return float((_tensor(turn.logp) - fitted.logp(_tensor(turn.action))).mean())
 
 
-class AnchorCallback(RLlibCallback):
-    """Has RLlib's own runners tell how far the user is, as the batched ones do by themselves."""
+class DivergenceCallback(RLlibCallback):
+    """Callback that logs the KL to the fitted user in RLlib's runners, as the batched ones do."""
 
     def on_sample_end(
         self, *, env_runner: Any = None, metrics_logger: Any = None, samples: Any, **kwargs: Any

@@ -85,7 +85,7 @@ class _Track:
 
 
 def chunks(played: Played) -> Iterator[EpisodeChunk]:
-    """Cut T rounds of B visits where visits end; ``VisitSampler`` must tell every final."""
+    """Cut T rounds of B visits where visits end; ``VisitSampler`` needs ``every_final``."""
     total, batch = played.rewards.shape[:2]
     tracks: dict[str, _Track] = {}
     if RECOMMENDER_AGENT in played.turns:

@@ -73,7 +73,7 @@ class Played:
 
 @dataclass
 class Finished:
-    """What was played since the last call of ``VisitSampler.play``; means over finished visits."""
+    """Totals since the last call of ``VisitSampler.play``; means over finished visits."""
 
     rounds_played: int = 0
     visits: int = 0
@@ -83,7 +83,7 @@ class Finished:
 
 
 class VisitSampler:
-    """B visits side by side; one that ends is followed by the next.
+    """Sampler of B visits side by side; one that ends is followed by the next.
 
     A user's step is complete only when the user is on turn again, because only then is there
     an observation to bootstrap from. Its last step of an unfinished visit therefore waits for
@@ -216,7 +216,7 @@ class VisitSampler:
     def _finals(
         self, lasts: list[State], members: list[np.ndarray], actors: dict[str, Actor]
     ) -> dict[str, Observation]:
-        """What the learning agents would see next in visits that have ended.
+        """Final observations of the learning agents in visits that have ended.
 
         A visit cut off by the round limit is worth what would have followed. For the user that
         is a turn with a slate on screen, as every turn that it learns from; so one is shown.

@@ -99,7 +99,7 @@ class ColdStart:
         ]
 
     def runs(self) -> dict[str, list[Run]]:
-        """What was found, by seed; all runs must be finished."""
+        """Results by seed; all runs must be finished."""
         return {
             init: [json.loads(self._file(c).read_text()) for c in configs]
             for init, configs in self.configs.items()

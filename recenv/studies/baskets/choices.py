@@ -58,7 +58,7 @@ class BasketVisits(NamedTuple):
 
 
 class PurchaseHistory:
-    """Who bought what in which visit.
+    """Purchases of users by visit.
 
     Args:
         log: its sessions are the visits; only what was consumed counts.
@@ -161,7 +161,7 @@ def model_log_odds(
 
 
 class Questions(NamedTuple):
-    """What is known before V visits, and what they took: (V, N) each, features by name."""
+    """Features before V visits, and what the visits took: (V, N) each, features by name."""
 
     visits: BasketVisits
     bought: Bools
@@ -201,7 +201,7 @@ def _visit_of(past: PurchaseHistory) -> Ints:
 
 
 class Design(NamedTuple):
-    """Which rows of all visits and types are looked at.
+    """Sampling design: which pairs of a visit and a type are rows.
 
     Attributes:
         name: for tables.

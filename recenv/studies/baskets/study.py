@@ -73,7 +73,7 @@ CONFIG = WorldConfig(
 
 
 class Options(NamedTuple):
-    """How much is drawn."""
+    """Sizes of the samples drawn."""
 
     asked: int = 1200  # visits of each group whose choices are told
     rolled: int = 3000  # visits of each group that are rolled out item by item

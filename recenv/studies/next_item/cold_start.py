@@ -25,7 +25,7 @@ _TINY = 1e-6
 def cold_start_purchase_probs(
     model: UserModel, log: InteractionLog, items: npt.ArrayLike
 ) -> npt.NDArray[np.float64]:
-    """(n,) P(purchase | click) of a user of whom nothing is known, for (n,) item codes.
+    """(n,) P(purchase | click) of a user without events, for (n,) item codes.
 
     The mixture has the level of the log: fitted users stand at the end of their histories, which
     a user without events does not.

@@ -65,7 +65,7 @@ METRICS = {"AUC": auc, "log-loss": log_loss, "ECE": ece, "bias": bias}
 def measure(
     p: Floats, liked: npt.NDArray[np.bool_], user: npt.NDArray[np.integer]
 ) -> dict[str, tuple[float, float, float]]:
-    """Every metric of (n,) predictions with its interval; users are drawn again."""
+    """Metrics of (n,) predictions, with bootstrap intervals over users."""
     rng = np.random.default_rng(0)
     order = np.argsort(user, kind="stable")
     groups = np.split(order, np.flatnonzero(np.diff(user[order])) + 1)

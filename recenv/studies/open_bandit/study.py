@@ -210,7 +210,7 @@ def table(checks: Sequence[PolicyCheck]) -> str:
 
 
 def caveats(checks: Sequence[PolicyCheck]) -> list[str]:
-    """What the figures cannot show, one sentence or two each."""
+    """Limitations of the figures, one sentence or two each."""
     clicks = " and ".join(f"{one.clicks} of {one.target}" for one in checks)
     wide = max(1.96 * one.actual.standard_error / one.actual.value for one in checks)
     blind = max(

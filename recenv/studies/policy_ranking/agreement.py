@@ -23,7 +23,7 @@ def kendall(first: Values, second: Values) -> float:
 
 
 def regret(fitted: Values, true: Values) -> float:
-    """What the policy with the highest fitted value loses against the truly best, (P,) each."""
+    """Regret of the policy with the highest fitted value against the truly best, (P,) each."""
     return float(np.max(true) - true[np.argmax(fitted)])
 
 

@@ -59,7 +59,7 @@ ROUNDS = GameConfig(slate_size=5, num_candidates=20, max_rounds=8)
 
 
 class Found(NamedTuple):
-    """How far one estimate is from what was planted.
+    """Error of one estimate against the planted value.
 
     ``error`` is signed for a scalar and a root mean square for an array; ``reported`` is the
     estimator's own standard error, where it states one.
@@ -71,7 +71,7 @@ class Found(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """What one cell found: quantities by name, and the number of events (or durations)."""
+    """Result of one cell: quantities by name, and the number of events (or durations)."""
 
     events: int
     found: dict[str, Found]
@@ -302,7 +302,7 @@ def planted_duration(
 def draw_durations(
     law: DurationLaw, user: npt.NDArray[np.integer], seed: int
 ) -> npt.NDArray[np.int64]:
-    """(n,) durations step by step: each step ends what still lasts with its own probability."""
+    """(n,) durations drawn step by step from their hazards."""
     rng = np.random.default_rng(seed)
     hazard = expit(law.baseline.astype(float) - law.effect[user, None])
     out, lasting, m = np.zeros(len(user), np.int64), np.ones(len(user), bool), 0

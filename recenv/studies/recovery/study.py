@@ -73,7 +73,7 @@ class RecoveryConfig(Config):
 
 
 class Recovery(NamedTuple):
-    """How one quantity is recovered over the S sizes.
+    """Recovery of one quantity over the S sizes.
 
     Attributes:
         name: of the quantity.

@@ -45,7 +45,7 @@ _ONE_THREAD = ("OMP", "OPENBLAS", "MKL", "NUMBA", "VECLIB_MAXIMUM", "NUMEXPR")
 
 @dataclass(frozen=True)
 class PeerGroup:
-    """What one virtual environment holds."""
+    """Virtual environment of one peer: the packages in it."""
 
     package: str
     """The peer, pinned. Its own list of dependencies is not followed: RecoGym's has TensorFlow and
@@ -135,7 +135,7 @@ class PeerError(RecenvError, RuntimeError):
 
 @dataclass(frozen=True)
 class PeerResult:
-    """What one peer was measured to do; without figures if ``error`` is set."""
+    """Measured step rate of one peer; without figures if ``error`` is set."""
 
     name: str
     version: str
@@ -301,7 +301,7 @@ def _do(name: str, command: list[str], environ: dict[str, str] | None = None) ->
 
 
 def _environ(python: Path) -> dict[str, str]:
-    """What a peer's process sees: one thread, and caches inside its own environment."""
+    """Environment variables of a peer's process: one thread, caches beside its Python."""
     threads = {f"{library}_NUM_THREADS": "1" for library in _ONE_THREAD}
     caches = {"MPLCONFIGDIR": str(python.parents[1] / "matplotlib"), "MPLBACKEND": "agg"}
     return {**os.environ, **threads, **caches}

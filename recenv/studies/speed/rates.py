@@ -55,7 +55,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class Clock:
-    """How long to measure."""
+    """Duration and repeats of a measurement."""
 
     seconds: float
     repeats: int

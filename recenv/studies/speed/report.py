@@ -121,7 +121,7 @@ def write_figures(study: Study, folder: Path) -> None:
 
 
 def _proportional(points: Sequence[Sequence[float]]) -> tuple[str, list[float], list[float], str]:
-    """What would grow as the size does, back from the largest one to half of the least time."""
+    """Proportional growth with the size, back from the largest one to half of the least time."""
     size, most = points[-1]
     least = min(y for _, y in points) / 2
     x = [max(size * least / most, points[0][0]), size]

@@ -31,7 +31,7 @@ _SLOPES, _SHIFTS = (0.05, 5.0), (-5.0, 5.0)
 
 
 class Scale(NamedTuple):
-    """What the parts of a law's log-odds are multiplied by, and what is added to their sum.
+    """Slopes of the parts of a law's log-odds, and a shift of their sum.
 
     Every user's affinity holds the mean user's: how much an item is liked in general. So what is
     ``personal`` is the affinity less the mean user's, and the item's ``level`` is its bias and
@@ -174,7 +174,7 @@ def take_over(
 def _parts(
     arrays: dict[str, F32], evidence: Evidence, network: LawsNetwork, rows: Rows, mean: F32
 ) -> tuple[Parts, Parts]:
-    """What both laws say of the rows, part by part."""
+    """Log-odds of both laws on the rows, part by part."""
     user, item = rows.user, rows.item
     vectors = arrays["item_vectors"][item]
     personal, common = vectors * (arrays["user_vectors"][user] - mean), vectors * mean

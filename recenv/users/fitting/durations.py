@@ -27,7 +27,7 @@ class Fitted(NamedTuple):
 
 
 class Durations(NamedTuple):
-    """What was seen of n durations."""
+    """Observations of n durations, censored ones included."""
 
     length: npt.NDArray[np.int64]  # (n,)
     ended: npt.NDArray[np.bool_]  # (n,) False: it lasted longer than was seen

@@ -137,7 +137,7 @@ class LeaveFit(NamedTuple):
 
 
 def fit_leaving(rounds: Rounds, weight: Array, censored: npt.NDArray[np.bool_]) -> LeaveFit | None:
-    """The hazard per round by maximum likelihood; None where too few visits tell.
+    """Hazard of leaving per round, by maximum likelihood; None with too few visits.
 
     Args:
         rounds: of all visits, in order.
@@ -180,7 +180,7 @@ def fit_leaving(rounds: Rounds, weight: Array, censored: npt.NDArray[np.bool_]) 
 def _hardly_leaving(
     left: int, tried: int, rounds: Rounds, censored: npt.NDArray[np.bool_]
 ) -> LeaveFit:
-    """A constant hazard, where too few leave to tell on what it depends."""
+    """Constant hazard, where too few leave to identify its covariates."""
     rate = (left + 0.5) / (tried + 1)
     intercept = Scalar(float(np.log(rate / (1 - rate))), float((tried * rate) ** -0.5))
     nothing = Scalar(0.0, 0.0)

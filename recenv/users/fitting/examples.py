@@ -58,7 +58,7 @@ class Rows(NamedTuple):
 
 
 def exposure(log: InteractionLog) -> Exposure:
-    """What a log tells of what was passed over."""
+    """Exposure of a log: what is known of items passed over."""
     if log.has_impressions:
         return "impressions"
     return "catalogue" if log.exposes_catalog else "clicks"
@@ -67,7 +67,7 @@ def exposure(log: InteractionLog) -> Exposure:
 def make_rows(
     log: InteractionLog, config: UserModelConfig, cut: npt.NDArray[np.int64] | None = None
 ) -> Rows:
-    """The log's own rows: all impressions, or all that was consumed.
+    """Rows of the log: all impressions, or all that was consumed.
 
     Args:
         log: sorted by time.
@@ -229,7 +229,7 @@ def some_users(rows: Rows, most: int) -> Rows:
 
 
 def several_rounds(rows: Rows) -> int:
-    """How many visits have more than one round, so that their order tells something."""
+    """Number of visits with more than one round, whose order is informative."""
     known = rows.round >= 0
     rounds = np.unique(np.stack([rows.user[known], rows.visit[known], rows.round[known]]), axis=1)
     count = np.unique(rounds[:2], axis=1, return_counts=True)[1]
@@ -283,7 +283,7 @@ def _importance(log: InteractionLog, config: UserModelConfig) -> F32:
 
 
 def purchase_source(log: InteractionLog) -> Literal["fitted", "funnel", "prior"]:
-    """Whether the log tells clicks from purchases: both, purchases alone, or clicks alone."""
+    """Source of purchases in the log: both, purchases alone, or clicks alone."""
     response = log.column("response")
     if not (response == PURCHASE).any():
         return "prior"

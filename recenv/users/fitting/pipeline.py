@@ -246,7 +246,7 @@ def _standard_price(catalog: Catalog) -> F32:
 
 
 def _scale(interests: InterestVectors, users: npt.NDArray[np.intp]) -> np.float32:
-    """What both tables are divided by, so that inner products have standard deviation 1."""
+    """Scale by which both tables are divided, so that inner products have standard deviation 1."""
     rng = np.random.default_rng(0)
     users = rng.choice(users, size=10_000)
     items = rng.integers(len(interests.items), size=10_000)

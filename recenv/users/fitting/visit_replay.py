@@ -39,7 +39,7 @@ class LoggedVisits(NamedTuple):
 
 
 class Vectors(NamedTuple):
-    """What the affinities are made of."""
+    """Vectors and weights of the affinities."""
 
     users: npt.NDArray[np.float32]  # (U, D)
     items: npt.NDArray[np.float32]  # (N, D)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Within(NamedTuple):
-    """What was found of a visit's dynamics; None where the log does not tell."""
+    """Estimates of the within-visit dynamics; None where the log does not identify them."""
 
     boredom: tuple[Scalar, Scalar] | None = None  # weight, decay
     drift: Scalar | None = None

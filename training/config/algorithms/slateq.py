@@ -37,5 +37,5 @@ class SlateQ(EpsilonSettings):
 
     @property
     def values(self) -> ValueConfig:
-        """How values become slates."""
+        """Settings of its action values: choice model and slate search."""
         return ValueConfig("slateq", self.choice, self.search)

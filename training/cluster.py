@@ -79,7 +79,7 @@ def ray_session(
         with _private(keep=verbose) if address == HERE else nullcontext() as folder:
             _connect(address, (1 + len(bundles(config))) * max(1, trials), level, folder)
             try:
-                _make_room(config, address)
+                make_room(config, address)
                 share = share_world and (bundles(config) or trials)
                 shared = _share_world(config) if share else None
                 yield
@@ -219,7 +219,7 @@ def _reach(address: str) -> None:
         )
 
 
-def _make_room(config: TrainConfig, address: str) -> None:
+def make_room(config: TrainConfig, address: str) -> None:
     """Raise ClusterError unless every process of the run finds a place now.
 
     RLlib would wait for one without an end and without a word.

@@ -158,7 +158,7 @@ def evaluate(
                 if (game.users, users) == ("train", "heldout")
                 else " THE POOLS OVERLAP: the tables are of users met in training."
             ),
-            *_against(config),
+            *opponent_notes(config),
         ],
     )
     print(f"Report: {report}")
@@ -185,7 +185,7 @@ def tell_left_out() -> None:
         )
 
 
-def _against(config: TrainConfig) -> list[str]:
+def opponent_notes(config: TrainConfig) -> list[str]:
     """Whom each side played in training, where that is not whom it plays in the tables."""
     if config.train != "both":
         return []

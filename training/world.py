@@ -85,7 +85,7 @@ def share(env: str, members: tuple[int, ...] = (0,)) -> Any:
     from ray import cloudpickle
     from ray.experimental import internal_kv
 
-    reference = ray.put(_lean(load_world(env), members))
+    reference = ray.put(lean(load_world(env), members))
     # A reference in RLlib's config would be written to checkpoints, where it means nothing.
     told = cloudpickle.dumps(reference)  # type: ignore[attr-defined]
     internal_kv._internal_kv_put(_key(env), told, namespace=_NAMESPACE)
@@ -119,7 +119,7 @@ def _shared(env: str) -> World | None:
     return _fetched[env]
 
 
-def _lean(world: World, members: tuple[int, ...]) -> World:
+def lean(world: World, members: tuple[int, ...]) -> World:
     """The world in parts that pickle without a copy: arrays, each of them once.
 
     Strings are kept as one array, and tables that are arrays of the world itself stay the same.

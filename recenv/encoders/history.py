@@ -12,7 +12,7 @@ from recenv.schema import CLICK, InteractionLog
 CLICK_WEIGHT, PURCHASE_WEIGHT = 1.0, 2.0
 """What an event counts, before recency."""
 
-_BLOCK = 1 << 14  # rows of vectors gathered at once
+BLOCK = 1 << 14  # rows of vectors gathered at once
 
 
 def event_weights(response: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
@@ -101,8 +101,8 @@ class Histories:
         user, item = np.divmod(keys, num_items)
         total = np.bincount(user, weight, log.num_users).astype(np.float64)
         sums = np.zeros((log.num_users, vectors.shape[1]), dtype=np.float32)
-        for start in range(0, len(keys), _BLOCK):
-            block = slice(start, start + _BLOCK)
+        for start in range(0, len(keys), BLOCK):
+            block = slice(start, start + BLOCK)
             some, first = np.unique(user[block], return_index=True)  # keys are sorted by user
             terms = vectors[item[block]] * weight[block, None].astype(np.float32)
             sums[some] += np.add.reduceat(terms, first, axis=0)

@@ -187,8 +187,8 @@ def test_every_peer_is_played_by_its_own_rules(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(peers.GROUPS, "recsim", PeerGroup("madeup==1.0", (), "recsim"))
-    python = peers._make(folder, "recsim")
-    monkeypatch.setattr(peers, "_make", lambda folder, name: python)
+    python = peers.make_environment(folder, "recsim")
+    monkeypatch.setattr(peers, "make_environment", lambda folder, name: python)
     results = peers.measure_peers(folder, seconds=0.02, repeats=3, progress=False)
     assert [told.error for told in results] == [None] * 5
     assert [told.name for told in results] == [peer.name for peer in peers.PEERS]
@@ -253,7 +253,7 @@ def test_a_folder_of_something_else_is_left_alone(folder: Path) -> None:
     mine.parent.mkdir()
     mine.write_text("mine")
     with pytest.raises(PeerError, match="holds something else"):
-        peers._make(folder, "recsim")
+        peers.make_environment(folder, "recsim")
     assert mine.read_text() == "mine"
 
 
@@ -277,14 +277,14 @@ def test_a_process_that_fails_is_an_error_in_the_result(
     python.chmod(0o755)
     if "sleep" in script:
         monkeypatch.setattr(peers, "_START_SECONDS", 0.2)
-    told = peers._measure(peers.PEERS[0], python, 0.01, 1)
+    told = peers.measure_peer(peers.PEERS[0], python, 0.01, 1)
     assert told.steps_per_second == ()
     with pytest.raises(RuntimeError, match=error):
         raise RuntimeError(told.error)
 
 
 def test_a_python_that_is_not_there_is_an_error_in_the_result(tmp_path: Path) -> None:
-    told = peers._measure(peers.PEERS[0], tmp_path / "bin" / "python", 0.01, 1)
+    told = peers.measure_peer(peers.PEERS[0], tmp_path / "bin" / "python", 0.01, 1)
     assert "cannot be started" in (told.error or "")
 
 

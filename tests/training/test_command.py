@@ -9,19 +9,19 @@ from helpers.launched import TINY
 from recenv.errors import MissingDependencyError
 from training import evaluate, suite
 from training.config import TrainConfig
-from training.train import _label, main
+from training.train import main, progress_label
 
 
 def test_the_screen_says_against_whom_rewards_are_earned():
-    assert "each against the other as it learns" in _label(TrainConfig(train="both"))
-    assert "before the fitted user" in _label(TrainConfig(train="recommender"))
-    assert "before content" in _label(TrainConfig(train="user", opponent="content"))
+    assert "each against the other as it learns" in progress_label(TrainConfig(train="both"))
+    assert "before the fitted user" in progress_label(TrainConfig(train="recommender"))
+    assert "before content" in progress_label(TrainConfig(train="user", opponent="content"))
 
 
 def test_a_report_says_that_its_tables_are_another_quantity():
-    (note,) = evaluate._against(TrainConfig(train="both"))
+    (note,) = evaluate.opponent_notes(TrainConfig(train="both"))
     assert "the fitted user answers" in note
-    assert evaluate._against(TrainConfig(train="recommender")) == []
+    assert evaluate.opponent_notes(TrainConfig(train="recommender")) == []
 
 
 def test_without_matplotlib_nothing_is_computed_first(tmp_path, monkeypatch, capsys):
@@ -60,6 +60,6 @@ def test_a_suite_without_als_has_no_columns_of_it(monkeypatch):
 
     played = Played()
     monkeypatch.setattr(suite, "paired_position", lambda *arrays: None)
-    row = suite._row(Met(), ["popularity"], "popularity", "oracle")
+    row = suite.table_row(Met(), ["popularity"], "popularity", "oracle")
     assert "over_random" in row
     assert "over_ALS" not in row

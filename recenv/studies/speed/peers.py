@@ -208,7 +208,7 @@ def measure_peers(
         if peer.group in errors:
             results.append(_failed(peer, errors[peer.group]))
         else:
-            results.append(_measure(peer, pythons[peer.group], seconds, repeats))
+            results.append(measure_peer(peer, pythons[peer.group], seconds, repeats))
     return results
 
 
@@ -241,13 +241,13 @@ def _make_all(folder: Path, *, progress: bool) -> tuple[dict[str, Path], dict[st
     errors: dict[str, str] = {}
     for name in tqdm(wanted, desc="environments", unit="venv", disable=not progress):
         try:
-            pythons[name] = _make(folder, name)
+            pythons[name] = make_environment(folder, name)
         except (PeerError, OSError) as error:
             errors[name] = str(error)
     return pythons, errors
 
 
-def _make(folder: Path, name: str) -> Path:
+def make_environment(folder: Path, name: str) -> Path:
     """One group's Python; the environment is made unless it is complete."""
     group, target = GROUPS[name], folder.resolve() / name
     python = target / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
@@ -307,7 +307,8 @@ def _environ(python: Path) -> dict[str, str]:
     return {**os.environ, **threads, **caches}
 
 
-def _measure(peer: Peer, python: Path, seconds: float, repeats: int) -> PeerResult:
+def measure_peer(peer: Peer, python: Path, seconds: float, repeats: int) -> PeerResult:
+    """Step rate of one peer, measured by ``peers_worker`` in a process of its environment."""
     job = {"peer": peer.group, "settings": peer.settings, "seconds": seconds, "repeats": repeats}
     limit = _START_SECONDS + 2 * seconds * repeats
     try:

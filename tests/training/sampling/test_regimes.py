@@ -238,7 +238,7 @@ def test_the_limit_can_end_visits_for_learners(world, game, env_config):
 
 def test_training_and_evaluation_can_differ_in_the_member(tmp_path, monkeypatch, world):
     """Only a world that was fitted has members: this one is fitted to the planted users' log."""
-    from training.train import _Evaluator
+    from training.train import Evaluator
 
     monkeypatch.setenv("RECENV_HOME", str(tmp_path / "home"))
     small = WorldConfig().replace(
@@ -253,7 +253,7 @@ def test_training_and_evaluation_can_differ_in_the_member(tmp_path, monkeypatch,
 
     def vectors(config, evaluates):
         if evaluates:
-            return _Evaluator(config)._simulator.tables.item_vectors
+            return Evaluator(config).simulator.tables.item_vectors
         return Simulator(*config.resolve()).tables.item_vectors
 
     trained = vectors(base, False)

@@ -14,7 +14,7 @@ A visit starts with ``begin`` (or ``next_visit``). One round of it is:
 6. ``screens.clear_screen``: the screen is empty; the next round begins with step 1.
 
 ``screens.show`` is steps 2 and 3 on the visit's screen, ``screens.draw_answer`` step 4,
-``take_answer`` step 5. Each function works on row ``b`` of the state alone, so rows can be stepped
+``respond_row`` step 5. Each function works on row ``b`` of the state alone, so rows can be stepped
 in any order, by any number of threads, on any device, with the same bits. Loops over rows are in
 ``recenv.sim.kernels`` (CPU) and ``recenv.sim.cuda`` (GPU); both compile these very functions.
 
@@ -270,7 +270,7 @@ def respond(b, on, answers, left, tables, rules, state, screen):
 
 
 @inlined
-def take_answer(b, answers, tables, rules, state):
+def respond_row(b, answers, tables, rules, state):
     """``respond`` with ``answers[b]`` to what is on the visit's own screen."""
     left = answers[b, state.slate.shape[1]] == 1
     respond(b, b, answers, left, tables, rules, state, state)

@@ -114,7 +114,7 @@ def two_sided_rate(
     def play() -> None:
         simulator.show(state, slates)
         simulator.user_observation(state, copy=False)
-        simulator.take(state, simulator.check_answers(state, answers))
+        simulator.respond_unchecked(state, simulator.check_answers(state, answers))
         simulator.recommender_observation(state, copy=False)
         state.ended[:] = 0  # visits of any length: nothing begins anew
 

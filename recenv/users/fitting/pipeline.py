@@ -40,7 +40,7 @@ from recenv.users.fitting.identification import gather, later_rows
 from recenv.users.fitting.network import LawsNetwork
 from recenv.users.fitting.optimise import Problem, optimise
 from recenv.users.fitting.penalties import choose, stronger
-from recenv.users.fitting.within_visit import Within, fit_within, moved, state
+from recenv.users.fitting.within_visit import WithinVisit, fit_within_visit, moved, state
 from recenv.users.laws import examination_prior
 from recenv.users.model import Dynamics, UserModel
 
@@ -163,8 +163,10 @@ class _Fit:
         optimise(network, problem, config, self.bar, share=share)
         return network
 
-    def _visit_dynamics(self, network: LawsNetwork, late: Rows | None) -> tuple[Within, Dynamics]:
-        found = fit_within(self.evidence, network, late, self.config, self.drift)
+    def _visit_dynamics(
+        self, network: LawsNetwork, late: Rows | None
+    ) -> tuple[WithinVisit, Dynamics]:
+        found = fit_within_visit(self.evidence, network, late, self.config, self.drift)
         return found, state(self.evidence, self.config, found, self.drift)
 
     def _arrays(
@@ -189,7 +191,7 @@ class _Fit:
         network: LawsNetwork,
         config: UserModelConfig,
         factor: float,
-        found: Within,
+        found: WithinVisit,
         stated: Dynamics,
         late: Rows | None,
     ) -> UserModel:

@@ -257,7 +257,7 @@ def _is_plain(name: str) -> bool:
 
 
 def _remedy(folder: Path) -> str:
-    """What to do with a damaged artifact: only what recenv keeps for itself is safe to delete."""
+    """Advice on a damaged artifact: only what recenv keeps for itself is safe to delete."""
     if folder.resolve().is_relative_to(home().resolve()):
         return f"Delete the folder {folder} and run the same command again to make it afresh."
     return (

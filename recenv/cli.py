@@ -1,4 +1,4 @@
-"""The ``recenv`` command: list, build, play, compare, fidelity.
+"""Command line of recenv: list, build, play, compare, fidelity.
 
 $ recenv list
 $ recenv build recenv/Toy-v0

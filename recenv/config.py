@@ -1,4 +1,4 @@
-"""Every setting, as frozen dataclasses with one default each.
+"""Settings of worlds and games, as frozen dataclasses with one default each.
 
 A config reads from and writes to TOML, rejects unknown keys, and has a content hash that
 names the artifacts made with it.
@@ -203,7 +203,7 @@ _TYPES: dict[Any, str] = {bool: "bool, true or false", str: "str, a text", float
 
 @dataclass(frozen=True)
 class SplitConfig(Config):
-    """How a log is divided.
+    """Settings of the split of a log into train, validation and test parts.
 
     Each user's events, in time order (ties in random order), are cut into train, validation
     and test (``by="user"``), or the whole log is cut at two moments (``by="time"``); and a share
@@ -228,7 +228,7 @@ class SplitConfig(Config):
 
 @dataclass(frozen=True)
 class EncoderConfig(Config):
-    """Which model turns item texts into vectors, and how ``Catalog.features`` join them.
+    """Settings of the text encoder of items, and of joining ``Catalog.features``.
 
     ``model`` is "minilm" (MiniLM from its PyPI package), "hashing" (deterministic feature
     hashing: not a language model), a local path or hub name of a sentence encoder, "smollm2" (the
@@ -292,7 +292,7 @@ class InterestConfig(Config):
 
 @dataclass(frozen=True)
 class UserModelConfig(Config):
-    """Fitting of the users' laws, and the priors of the laws that a log cannot tell.
+    """Fitting of the users' laws, and the priors of the laws that a log does not identify.
 
     Fitting: ``l2_ladder`` are the multiples of the L2 weights on vectors that are tried on the
     validation events, where there are any. A small log gets more than ``epochs`` passes, so that

@@ -1,4 +1,4 @@
-"""Where recenv keeps what it can make again."""
+"""Cache folder of recenv."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Locks between the processes of a machine on what they make, so that each thing is made once.
+"""File locks between processes of a machine, so that each artifact is made once.
 
 A lock is a file in ``RECENV_HOME/locks`` while somebody holds it; beside it stands who that is.
 Both go when it is released. A lock's file may be removed only if nobody has opened it meanwhile to
@@ -116,7 +116,7 @@ class Lock:
         return True
 
     def _holder(self) -> str:
-        """Who holds the lock, in words."""
+        """Description of the lock's holder."""
         try:
             note: dict[str, Any] = json.loads(self._note.read_text())
             return f"process {note['pid']} on {note['host']} (since {note['since']})"

@@ -1,4 +1,4 @@
-"""Progress of a long computation: a bar in a terminal, else a line for each stage.
+"""Progress of a long computation: a bar in a terminal, elsewhere one line per stage.
 
 One class for everything that takes a while. In a terminal or a notebook it draws one bar. Where
 the output is kept (a file, a pipe, a log) nothing is drawn over: there is a line when the stage

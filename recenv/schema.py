@@ -1,8 +1,8 @@
-"""The two tables that everything starts from: an interaction log and an item catalogue.
+"""Schema of the data: an interaction log and an item catalogue.
 
 Users and items are integer codes (0-based) into ``InteractionLog.user_ids`` and
 ``Catalog.item_ids``. Times are seconds since 1970-01-01 UTC. Prices and values are in the
-log's own currency.
+log's currency.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ class Catalog:
 
 @dataclass(frozen=True)
 class InteractionLog:
-    """Who saw, clicked and bought what, when.
+    """Interaction log: impressions, clicks and purchases of users on items, with times.
 
     Attributes:
         events: one row per shown or consumed item, sorted by time; columns ``EVENT_COLUMNS``

@@ -35,7 +35,7 @@ from recenv.recommenders import (
     RandomRecommender,
     Recommender,
 )
-from recenv.recommenders.base import Turn, recommend, tell
+from recenv.recommenders.base import Recommendation, recommend, tell
 from recenv.schema import Catalog, InteractionLog
 from recenv.sim.simulator import Simulator
 from recenv.sim.state import EMPTY, LIVE, State, rows_of
@@ -376,7 +376,7 @@ def _check_update(
     for rows in (np.arange(len(slates)), np.arange(1)):
         some = rows_of(state, rows)
         seen = simulator.recommender_observation(some)
-        turn = Turn(slates[rows], seen, some.key.copy())
+        turn = Recommendation(slates[rows], seen, some.key.copy())
         simulator.show(some, turn.slates)
         outcome = simulator.respond_fitted(some)
         answers = outcome._asdict()

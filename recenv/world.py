@@ -1,4 +1,4 @@
-"""World: everything a simulator needs, built from a log stage by stage.
+"""World: the catalogue, user model and vectors of a simulator, built from a log in stages.
 
 Each stage (item vectors, interest vectors, user model, world) is an artifact named by the hash
 of what it was made from, so that an interrupted build goes on where it stopped and a changed
@@ -61,14 +61,14 @@ class HeldOutEvents:
 
     @classmethod
     def of(cls, log: InteractionLog, split: Split) -> HeldOutEvents:
-        """What a split keeps from fitting."""
+        """Parts of a log that a split keeps from fitting."""
         return cls(log.take(split.part != TRAIN).events, split.part)
 
     @classmethod
     def from_arrays(
         cls, arrays: Mapping[str, np.ndarray], train: InteractionLog, catalog: Catalog
     ) -> HeldOutEvents | None:
-        """What was stored, None if nothing was.
+        """Stored parts, None if nothing was stored.
 
         Raises:
             ArtifactError: the arrays do not fit together, or not the training events.
@@ -183,7 +183,7 @@ class World:
         return log, Split(kept.part, log.column("user").astype(np.int32), self.heldout, log.hash)
 
     def derive(self, key: Hashable, make: Callable[[], T]) -> T:
-        """What others make of this world, made once and kept, pickled and shared with it.
+        """Derived data of this world, computed once, kept and pickled with it.
 
         Args:
             key: names it; all that ``make`` depends on beside the world belongs in the key.
@@ -338,7 +338,7 @@ class World:
     def _from_artifact(
         cls, arrays: dict[str, np.ndarray], meta: dict[str, Any], names: dict[str, list[str]]
     ) -> World:
-        """What ``save`` wrote, after checking that all of it fits together."""
+        """World read from what ``save`` wrote, after consistency checks."""
         model = UserModel.from_artifact(under(arrays, "model."), meta["model"])
         interests = InterestVectors.from_artifact(under(arrays, "interests."), meta)
         num_users, num_items = len(model.user_vectors), len(model.item_vectors)

@@ -113,9 +113,9 @@ def test_numbers_of_an_axis_stay_apart(tmp_path: Path) -> None:
 
 
 def test_mean_curve_is_where_all_seeds_are() -> None:
-    from recenv.plots.policies import _mean_curve
+    from recenv.plots.policies import mean_curve
 
-    x, y = _mean_curve(
+    x, y = mean_curve(
         [
             (np.array([0.0, 10.0]), np.array([0.0, 10.0])),
             (np.array([4.0, 20.0]), np.array([2.0, 18.0])),

@@ -1,4 +1,4 @@
-"""Training of both agents with RLlib; what it makes loads without it.
+"""Training of both agents with RLlib; trained policies load without it.
 
 >>> from training import TrainConfig, load_recommender, load_user
 """

@@ -1,4 +1,4 @@
-"""Ray for the length of a run: on this machine, or a cluster that is running."""
+"""Ray session of a run: on this machine, or on a running cluster."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from recenv.errors import RecenvError, require_version
 from training.config import TrainConfig
 from training.interrupts import kept
 from training.models.critics import CentralCritic
-from training.noise import set_verbose
+from training.ray_output import set_verbose
 from training.runs.policy import make_network
 from training.sampling.env import TurnEnv
 from training.world import share
@@ -79,7 +79,7 @@ def ray_session(
         with _private(keep=verbose) if address == HERE else nullcontext() as folder:
             _connect(address, (1 + len(bundles(config))) * max(1, trials), level, folder)
             try:
-                _make_room(config, address)
+                make_room(config, address)
                 share = share_world and (bundles(config) or trials)
                 shared = _share_world(config) if share else None
                 yield
@@ -90,7 +90,7 @@ def ray_session(
 
 
 def ray_address(config: TrainConfig) -> str:
-    """Where Ray runs: as the config says, else as the variable RAY_ADDRESS says, else here."""
+    """Address of Ray: from the config, else from the variable RAY_ADDRESS, else this machine."""
     return config.ray_address or os.environ.get("RAY_ADDRESS", "") or HERE
 
 
@@ -108,7 +108,7 @@ def _host(address: str) -> str:
 
 @contextmanager
 def _private(*, keep: bool) -> Iterator[str]:
-    """A folder for a Ray of our own that nobody else can enter, and a token that nobody can read.
+    """Private folder of a local Ray, and a secret token: readable by this user alone.
 
     Ray makes its sockets and logs readable by all users of a machine, and writes the token that
     it makes into the home folder, as readable as that is. This one is in the environment of the
@@ -219,7 +219,7 @@ def _reach(address: str) -> None:
         )
 
 
-def _make_room(config: TrainConfig, address: str) -> None:
+def make_room(config: TrainConfig, address: str) -> None:
     """Raise ClusterError unless every process of the run finds a place now.
 
     RLlib would wait for one without an end and without a word.

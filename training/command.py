@@ -1,4 +1,4 @@
-"""The frame of every command: what is missing, errors in one line, signals as exit codes.
+"""Command frame: missing packages, errors in one line, signals as exit codes.
 
 A command's module imports this one first. Run with ``python -m``, it then says in one line which
 packages are missing, and ends on a signal without a traceback while it is still being imported.
@@ -27,7 +27,7 @@ _FULL_TEXTS = ("No space left on device", "Disk quota exceeded")
 
 
 class DiskFullError(RecenvError):
-    """What was to be written found no space."""
+    """The disk is full: a file could not be written."""
 
 
 def require(*packages: str, extra: str, purpose: str) -> None:

@@ -1,4 +1,4 @@
-"""``python -m training.evaluate RUN``: what training was worth, on users it never met.
+"""Evaluation of a run on held-out users: ``python -m training.evaluate RUN``.
 
 Every baseline, the same network before training, what was trained, and the greedy oracle play
 the same visits of held-out users. Writes ``report.md``, ``results.json`` and plots to
@@ -158,7 +158,7 @@ def evaluate(
                 if (game.users, users) == ("train", "heldout")
                 else " THE POOLS OVERLAP: the tables are of users met in training."
             ),
-            *_against(config),
+            *opponent_notes(config),
         ],
     )
     print(f"Report: {report}")
@@ -185,7 +185,7 @@ def tell_left_out() -> None:
         )
 
 
-def _against(config: TrainConfig) -> list[str]:
+def opponent_notes(config: TrainConfig) -> list[str]:
     """Whom each side played in training, where that is not whom it plays in the tables."""
     if config.train != "both":
         return []

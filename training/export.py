@@ -1,4 +1,4 @@
-"""``python -m training.export RUN``: a trained policy as one file, for use without recenv.
+"""Export of a trained policy to one ONNX or torch file: ``python -m training.export RUN``.
 
 ``--format onnx`` writes a model for any ONNX runtime, ``--format torch`` a ``torch.export``
 program for torch alone. Inputs are the leaves of the side's observation by name, with any number
@@ -56,7 +56,7 @@ _Run = Callable[[tuple[Tensor, ...]], list[np.ndarray]]
 
 
 class ExportError(RecenvError):
-    """What was exported does not compute what the network computes."""
+    """The exported program and the network disagree."""
 
 
 class Positional(nn.Module):
@@ -194,7 +194,7 @@ def _games(side: Side, world: World, game: GameConfig) -> Iterator[GameConfig]:
 def example_leaves(
     side: Side, world: World, game: GameConfig, visits: int, rounds: int = 1
 ) -> tuple[Tensor, ...]:
-    """What a side observes after some rounds of random slates, in the order of ``LEAVES``."""
+    """Example observations of a side after rounds of random slates, in the order of ``LEAVES``."""
     simulator, draws = Simulator(world, game), np.random.default_rng(visits)
     state = simulator.reset(np.arange(visits))
     for played in range(rounds + 1):
@@ -238,7 +238,7 @@ def difference(module: Positional, run: _Run, leaves: tuple[Tensor, ...]) -> flo
 
 
 def _runner(file: Path, file_format: Format) -> _Run:
-    """How to run what was written: by ONNX Runtime, or torch alone."""
+    """Runner of the exported file: ONNX Runtime, or torch alone."""
     if file_format == "torch":
         program = torch.export.load(file).module()
         return lambda leaves: [tensor.detach().numpy() for tensor in program(*leaves)]

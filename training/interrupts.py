@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM of a command: a checkpoint where there is one to write, and an exit code.
+"""Signal handling of commands: SIGINT and SIGTERM lead to a checkpoint and an exit code.
 
 Ray puts handlers of its own over Python's, of which the one in C++ ends the process with a stack
 and without a checkpoint. ``kept`` keeps what was there before.

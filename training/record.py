@@ -1,4 +1,4 @@
-"""``python -m training.record``: play visits with some policy and keep them, as ids.
+"""Recording of played visits, as ids: ``python -m training.record``.
 
 Writes one Parquet file, a row a visit: the user, the ids of each slate, the answers. What the
 agents saw is rebuilt from it when it is read (``training.sampling.demonstrations``); ``--algorithm

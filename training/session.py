@@ -1,4 +1,4 @@
-"""RLlib for one run: start Ray, build the algorithm, one iteration at a time."""
+"""Training session: Ray, RLlib's algorithm, and its iterations."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from training.models.weights import Weights
 from training.runs.folder import Row, written_by
 from training.runs.policy import make_network
 from training.runs.warm_start import start_warm, warm_weights
-from training.sampling.divergence import KL_FROM_FITTED, AnchorCallback
+from training.sampling.divergence import KL_FROM_FITTED, DivergenceCallback
 from training.sampling.env import TurnEnv, module_of
 from training.sampling.env_runner import BatchedEnvRunner
 from training.sampling.regimes import Population, sides_learning
@@ -65,7 +65,7 @@ def algorithm_config(config: TrainConfig) -> AlgorithmConfig:
     runner: dict[str, Any] = {}
     if config.batched_runner:
         runner["env_runner_cls"] = BatchedEnvRunner
-    callbacks: list[type[RLlibCallback]] = [] if config.batched_runner else [AnchorCallback]
+    callbacks: list[type[RLlibCallback]] = [] if config.batched_runner else [DivergenceCallback]
     return (
         build(config)
         .environment(TurnEnv, env_config=config.env_config, disable_env_checking=True)
@@ -90,7 +90,7 @@ def algorithm_config(config: TrainConfig) -> AlgorithmConfig:
 
 @contextmanager
 def _told_if_lost() -> Iterator[None]:
-    """Say in a run's own terms that a learner's process died; a runner's is started again."""
+    """Report in a run's terms that a learner's process died; a runner's is restarted."""
     try:
         yield
     except RayError as error:
@@ -128,7 +128,7 @@ class Session:
         self._steps: dict[Side, float] = {}
 
     def _restore(self, checkpoint: Path) -> None:
-        """Go on from RLlib's state; its errors, of any kind, are told with who wrote it."""
+        """Restore RLlib's state; its errors, of any kind, name the versions that wrote it."""
         try:
             self.algorithm.restore_from_path(str(checkpoint.resolve()))
         except Exception as error:

@@ -1,4 +1,4 @@
-"""``python -m training.suite``: several algorithms in one world, side by side.
+"""Suite: comparison of several algorithms in one world: ``python -m training.suite``.
 
 Trains each algorithm with several seeds, then lets all of them, the baselines and the greedy
 oracle play the same visits of held-out users. Users that were trained (``--train both`` or
@@ -154,10 +154,10 @@ def _recommenders(suite: Sequence[Entry], **settings: Any) -> dict[str, Any]:
             contenders.append(Contender(load(run.path, world, name=name), "trained"))
     met = compare(world, game, contenders, **settings)
     oracle = next(c.name for c in contenders if isinstance(c, PrivilegedRecommender))
-    rows = [_row(met, [name], name, oracle) for name in met.names if "#" not in name]
+    rows = [table_row(met, [name], name, oracle) for name in met.names if "#" not in name]
     for entry in suite:
         names = [f"{entry.algorithm} #{run.config().seed}" for run in entry.runs]
-        row = _row(met, names, entry.algorithm, oracle)
+        row = table_row(met, names, entry.algorithm, oracle)
         rows.append(row | _cost(entry))
     return {"oracle": oracle, "visitors": met.visitors, "rows": rows}
 
@@ -198,7 +198,8 @@ def _cost(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _row(met: Comparison, names: Sequence[str], title: str, oracle: str) -> dict[str, Any]:
+def table_row(met: Comparison, names: Sequence[str], title: str, oracle: str) -> dict[str, Any]:
+    """Row of the suite's table: mean reward of an algorithm's seeds, and paired differences."""
     rewards = [met.rollout(name).recommender_reward for name in names]
     ours, user = np.mean(rewards, axis=0), met.rollout(names[0]).user
     row: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""``python -m training.train``: train the recommender, the user, or both.
+"""Training of the recommender, the user, or both: ``python -m training.train``.
 
 Writes one folder, ``<runs>/<name>``: ``config.toml``, ``metrics.parquet``, ``tensorboard/``,
 ``checkpoints/`` (the last and the best), ``policy/`` (weights that load without Ray) and the
@@ -32,7 +32,7 @@ from training.cli import add_progress, config_of, make_parser, merged, parse
 from training.config import FITTED, MODULES, Side, TrainConfig
 from training.evaluate import check_report, evaluate
 from training.interrupts import Interrupted, Stop, stop_on_signals
-from training.noise import quiet_start
+from training.ray_output import quiet_start
 from training.runs.folder import Checkpoint, Row, RunFolder, create_seeds, seed_runs
 from training.runs.opponents import make_fixed_user, make_opponent
 from training.runs.policy import NetworkRecommender, NetworkUser, save_policy
@@ -106,7 +106,7 @@ class _Loop:
         folder.write_metrics(self.rows)
         self.reward = start.reward if start else None
         self.earlier = start.seconds if start else 0.0
-        self.evaluator = _Evaluator(self.config)
+        self.evaluator = Evaluator(self.config)
         with quiet_start():
             self.session = Session(self.config, start.rllib if start else None, iteration=self.done)
         self.began = time.perf_counter()
@@ -122,7 +122,7 @@ class _Loop:
             stack.callback(self.session.close)
             stack.callback(self.writer.close)
             with Progress(
-                _label(config),
+                progress_label(config),
                 total * self.per_iteration,
                 self.done * self.per_iteration,
                 unit="rounds",
@@ -195,7 +195,7 @@ class _Loop:
             save_policy(folder, side, network, world, game, config.network, meta)
 
 
-class _Evaluator:
+class Evaluator:
     """Rewards of the current policies on users of the training pool, on the same draws always.
 
     The recommender plays greedily and the user draws its answers. A side that does not learn is
@@ -208,18 +208,19 @@ class _Evaluator:
         count = min(config.evaluation_visits, len(pool))
         self._users = np.sort(np.random.default_rng(config.seed).permutation(pool)[:count])
         self._episodes = -(-config.evaluation_visits // count)
-        self._simulator = Simulator(world, game)
+        self.simulator = Simulator(world, game)
         self._opponent = None
         if "recommender" not in config.trained:
             self._opponent = make_opponent(config.opponent, world, game)
         self._fixed_user = make_fixed_user(config.fixed_user, world, game)
 
     def __call__(self, session: Session) -> Row:
+        """Mean rewards of both agents now."""
         networks: dict[Side, Any] = dict(session.networks())
         recommender = self._opponent or NetworkRecommender(networks["recommender"])
         user = NetworkUser(networks["user"]) if "user" in networks else self._fixed_user
         played = rollout(
-            self._simulator,
+            self.simulator,
             recommender,
             user,
             users=self._users,
@@ -239,8 +240,8 @@ def _tag(name: str) -> str:
     return f"run/{name}"
 
 
-def _label(config: TrainConfig) -> str:
-    """What is trained, and against whom the rewards beside it were earned."""
+def progress_label(config: TrainConfig) -> str:
+    """Label of the progress bar: what is trained, and against whom rewards are earned."""
     if config.train == "both":
         return "training both, each against the other as it learns"
     if config.train == "user":
@@ -314,7 +315,7 @@ def check(config: TrainConfig) -> None:
 
     Builds the world, the game, who else plays, and reads what the run begins with.
     """
-    _Evaluator(config)
+    Evaluator(config)
     if "recommender" in config.trained and config.network.init in ("cf", "hybrid"):
         purpose = f"--network.init {config.network.init}"
         command.require("implicit", "threadpoolctl", extra="benchmark", purpose=purpose)

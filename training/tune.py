@@ -1,4 +1,4 @@
-"""``python -m training.tune``: search for settings with Ray Tune.
+"""Hyperparameter search with Ray Tune: ``python -m training.tune``.
 
 Every trial is a run with a folder of its own, as ``training.train`` makes them, so a search that
 was interrupted goes on with ``--resume``: finished trials stay, others go on from their last

@@ -1,4 +1,4 @@
-"""The world and game of a run, by name; in Ray's workers, out of the object store.
+"""World and game of a run: by name, or in Ray's workers from the object store.
 
 A worker of a run does not read the world from a folder, which its machine may not have. The
 driver puts the world into Ray's object store; every machine fetches it once, and all workers
@@ -75,7 +75,7 @@ def share(env: str, members: tuple[int, ...] = (0,)) -> Any:
     from ray import cloudpickle
     from ray.experimental import internal_kv
 
-    reference = ray.put(_lean(load_world(env), members))
+    reference = ray.put(lean(load_world(env), members))
     # A reference in RLlib's config would be written to checkpoints, where it means nothing.
     told = cloudpickle.dumps(reference)  # type: ignore[attr-defined]
     internal_kv._internal_kv_put(_key(env), told, namespace=_NAMESPACE)
@@ -109,7 +109,7 @@ def _shared(env: str) -> World | None:
     return _fetched[env]
 
 
-def _lean(world: World, members: tuple[int, ...]) -> World:
+def lean(world: World, members: tuple[int, ...]) -> World:
     """The world in parts that pickle without a copy: arrays, each of them once.
 
     Strings are kept as one array, and tables that are arrays of the world itself stay the same.

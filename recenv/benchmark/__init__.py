@@ -1,4 +1,4 @@
-"""Benchmark: recommenders (and users) compared on the same visitors and draws, and a report.
+"""Benchmarks: paired comparison of recommenders, or of users, on common random numbers.
 
 >>> import tempfile
 >>> from recenv.benchmark import Contender, compare, compare_users, print_table, write_report
@@ -41,7 +41,7 @@ A trained recommender against a trained user: ``compare(..., user_policy=user)``
 ``write_report(..., more=[that comparison])``. Names must differ, as they name the table's rows.
 """
 
-from recenv.benchmark.compare import (
+from recenv.benchmark.comparison import (
     POOL_WORDS,
     Comparison,
     Contender,

@@ -1,4 +1,4 @@
-"""The report of a comparison: report.md, results.json and figures in one folder."""
+"""Report of a comparison: report.md, results.json and figures in one folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from recenv.artifacts import write_atomically
 from recenv.benchmark import tables
-from recenv.benchmark.compare import Comparison, UserComparison
+from recenv.benchmark.comparison import Comparison, UserComparison
 from recenv.env.visit import RECOMMENDER_AGENT, USER_AGENT
 from recenv.evaluation import CONFIDENCE, Estimate, Row
 from recenv.evaluation.report_folder import ReportFolder

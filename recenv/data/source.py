@@ -1,4 +1,4 @@
-"""Where the bytes of a log lie: files, gzipped files, members of a zip archive."""
+"""Sources of a log's bytes: files, gzipped files, members of a zip archive."""
 
 from __future__ import annotations
 

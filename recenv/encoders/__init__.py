@@ -1,4 +1,4 @@
-"""Items to vectors: text encoders, their cache, graphs, and user-interest vectors."""
+"""Encoders: vectors of items from texts and knowledge graphs, and user-interest vectors."""
 
 from recenv.encoders.causal import CausalEncoder
 from recenv.encoders.graph import GraphConfig, GraphFeatures, check_links, graph_features

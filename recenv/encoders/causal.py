@@ -1,4 +1,4 @@
-"""A causal language model read as an encoder: the mean over a text of one layer's states."""
+"""Text embeddings from a causal language model: the mean of one layer's hidden states."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knowledge graphs to item features: link-prediction embeddings of the items' entities."""
+"""Knowledge-graph embeddings of items, trained by link prediction."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _COMPLEX = ("complex", "rotate")
 
 @dataclass(frozen=True)
 class GraphConfig(Config):
-    """Which model embeds a graph's entities, and its training.
+    """Settings of knowledge-graph embeddings: the model and its training.
 
     ``model`` is "transe" (Bordes et al. 2013, NeurIPS), "distmult" (Yang et al. 2015, ICLR),
     "complex" (Trouillon et al. 2016, ICML) or "rotate" (Sun et al. 2019, ICLR), as implemented in
@@ -60,7 +60,7 @@ class GraphFeatures(NamedTuple):
 
 
 class LinkCheck(NamedTuple):
-    """How well held-out triples are predicted.
+    """Link-prediction accuracy on held-out triples.
 
     Ranks count from 1 among all entities in the place of head and tail in turn, true triples
     left out (the filtered setting of Bordes et al. 2013); of equal scores the middle rank counts.

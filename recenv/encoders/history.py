@@ -1,4 +1,4 @@
-"""What a user consumed, as a recency-weighted mean of item vectors."""
+"""Recency-weighted mean of the item vectors that a user consumed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from recenv.schema import CLICK, InteractionLog
 CLICK_WEIGHT, PURCHASE_WEIGHT = 1.0, 2.0
 """What an event counts, before recency."""
 
-_BLOCK = 1 << 14  # rows of vectors gathered at once
+BLOCK = 1 << 14  # rows of vectors gathered at once
 
 
 def event_weights(response: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
@@ -24,7 +24,7 @@ def event_weights(response: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
 def history_weights(
     log: InteractionLog, rows: npt.NDArray[np.bool_], half_life_events: float
 ) -> npt.NDArray[np.float32]:
-    """What each event counts in its user's history.
+    """Recency weight of each event in its user's history.
 
     A click counts 1 and a purchase 2, times one half for every ``half_life_events`` later
     events of the same history; what is no click, or lies outside ``rows``, counts 0.
@@ -69,7 +69,7 @@ def user_means(
 
 @dataclass(frozen=True)
 class Histories:
-    """Sums over every user's history, from which single items can be taken out again.
+    """Sums over every user's history, from which single items can be subtracted.
 
     Attributes:
         sums: (U, E) float32 sum of weight times item vector.
@@ -101,8 +101,8 @@ class Histories:
         user, item = np.divmod(keys, num_items)
         total = np.bincount(user, weight, log.num_users).astype(np.float64)
         sums = np.zeros((log.num_users, vectors.shape[1]), dtype=np.float32)
-        for start in range(0, len(keys), _BLOCK):
-            block = slice(start, start + _BLOCK)
+        for start in range(0, len(keys), BLOCK):
+            block = slice(start, start + BLOCK)
             some, first = np.unique(user[block], return_index=True)  # keys are sorted by user
             terms = vectors[item[block]] * weight[block, None].astype(np.float32)
             sums[some] += np.add.reduceat(terms, first, axis=0)

@@ -1,4 +1,4 @@
-"""User-interest vectors: users and items in one space, learned from what users consume next.
+"""User-interest vectors: embeddings of users and items, learned by next-item prediction.
 
 See ``recenv.encoders.tower`` for the model.
 """
@@ -75,7 +75,7 @@ class InterestVectors:
     def from_artifact(
         cls, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]
     ) -> InterestVectors:
-        """What was stored: ``items``, ``users`` and the settings that ``save`` writes.
+        """Interest vectors from an artifact: ``items``, ``users`` and the settings of ``save``.
 
         Raises:
             ArtifactError: they do not fit together.

@@ -1,4 +1,4 @@
-"""Item vectors: texts encoded once and kept, joined with other features."""
+"""Item vectors: text embeddings, cached, joined with other features."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _KIND = "encodings"
 
 
 class ItemSource(NamedTuple):
-    """What item vectors are made of.
+    """Sources of item vectors.
 
     Attributes:
         name: for reports, such as "minilm", "minilm + features" or "features".
@@ -37,7 +37,7 @@ class ItemSource(NamedTuple):
 
 
 def item_source(catalog: Catalog, config: EncoderConfig) -> ItemSource:
-    """What ``encode_items`` will make the vectors of.
+    """Sources from which ``encode_items`` makes the vectors.
 
     Raises:
         MissingDependencyError: a package that the encoder needs is not installed.

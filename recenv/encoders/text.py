@@ -1,4 +1,4 @@
-"""Text to vectors: the protocol, sentence encoders, and a stand-in that needs no model."""
+"""Text encoders: the protocol, sentence encoders, and a hashing encoder without a model."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _BATCH = 64  # texts a forward pass
 
 
 class TextEncoder(Protocol):
-    """What turns texts into vectors."""
+    """Protocol of a text encoder: texts to vectors."""
 
     @property
     def name(self) -> str:

@@ -1,4 +1,4 @@
-"""A next-event model whose score is one inner product: a history on one side, an item on the other.
+"""Two-tower model of the next event: the inner product of a history's and an item's vector.
 
 A user after ``n`` events is a point
 
@@ -8,13 +8,13 @@ with two means of the history, one over many events and one over few (their half
 learned), ``t`` a vector per item, ``c`` a scale per dimension and kind of response, and ``f`` a
 piecewise linear function of ``log(1 + n)``: what users consume first is not what they consume
 later. An item is a point ``v``. Both ``t`` and ``v`` are hybrid: a linear map of the encoder's
-vector plus a vector of the item's own. ``u . v`` is log P(the next new item is this one), up to a
+vector plus a free vector per item. ``u . v`` is log P(the next new item is this one), up to a
 constant per user.
 
-Beside that stands a content block that nothing is learned in: the leading principal components
-of the encoder's vectors, evened out, and their mean over the history. It is for items that the
-log tells little of, and fades as an item's events become more: learned together, the rest learns
-to undo it, and new items suffer.
+A content block without learned parameters is added: the whitened leading principal components of
+the encoder's vectors, and their mean over the history. It serves items with few events, and its
+weight falls with an item's number of events: trained jointly, the learned part would cancel it, and
+new items would suffer.
 
 Sources: Kabbur, Ning & Karypis 2013, "FISM: Factored Item Similarity Models for Top-N
 Recommender Systems", KDD (a user as a mean of item vectors); Yi et al. 2019, "Sampling-Bias-
@@ -53,7 +53,7 @@ _KNOTS = np.linspace(0, 6, 6)  # log(1 + events); the last is 402 events
 _SHRINK = 2.0  # events that a vector predicted from content weighs as much as
 _TRUST = 20.0  # events after which an item's vector counts half in that prediction
 _RIDGES = (30.0, 100.0, 300.0)
-_WHITEN = 0.3  # share of the largest variance that is added to all
+WHITEN = 0.3  # share of the largest variance that is added to all
 _CHECKED = 512  # users at most that judge an epoch
 
 
@@ -107,7 +107,7 @@ class Tower:
         self._rng = np.random.default_rng(config.seed)
         self.vectors = torch.from_numpy(vectors)
         content_dim = min(config.content_dim, config.dim // 2, min(vectors.shape))
-        self.content = _content_axes(vectors, count, content_dim)  # (N, P)
+        self.content = content_axes(vectors, count, content_dim)  # (N, P)
         self.content_weight = 1.0
         dim, size = config.dim - content_dim, vectors.shape[1]
         chance = (count + 1) / (count + 1).sum()
@@ -197,7 +197,7 @@ class Tower:
         mixed in for an item with few.
         """
         raw = [t.numpy() for t in self._raw()]
-        predicted = _predict(self.vectors.numpy(), np.concatenate(raw, axis=1), self.count)
+        predicted = ridge_prediction(self.vectors.numpy(), np.concatenate(raw, axis=1), self.count)
         share = (self.count / (self.count + _SHRINK))[:, None].astype(np.float32)
         mixed = predicted + share * (np.concatenate(raw, axis=1) - predicted)
         inside, answer = np.split(mixed.astype(np.float32), 2, axis=1)
@@ -344,12 +344,12 @@ def _recency(age: Tensor, seen: Tensor, half_life: Tensor) -> Tensor:
     return weight / (weight.sum(-1, keepdim=True) + 1e-6)
 
 
-def _content_axes(
+def content_axes(
     vectors: npt.NDArray[np.float32], count: npt.NDArray[np.integer], size: int
 ) -> Tensor:
     """(N, size) leading principal components, shrunk towards equal variance.
 
-    Each is divided by the root of its variance plus ``_WHITEN`` times the largest one, so that an
+    Each is divided by the root of its variance plus ``WHITEN`` times the largest one, so that an
     inner product is that of a linear discriminant with a regularised covariance (Friedman 1989,
     "Regularized Discriminant Analysis", JASA): what sets apart nearly all items says little of a
     taste. An item weighs as the square root of its events, and those without any not at all.
@@ -359,11 +359,11 @@ def _content_axes(
     variance, axes = np.linalg.eigh((x * (weight / weight.sum())[:, None]).T @ x)  # ascending
     variance, axes = variance[::-1][:size].clip(0), axes[:, ::-1][:, :size]
     axes = axes * np.where(axes[np.abs(axes).argmax(axis=0), np.arange(size)] < 0, -1, 1)
-    scale = np.sqrt(variance + _WHITEN * variance.max(initial=1e-12))
+    scale = np.sqrt(variance + WHITEN * variance.max(initial=1e-12))
     return torch.from_numpy((x @ (axes / scale)).astype(np.float32))
 
 
-def _predict(
+def ridge_prediction(
     vectors: npt.NDArray[np.float32],
     learned: npt.NDArray[np.float32],
     count: npt.NDArray[np.integer],

@@ -1,4 +1,4 @@
-"""Where a model's weights lie, and what names their content."""
+"""Weights of a pretrained model: their location, and a hash of their content."""
 
 from __future__ import annotations
 

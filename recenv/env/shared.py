@@ -1,4 +1,4 @@
-"""What the parallel and the AEC environment have in common."""
+"""Base class of the parallel and the AEC environment."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from recenv.evaluation.off_policy import (
     inverse_propensity,
     self_normalised,
 )
-from recenv.evaluation.rollout import Pool, Rollout, rollout
+from recenv.evaluation.rollouts import Pool, Rollout, rollout
 from recenv.evaluation.statistics import (
     CONFIDENCE,
     Estimate,

@@ -1,4 +1,4 @@
-"""Markdown tables, as reports have them."""
+"""Markdown tables of reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows of a results table: what one policy did, with intervals over users."""
+"""Metrics of a policy: rows of a results table, with confidence intervals over users."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from recenv.evaluation.rollout import Rollout
+from recenv.evaluation.rollouts import Rollout
 from recenv.evaluation.statistics import (
     Estimate,
     check_paired,
@@ -91,7 +91,7 @@ def differences(
 def position(
     rollout: Rollout, low: Rollout, high: Rollout, metric: str = "recommender reward"
 ) -> Estimate:
-    """Where a policy lies between two others: 0 is as good as ``low``, 1 as ``high``.
+    """Normalised score of a policy between two others: 0 is as good as ``low``, 1 as ``high``.
 
     Raises:
         ConfigError: they are not of the same visits, or of fewer than two users.

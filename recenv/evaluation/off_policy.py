@@ -1,4 +1,4 @@
-"""Off-policy estimators: what a policy would earn, from the log of another one.
+"""Off-policy estimators: the value of a policy from the log of another one.
 
 Each of n logged events has a context x, an action a drawn from the logging policy with
 probability (propensity) ``p = pi_0(a | x)``, and a reward r. The value of a target policy pi is

@@ -1,4 +1,4 @@
-"""A report's folder: checked before anything is computed, and nobody else's files lost in it."""
+"""Output folder of a report: checked before the computation; foreign files are never removed."""
 
 from __future__ import annotations
 

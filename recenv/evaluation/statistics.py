@@ -1,10 +1,10 @@
-"""Intervals over users: a user's visits are alike, so users and not visits are the sample.
+"""Confidence intervals, clustered by user: visits of one user are correlated.
 
 All intervals are two-sided with ``CONFIDENCE``, for the mean over the population that the users
 were drawn from, every user weighing the same. Visits are averaged per user first: that is the
 cluster-robust way (Cameron & Miller, "A Practitioner's Guide to Cluster-Robust Inference", 2015)
-in its simplest form. The variance within a user needs no estimate of its own, it is part of the
-spread between the users' means.
+in its simplest form. The variance within a user needs no separate estimate: it is part of the
+variance of the users' means.
 
 Means have Student's t interval: it covers nearly as it should even for skewed rewards (0.94 of
 the time with 40 users whose levels are exponential, see the tests), has a closed form, and needs
@@ -21,7 +21,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from recenv.errors import ConfigError
-from recenv.evaluation.rollout import Rollout
+from recenv.evaluation.rollouts import Rollout
 
 CONFIDENCE = 0.95
 _RESAMPLES = 2000
@@ -76,7 +76,7 @@ def paired_difference(first: Floats, second: Floats, user: npt.NDArray[np.intege
 def paired_position(
     values: Floats, low: Floats, high: Floats, user: npt.NDArray[np.integer]
 ) -> Estimate:
-    """Where a mean lies between two others: (values - low) / (high - low), means over users.
+    """Normalised score of a mean: (values - low) / (high - low), means over users.
 
     0 is as good as ``low``, 1 as good as ``high``; all three over the same (V,) visits. The
     interval is a percentile bootstrap that draws users with all three of their means. It is NaN

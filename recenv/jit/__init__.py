@@ -1,1 +1,1 @@
-"""Compilation with numba, and what compiled code needs of memory and threads."""
+"""Compilation with numba, and memory and threads for compiled code."""

@@ -1,4 +1,4 @@
-"""What threads say to each other from inside compiled code: words in memory, locks, jobs.
+"""Atomic operations of compiled code: shared words in memory, locks, jobs for threads.
 
 A board is a (n,) int64 array that several threads read and write. All changes are atomic and in
 one order for everyone (sequentially consistent), so what a thread wrote before it changed a word
@@ -7,7 +7,7 @@ is there for a thread that has seen the change.
 A job is a compiled function of rows [low, high) with all its other arguments: two addresses. Its
 arguments lie on the stack of the function that made it, so it lives as long as that call.
 
-Nothing here needs Python's global lock, and nothing gives it back.
+Nothing here needs or releases Python's global lock.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How functions are compiled by numba, and where the results are kept, in one place.
+"""Compilation of functions by numba, and the cache of machine code.
 
 - ``error_model="numpy"``: division follows IEEE 754 instead of checking for zero, so that loops can
   become vector instructions. No fast-math flag is set: additions keep their order, so that bits do

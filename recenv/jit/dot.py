@@ -1,4 +1,4 @@
-"""Weighted inner products whose additions have one order, on every machine.
+"""Weighted inner products in a fixed order of additions, bit for bit alike on every machine.
 
 Floating-point addition is not associative, so a compiler may use vector instructions for a sum
 only if it may choose the order of its terms, and then the last bits depend on the processor.

@@ -1,4 +1,4 @@
-"""Rows of an array as memory: moved in one piece, or used as another array."""
+"""Memory operations on rows of an array: block moves, and views as another array."""
 
 from __future__ import annotations
 

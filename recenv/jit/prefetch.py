@@ -1,4 +1,4 @@
-"""Asks a CPU for rows of an array before they are needed.
+"""Prefetching of array rows into a CPU's caches.
 
 A batch that does not fit the caches is read row by row from thirty arrays at once, more streams
 than a processor follows by itself.

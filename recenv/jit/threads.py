@@ -1,14 +1,13 @@
-"""One loop on several threads: each runs it on rows of its own.
+"""Thread pool for compiled loops: each thread runs the same loop on disjoint rows.
 
 Numba's ``parallel=True`` would make another loop out of it; here threads share the very loop that
 one thread runs, compiled with the same options, so that bits cannot depend on their number.
 
 A step of a thousand rows takes some 300 microseconds; waking a thread and handing Python's global
 lock over takes tens. So the threads of a crew speak through words in memory, in compiled code that
-needs no such lock (``recenv.jit.atomics``): a worker that has done its part looks out for the next
-for ``PATIENCE`` seconds, and only then sleeps. Whoever calls does not wait for workers to come:
-rows are dealt in small pieces to those who ask, and what a late worker has not begun is done by
-the others.
+needs no such lock (``recenv.jit.atomics``): an idle worker spins for ``PATIENCE`` seconds before it
+sleeps. The calling thread does not wait for workers to start: rows are handed out in small pieces
+(dynamic scheduling), and pieces that a late worker has not begun are done by the others.
 """
 
 from __future__ import annotations
@@ -256,7 +255,7 @@ _closed = False
 
 @cache
 def _looks(seconds: float) -> int:
-    """How often a worker looks out within some seconds."""
+    """Number of polls of a worker within some seconds."""
     board, times, took = np.zeros(_BLOCK, np.int64), 10_000, math.inf
     _look_out(board, 1)
     for _ in range(3):  # the best: a thread can lose its processor for a while

@@ -1,4 +1,4 @@
-"""Figures of policies: how they compare, and how they were learned."""
+"""Figures of policies: comparisons and learning curves."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class PolicyRow(Protocol):
 
     @property
     def kind(self) -> str:
-        """What it is: see ``recenv.benchmark.Contender``."""
+        """Kind of the policy: see ``recenv.benchmark.Contender``."""
         ...
 
     @property
@@ -223,7 +223,7 @@ def _draw_runs(axes: Axes, runs: Sequence[Points], colour: str) -> None:
     for x, y in runs:
         axes.plot(x, y, color=colour, lw=2 if lone else 0.8, alpha=1 if lone else 0.45)
     if len(runs) > 1:
-        axes.plot(*_mean_curve(runs), color=colour, lw=2.2)
+        axes.plot(*mean_curve(runs), color=colour, lw=2.2)
 
 
 def _markers(rows: Sequence[PolicyRow]) -> list[Line2D]:
@@ -267,7 +267,7 @@ def _points(curve: Curve) -> Points:
     return x[keep], y[keep]
 
 
-def _mean_curve(runs: Sequence[Points]) -> Points:
+def mean_curve(runs: Sequence[Points]) -> Points:
     """Mean of the runs where all of them have values, interpolated between their points."""
     low, high = max(x[0] for x, _ in runs), min(x[-1] for x, _ in runs)
     grid = np.unique(np.concatenate([x for x, _ in runs]))

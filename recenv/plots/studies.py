@@ -1,4 +1,4 @@
-"""Figures of studies: settings on scales, panels, and what shrinks as a log grows."""
+"""Figures of studies: values over settings, in panels, and errors over the size of a log."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RankingPoint:
-    """How well a fitted world ranks policies, in one setting.
+    """Agreement of a fitted world's ranking of policies, in one setting.
 
     Attributes:
         label: of the setting.

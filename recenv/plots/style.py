@@ -1,4 +1,4 @@
-"""How every figure looks: size, axes, colours, numbers; and where it goes."""
+"""Style of figures: size, axes, colours, numbers; and writing them to files."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def logarithmic(axes: Axes, which: Literal["x", "y"]) -> None:
     from matplotlib.ticker import LogFormatter
 
     class Plain(LogFormatter):
-        """What has a number is the base class's choice, less what would not fit."""
+        """Labels of a logarithmic axis: the base class's choice, less those that would not fit."""
 
         def __call__(self, x: float, pos: int | None = None) -> str:
             low, high = sorted(axis.get_view_interval())
@@ -146,7 +146,7 @@ def few_ticks(axes: Axes, which: Literal["x", "y"], values: Iterable[float]) -> 
 
 
 def line_for_legend(colour: str, label: str, *, dashed: bool = False) -> Line2D:
-    """What stands for a colour in a legend."""
+    """Legend entry of a colour."""
     from matplotlib.lines import Line2D
 
     style = DASHES if dashed else "-"

@@ -1,4 +1,4 @@
-"""Baselines, the greedy oracle, a bandit, and the protocols that trained policies share."""
+"""Recommenders: baselines, the greedy oracle, a bandit, and their protocols."""
 
 from recenv.recommenders.als import ALSConfig, ALSRecommender
 from recenv.recommenders.bandit import ThompsonRecommender
@@ -9,11 +9,11 @@ from recenv.recommenders.base import (
     Recommender,
     top_candidates,
 )
-from recenv.recommenders.baselines import baselines, left_out
 from recenv.recommenders.content import ContentRecommender
 from recenv.recommenders.oracle import OracleRecommender
 from recenv.recommenders.popularity import PopularityRecommender
 from recenv.recommenders.random import RandomRecommender
+from recenv.recommenders.registry import baselines, left_out
 
 __all__ = [
     "ALSConfig",

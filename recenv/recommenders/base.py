@@ -1,8 +1,8 @@
-"""Recommender protocols, which baselines, oracles, bandits and trained policies share.
+"""Protocols of recommenders: baselines, oracles, bandits and trained policies.
 
 A recommender fills slates (``Recommender``, or ``PrivilegedRecommender`` from the true state). One
-that also learns while it is used has ``update`` (``LearningRecommender``) and is told of every
-answer. ``recommend`` and ``tell`` are one round of any of them.
+that also learns online has ``update`` (``LearningRecommender``), called with every answer.
+``recommend`` and ``tell`` are one round of any of them.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class PrivilegedRecommender(Protocol):
 
 
 class Feedback(NamedTuple):
-    """What the platform learns from one round of B visits, the last round of a visit included."""
+    """Feedback of one round of B visits, the last round of a visit included."""
 
     items: npt.NDArray[np.int32]  # (B, K) codes of the items shown; -1 is an empty slot
     responses: npt.NDArray[np.int8]  # (B, K) 0 ignore, 1 click, 2 purchase; 0 in an empty slot
@@ -99,7 +99,7 @@ class LearningRecommender(Protocol):
         ...
 
 
-class Turn(NamedTuple):
+class Recommendation(NamedTuple):
     """The slates of one round, and what they were chosen from."""
 
     slates: npt.NDArray[np.integer]  # (B, K) candidate index per slot
@@ -109,19 +109,22 @@ class Turn(NamedTuple):
 
 def recommend(
     recommender: Recommender | PrivilegedRecommender, simulator: Simulator, state: State
-) -> Turn:
+) -> Recommendation:
     """The slates of any recommender for the visits of a state, which stays as it is."""
     if not isinstance(recommender, PrivilegedRecommender):
         seen = simulator.recommender_observation(state)
         slates = recommender.recommend(seen, state.key, simulator.game.slate_size)
-        return Turn(slates, seen, state.key)
+        return Recommendation(slates, seen, state.key)
     learns = isinstance(recommender, LearningRecommender)
     seen = simulator.recommender_observation(state) if learns else None
-    return Turn(recommender.recommend_privileged(simulator, state), seen, state.key)
+    return Recommendation(recommender.recommend_privileged(simulator, state), seen, state.key)
 
 
 def tell(
-    recommender: Recommender | PrivilegedRecommender, turn: Turn, state: State, outcome: Outcome
+    recommender: Recommender | PrivilegedRecommender,
+    turn: Recommendation,
+    state: State,
+    outcome: Outcome,
 ) -> None:
     """Tell a recommender that learns what came of its slates; others are not asked.
 

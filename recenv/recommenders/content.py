@@ -1,4 +1,4 @@
-"""Content-based filtering: candidates nearest to the user's interest vector."""
+"""Content-based filtering: the candidates nearest to the user's interest vector."""
 
 from __future__ import annotations
 

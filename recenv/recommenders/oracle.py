@@ -1,4 +1,4 @@
-"""The greedy oracle: slates chosen with the users' true state in hand."""
+"""Greedy oracle: slates of highest expected immediate reward, given the users' true state."""
 
 from __future__ import annotations
 

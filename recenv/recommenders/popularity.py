@@ -1,4 +1,4 @@
-"""What everyone clicked: a strong baseline without any personalisation."""
+"""Popularity baseline: the most clicked items, without personalisation."""
 
 from __future__ import annotations
 

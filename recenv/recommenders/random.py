@@ -1,4 +1,4 @@
-"""Uniformly random slates: the floor of every table."""
+"""Random baseline: slates drawn uniformly."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from recenv.recommenders.base import Observation, top_candidates
 
 
 class RandomRecommender:
-    """K different candidates in uniformly random order, drawn on each visit's own key.
+    """Uniform slates: K distinct candidates in random order, drawn by each visit's key.
 
     Args:
         name: for reports.

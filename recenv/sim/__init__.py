@@ -1,4 +1,4 @@
-"""The simulator: state, step, observations."""
+"""Simulator of visits: state, step, observations."""
 
 from recenv.sim.simulator import Outcome, Simulator
 from recenv.sim.state import EMPTY, State

@@ -1,8 +1,8 @@
 # numba infers the types of the kernels; they are documented where they are called
 # ruff: noqa: ANN001, ANN202
-"""CudaSimulator: the same game on a GPU, in memory that torch shares.
+"""GPU simulator: the game as CUDA kernels, on memory shared with torch.
 
-The kernels give each visit a thread of its own that runs the loop of ``recenv.sim.kernels`` for
+The kernels give each visit one thread, which runs the loop of ``recenv.sim.kernels`` for
 one row: the very functions that the CPU runs, compiled by numba-cuda. The state's arrays lie
 with the batch dimension fastest, so that neighbouring threads read neighbouring numbers.
 
@@ -247,7 +247,7 @@ class CudaSimulator:
 
     @staticmethod
     def outcome(state: DeviceState) -> Outcome:
-        """What the last round brought, as tensors of their own."""
+        """Outcome of the last round, as copied tensors."""
         now = state.tensors
         parts: Any = (
             now.answers.clone(),

@@ -1,12 +1,22 @@
 # numba infers the types of these functions; they are documented where they are called
 # ruff: noqa: ANN001, ANN201, ANN202
-"""One visit of one user, as plain functions of a row number: the rules of the game.
+"""Rules of the game: one visit of one user, as plain functions of a row number.
 
-``begin``, ``next_visit``, ``draw_candidates`` and ``take_answer`` here, ``show``, ``draw_answer``
-and ``clear_screen`` in ``recenv.sim.screens`` are the whole game. Each works on row ``b`` of the
-state alone, so rows can be stepped in any order, by any number of threads, on any device, with the
-same bits. Loops over rows are in ``recenv.sim.kernels`` (CPU) and ``recenv.sim.cuda`` (GPU); both
-compile these very functions.
+A visit starts with ``begin`` (or ``next_visit``). One round of it is:
+
+1. ``draw_candidates``: C items of the catalogue become the round's candidates.
+2. ``screens.put``: the recommender's slate, K indices of candidates, goes on screen.
+3. ``screens.weigh``: the laws give the fitted probability of every answer (``recenv.users.laws``).
+4. ``screens.draw_answers`` and ``screens.draw_leave`` draw the fitted user's answer: ignore, click
+   or buy in each slot, stay or leave. A learning user gives its answer instead.
+5. ``respond``: the answer pays both agents (``recenv.sim.rewards``), changes interest, boredom,
+   satisfaction and history, and may end the visit.
+6. ``screens.clear_screen``: the screen is empty; the next round begins with step 1.
+
+``screens.show`` is steps 2 and 3 on the visit's screen, ``screens.draw_answer`` step 4,
+``respond_row`` step 5. Each function works on row ``b`` of the state alone, so rows can be stepped
+in any order, by any number of threads, on any device, with the same bits. Loops over rows are in
+``recenv.sim.kernels`` (CPU) and ``recenv.sim.cuda`` (GPU); both compile these very functions.
 
 How functions are written decides how fast they are: a loop that a compiler can turn into vector
 instructions does nothing else (no draw and lookup in one loop, nothing read from the array that it
@@ -35,7 +45,7 @@ _SMALLEST = np.float32(1e-8)  # floor of a probability inside a logarithm
 
 @inlined
 def draw_candidates(b, tables, rules, state):
-    """One candidate from each of C equal strata of the shuffled catalogue, turned at random.
+    """Candidates of a round: one from each of C equal strata of the shuffled catalogue, rotated.
 
     Systematic sampling: no repeats, every item is equally likely to be a candidate, and the
     cost is O(C) whatever the size of the catalogue. Where nothing is consumed twice, what the
@@ -157,7 +167,7 @@ def _remember(b, shown, state):
 
 @inlined
 def _consume(b, item, response, tables, rules, state):
-    """What a click or a purchase does to the visit, apart from the rewards."""
+    """Consumption of an item: its effect on interest, boredom, need and past, rewards apart."""
     state.clicks[b] += 1
     state.visit_clicks[b] += 1
     share = _ONE / np.float32(state.visit_clicks[b])
@@ -198,7 +208,7 @@ def _log_behaviour(b, on, left, state, screen):
 
 @inlined
 def respond(b, on, answers, left, tables, rules, state, screen):
-    """Take the answer to what is on screen ``on``: rewards, what it does to the user, next round.
+    """Answer of a round to the slate on screen ``on``: rewards, and the user's next state.
 
     The answer is ``answers[on]``, the slots' part, and whether the user left.
     """
@@ -260,7 +270,7 @@ def respond(b, on, answers, left, tables, rules, state, screen):
 
 
 @inlined
-def take_answer(b, answers, tables, rules, state):
+def respond_row(b, answers, tables, rules, state):
     """``respond`` with ``answers[b]`` to what is on the visit's own screen."""
     left = answers[b, state.slate.shape[1]] == 1
     respond(b, b, answers, left, tables, rules, state, state)

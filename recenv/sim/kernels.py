@@ -1,6 +1,6 @@
 # numba infers the types of these functions; they are documented where they are called
 # ruff: noqa: ANN001, ANN201, ANN202
-"""Loops of the game over rows [low, high) of a batch, compiled by numba for the CPU.
+"""CPU kernels: loops of the game over rows [low, high) of a batch, compiled by numba.
 
 ``BEGIN`` to ``STEP`` are what a simulator calls: each loop for one thread, and for several
 (``recenv.jit.threads``), who run the same loop on ranges of rows that are dealt out to them.
@@ -117,7 +117,7 @@ def respond(low, high, answers, tables, rules, state):
     for b in range(low, high):
         _ask_first(b, _AHEAD, high, state)
         _ask_then(b, _AHEAD, high, state)
-        game.take_answer(b, answers, tables, rules[0], state)
+        game.respond_row(b, answers, tables, rules[0], state)
         game.draw_candidates(b, tables, rules[0], state)
         screens.clear_screen(b, state)
 
@@ -179,7 +179,7 @@ def step_alone(low, high, slates, autoreset, tables, rules, state):
         else:
             screens.show(b, slates, tables, rules[0], state)
             screens.draw_answer(b, state, state.answers)
-            game.take_answer(b, state.answers, tables, rules[0], state)
+            game.respond_row(b, state.answers, tables, rules[0], state)
         game.draw_candidates(b, tables, rules[0], state)
         screens.clear_screen(b, state)
 

@@ -1,4 +1,4 @@
-"""What each agent sees: plain dicts of float32 and int32 arrays, one row per visit.
+"""Observations of both agents: plain dicts of float32 and int32 arrays, one row per visit.
 
 The recommender sees what a platform knows and never the user's true state. The user sees its
 own state, the slate on screen, and ``behaviour``: the fitted probabilities of every answer.

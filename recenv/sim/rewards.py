@@ -1,6 +1,6 @@
 # numba infers the types of the compiled functions
 # ruff: noqa: ANN001, ANN201
-"""Rewards of both sides, once for all: what an answer is worth, slot by slot.
+"""Rewards of both agents for an answer, slot by slot.
 
 ``RewardConfig`` has the formulas. The compiled functions are of one slot or one visit and serve
 the game and the oracle; the functions of arrays serve training and reports.
@@ -20,7 +20,7 @@ _ONE, _HALF = np.float32(1), np.float32(0.5)
 
 @inlined
 def of_ignoring(seen, rules):
-    """What ignoring a slot costs the user, who looks at it with probability ``seen``."""
+    """Cost to the user of ignoring a slot that is looked at with probability ``seen``."""
     return rules.effort * seen
 
 

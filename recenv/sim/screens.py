@@ -1,6 +1,6 @@
 # numba infers the types of these functions; they are documented where they are called
 # ruff: noqa: ANN001, ANN201, ANN202
-"""What is on screen: a slate, and what its user makes of it. Part of the rules of the game.
+"""Screen of a visit: the slate shown, and the probabilities of every answer to it.
 
 Rules are in ``recenv.sim.game``, which says how these functions are written and why. They take the
 ``screen`` (``recenv.sim.state.Screen``) with the row ``on`` it, because a loop over whole rounds
@@ -65,13 +65,13 @@ def clear_screen(b, state):
 
 @inlined
 def _click_bias(b, item, tables, state):
-    """What is added to the affinity to click for visit ``b``, apart from the past."""
+    """Bias of the click law for visit ``b``, without the user's past."""
     return tables.users[uint32(state.user[b])].click_bias + tables.items[uint32(item)].click_bias
 
 
 @inlined
 def _buy_bias(b, item, tables, state):
-    """What is added to the affinity to buy for visit ``b``."""
+    """Bias of the purchase law for visit ``b``."""
     user, of_item = tables.users[uint32(state.user[b])], tables.items[uint32(item)]
     return user.purchase_bias + of_item.purchase_bias
 
@@ -85,7 +85,7 @@ def _has_past(b, tables, rules, state):
 
 @inlined
 def _with_past(b, item, bias, tables, rules, state):
-    """``_click_bias`` and what the user has had of the item, before the visit and in it."""
+    """``_click_bias`` plus the effect of having consumed the item, before and in the visit."""
     bias += bonus_of_past(b, item, tables, state)
     if rules.again != _ZERO and taken(b, item, state):
         bias += rules.again

@@ -243,10 +243,10 @@ class Simulator:
         Raises:
             ActionError: wrong shape or dtype, or a value out of range.
         """
-        self.take(state, self.check_answers(state, answers))
+        self.respond_unchecked(state, self.check_answers(state, answers))
         return self.outcome(state)
 
-    def take(self, state: State, answers: npt.NDArray[np.int64]) -> None:
+    def respond_unchecked(self, state: State, answers: npt.NDArray[np.int64]) -> None:
         """``respond`` to (B, K + 1) answers that were checked; what came of it is in the state."""
         answers = self._answers(state, answers)
         self._run(kernels.RESPOND, state, len(answers), answers, self.tables, self.rules, state)
@@ -255,7 +255,7 @@ class Simulator:
         """Let the fitted users answer the slates on screen, on the visits' own draws."""
         answers = np.empty((len(state.key), self.game.slate_size + 1), np.int64)
         self._run(kernels.DRAW_ANSWERS, state, len(answers), state, answers)
-        self.take(state, answers)
+        self.respond_unchecked(state, answers)
         return self.outcome(state)
 
     def step(

@@ -1,4 +1,4 @@
-"""What a step reads and writes, as named tuples of arrays that numba compiles against.
+"""State of the game: named tuples of arrays that numba compiles against.
 
 Shapes: B sessions, K slots, C candidates, D dimensions of the true interest, P dimensions of the
 platform's vectors, G categories, H history, U users, N items.

@@ -1,1 +1,1 @@
-"""Studies: each asks one question of the project and is run by ``python -m``."""
+"""Studies of the simulator, each of one question, run by ``python -m``."""

@@ -1,4 +1,4 @@
-"""Cells of a study: independent measurements, kept as JSON so that an interrupted run goes on."""
+"""Cells of a study: independent measurements, kept as JSON so that a run can be resumed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Planted worlds, and the logs that their users leave."""
+"""Synthetic data: planted worlds, and logs drawn from them."""
 
 from recenv.synthetic.baskets import emit_baskets
 from recenv.synthetic.log import emit_log

@@ -1,7 +1,7 @@
-"""Logs of baskets: what planted users buy in a shop whose whole catalogue is open to them.
+"""Synthetic logs of baskets: purchases of planted users in a shop with its catalogue exposed.
 
-A visit takes each item with a probability of its own, or a drawn number of items, and what a
-user bought before is likelier bought again. The personal past is carried forward visit by visit
+A visit takes each item independently, or a drawn number of items, and repeat purchases are more
+likely than first ones. The personal past is carried forward visit by visit
 here, not looked up from a log, so that an estimator of it is compared with other code.
 """
 
@@ -118,7 +118,7 @@ def emit_baskets(
 
 
 class _Past:
-    """What U users bought before, visits ago counting less."""
+    """Past purchases of U users, discounted by visits since."""
 
     def __init__(self, weight: float, half_life: float, shape: tuple[int, ...]) -> None:
         self._weight, self._ratio = weight, 0.5 ** (1 / half_life)

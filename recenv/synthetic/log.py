@@ -1,4 +1,4 @@
-"""Logs that the fitted users of a world leave under a known logging policy.
+"""Synthetic logs: answers of a world's users under a logging policy with known propensities.
 
 A logging policy draws a slate slot by slot: with probability ``mix`` uniformly from the
 candidates that are left, and else from the softmax of its logits over them. Without the mixture
@@ -34,7 +34,7 @@ Floats = npt.NDArray[np.float64]
 
 
 class LoggingPolicy(Protocol):
-    """Who filled the slates of a log."""
+    """Logging policy: fills the slates of a log, with known propensities."""
 
     @property
     def name(self) -> str:
@@ -102,7 +102,7 @@ class PopularityLogging(_Softmax):
 
 @dataclass(frozen=True)
 class PersonalLogging(_Softmax):
-    """By what this user likes now: the click log-odds of the world's own laws, boredom aside.
+    """Personal logging policy: logits are the user's present click log-odds, without boredom.
 
     The narrowest of logs: what a user is shown depends on the very interest to be fitted.
     """

@@ -1,4 +1,4 @@
-"""Planted worlds: users with known parameters, and the logs they emit.
+"""Planted worlds: users with known parameters, and logs drawn from them.
 
 Every estimator must recover these parameters before it sees a real log.
 """

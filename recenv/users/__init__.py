@@ -1,1 +1,1 @@
-"""The laws of the simulated user: their form, their parameters, their fit."""
+"""User model: the laws of the simulated user, their parameters and their fit."""

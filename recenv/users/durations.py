@@ -1,4 +1,4 @@
-"""How long something lasts: a discrete-time hazard with a lasting user effect.
+"""Discrete-time hazard model of durations, with a random effect per user.
 
 One law serves two of them: how many items a visit takes, and how many days pass before the
 next visit.

@@ -1,4 +1,4 @@
-"""The laws of a simulated user: pure functions from state to probabilities.
+"""Laws of the simulated user: pure functions from state to probabilities.
 
 Each law is one scalar function over float32, compiled by numba and inlined into the
 simulator's step; nothing here draws a random number. ``UserModel`` says where each law's
@@ -51,7 +51,7 @@ def exp(x: np.float32) -> np.float32:
 
 @inlined
 def sigmoid(x: np.float32) -> np.float32:
-    """Logistic function."""
+    """Logistic function, ``1 / (1 + exp(-x))``."""
     return _ONE / (_ONE + exp(-x))
 
 
@@ -107,7 +107,7 @@ def click_given_examined(affinity: np.float32, bias: np.float32, boredom: np.flo
 def funnel(probability: np.float32, share: np.float32) -> tuple[np.float32, np.float32]:
     """P(click | looked at) and P(purchase | click) whose product is ``probability``.
 
-    A log of purchases alone tells only the product p; the split ``p ** share`` and
+    A log of purchases alone identifies only the product p; the split ``p ** share`` and
     ``p ** (1 - share)`` is a stated prior. What is likelier bought is likelier clicked.
     """
     return (
@@ -135,7 +135,7 @@ def leave_log_odds(
     satisfaction: np.float32,
     boredom: np.float32,
 ) -> np.float32:
-    """Log-odds of leaving after this round; see ``leave``."""
+    """Log-odds of leaving after this round: intercept + length - satisfaction + boredom."""
     return intercept + length - satisfaction + boredom
 
 
@@ -147,6 +147,8 @@ def leave(
     boredom: np.float32,
 ) -> np.float32:
     """P(leave after this round): a discrete-time logistic hazard (Allison 1982).
+
+    ``logistic(intercept + length - satisfaction + boredom)``.
 
     Args:
         intercept: log-odds in the first round of a neutral visit.
@@ -161,7 +163,11 @@ def leave(
 def answer(
     to_click: np.float32, to_buy: np.float32, share: np.float32
 ) -> tuple[np.float32, np.float32]:
-    """(P(click | looked at), P(purchase | click)) of log-odds; ``share`` below 1: ``funnel``."""
+    """Answer probabilities, P(click | looked at) and P(purchase | click), from log-odds.
+
+    ``logistic(to_click)`` and ``logistic(to_buy)``; with ``share`` below 1, ``funnel`` of the
+    first.
+    """
     click = sigmoid(to_click)
     if share < _ONE:
         return funnel(click, share)
@@ -176,19 +182,22 @@ def hazard(baseline: np.float32, effect: np.float32) -> np.float32:
 
 @inlined
 def bored(boredom: np.float32, decay: np.float32) -> np.float32:
-    """Boredom of a category one round later, before what the round added."""
+    """Boredom of a category one round later, ``decay * boredom``, before what the round added."""
     return decay * boredom
 
 
 @inlined
 def drift(interest: np.float32, item: np.float32, rate: np.float32) -> np.float32:
-    """One coordinate of the interest after consuming an item: a step of ``rate`` towards it."""
+    """Drift of one coordinate of the interest towards a consumed item.
+
+    ``interest + rate * (item - interest)``.
+    """
     return interest + rate * (item - interest)
 
 
 @inlined
 def satisfied(satisfaction: np.float32, decay: np.float32, consumed: np.float32) -> np.float32:
-    """Satisfaction after a round that brought ``consumed`` utility."""
+    """Satisfaction after a round of utility ``consumed``: ``decay * satisfaction + consumed``."""
     return decay * satisfaction + consumed
 
 

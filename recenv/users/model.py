@@ -1,4 +1,4 @@
-"""UserModel: the fitted users, their parameters and where each law comes from."""
+"""User model: the parameters of the fitted users, and the provenance of each law."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MAX_SLOTS = 100
 
 
 class Dynamics(NamedTuple):
-    """How a visit changes its user (see ``UserModelConfig`` for each number's meaning).
+    """Within-visit dynamics of users (see ``UserModelConfig`` for each number's meaning).
 
     ``again`` is added to the click log-odds of an item consumed earlier in the visit.
     ``funnel`` below 1 says that only the product of click and purchase was fitted: then
@@ -249,7 +249,7 @@ class UserModel:
 
 
 def _provenance(source: Any, note: str, spread: dict[str, Any]) -> Provenance:
-    """What was stored of a law's origin."""
+    """Stored provenance of a law."""
     if source not in SOURCES:
         raise ArtifactError(f"A law comes from {', '.join(SOURCES)}, not from {source!r}.")
     return Provenance(source, str(note), {k: float(v) for k, v in spread.items()})

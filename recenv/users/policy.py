@@ -1,4 +1,4 @@
-"""Policies for ``user_0``: the fitted user is one of them."""
+"""User policies: policies of ``user_0``, among them the fitted user."""
 
 from __future__ import annotations
 

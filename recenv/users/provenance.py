@@ -1,4 +1,4 @@
-"""Provenance: where the parameters of a law come from."""
+"""Provenance of a law's parameters."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SOURCES = get_args(Source)
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a law's parameters come from."""
+    """Provenance of a law's parameters: fitted, prior or planted, with a note."""
 
     source: Source
     note: str

@@ -1,4 +1,4 @@
-"""What a user consumed before is consumed again: recency-weighted personal frequency.
+"""Repeat consumption: recency-weighted personal frequency of items.
 
 The strongest single predictor of grocery baskets (Hu, He, Gao & Zhang, "Modeling Personalized
 Item Frequency Information for Next-basket Recommendation", SIGIR 2020).
@@ -40,7 +40,7 @@ HALF_LIVES = (5.0, 80.0)
 
 @dataclass(frozen=True)
 class RepeatLaw:
-    """Log-odds that a user's own past adds to the items in it, in rows as of a sparse matrix.
+    """Log-odds that a user's past adds to the items in it, as a sparse matrix by rows.
 
     Attributes:
         start: (U + 1,) int64; user u's entries are ``start[u]`` to ``start[u + 1]``.
@@ -69,7 +69,7 @@ class RepeatLaw:
 
     @property
     def excludes(self) -> bool:
-        """Whether what was consumed before is never consumed again."""
+        """Whether no item is consumed twice."""
         return not self.weights
 
     def of(self, users: npt.ArrayLike, items: npt.ArrayLike) -> npt.NDArray[np.float32]:
@@ -172,7 +172,7 @@ class RepeatLaw:
 
 
 def feature(frequency: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    """What the law's weights multiply: ``log(1 + frequency / FLOOR)``."""
+    """Covariate of the law: ``log(1 + frequency / FLOOR)``."""
     return np.log1p(np.asarray(frequency, np.float64) / FLOOR)
 
 
@@ -272,7 +272,7 @@ def _walk(order, user, item, visit, consumed, num_items, half_life, total, out):
 def past_filter(
     start: npt.NDArray[np.int64], items: npt.NDArray[np.int32]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint32]]:
-    """A Bloom filter of each user's past: most items that are not in it are told by one bit.
+    """A Bloom filter of each user's past: one bit rules out most items that are not in it.
 
     One hash function and at least eight bits an entry (Bloom, CACM 1970), so that fewer than one
     in eight lookups of other items searches in vain.

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from handmade import events, items, told, write
+from helpers.handmade import events, items, told, write
 
 from recenv.data import dataset_names, formats, load, movielens
 from recenv.errors import ConfigError, DataNotFoundError, SchemaError

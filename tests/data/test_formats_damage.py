@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from handmade import Read, told, write
+from helpers.handmade import Read, told, write
 
 from recenv.data import formats, load, movielens
 from recenv.errors import SchemaError

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from handmade import events, items, told, write
+from helpers.handmade import events, items, told, write
 
 from recenv.data import formats, load
 from recenv.errors import ConfigError, SchemaError

@@ -85,7 +85,7 @@ def test_weights_against_brute_force() -> None:
 
 
 def test_leave_one_out_against_brute_force(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("recenv.encoders.history._BLOCK", 7)  # blocks cut through users
+    monkeypatch.setattr("recenv.encoders.history.BLOCK", 7)  # blocks cut through users
     log = _random_log()
     vectors = np.random.default_rng(3).normal(size=(12, 5)).astype(np.float32)
     weights = history_weights(log, np.ones(len(log), dtype=bool), 20.0)
@@ -194,19 +194,19 @@ def test_new_items_are_known_by_their_content() -> None:
 
 def test_content_axes_are_a_regularised_discriminant() -> None:
     """With all axes, inner products are x' (C + r I)^-1 y, with r a share of C's largest value."""
-    from recenv.encoders.tower import _WHITEN, _content_axes
+    from recenv.encoders.tower import WHITEN, content_axes
 
     rng = np.random.default_rng(0)
     x = (rng.normal(size=(50, 4)) @ rng.normal(size=(4, 4))).astype(np.float32)
     count = rng.integers(0, 30, 50)
     weight = np.sqrt(count) / np.sqrt(count).sum()
     moment = sum(w * np.outer(row, row) for w, row in zip(weight, x.astype(float), strict=True))
-    ridge = _WHITEN * np.linalg.eigvalsh(moment).max()
+    ridge = WHITEN * np.linalg.eigvalsh(moment).max()
     want = x @ np.linalg.solve(moment + ridge * np.eye(4), x.T)
-    whole = _content_axes(x, count, 4).numpy()
+    whole = content_axes(x, count, 4).numpy()
     np.testing.assert_allclose(whole @ whole.T, want, rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(_content_axes(x, count, 2).numpy(), whole[:, :2])
-    assert np.isfinite(_content_axes(x, np.zeros(50, int), 2).numpy()).all()
+    np.testing.assert_allclose(content_axes(x, count, 2).numpy(), whole[:, :2])
+    assert np.isfinite(content_axes(x, np.zeros(50, int), 2).numpy()).all()
 
 
 def test_large_catalogues_are_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,7 +237,7 @@ def test_updates_are_capped(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_ridge_prediction_against_refits() -> None:
     """The closed-form leave-one-out choice against leaving each item out in turn."""
-    from recenv.encoders.tower import _predict
+    from recenv.encoders.tower import ridge_prediction
 
     rng = np.random.default_rng(0)
     x = rng.normal(size=(30, 6)).astype(np.float32)
@@ -259,7 +259,7 @@ def test_ridge_prediction_against_refits() -> None:
     grid = (0.01, 1.0, 100.0)
     best = min(grid, key=left_out)
     want = z @ solve(np.arange(30), best) + weight @ y
-    np.testing.assert_allclose(_predict(x, y, count, grid), want, atol=1e-4)
+    np.testing.assert_allclose(ridge_prediction(x, y, count, grid), want, atol=1e-4)
 
 
 def test_history_is_what_came_before() -> None:

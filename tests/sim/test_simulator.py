@@ -4,7 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
-from oracle import OracleVisit
+from helpers.oracle import OracleVisit
 
 from recenv.config import GameConfig
 from recenv.errors import ActionError, ConfigError

@@ -20,13 +20,13 @@ from recenv.config import GameConfig
 from recenv.recommenders import ALSRecommender
 from recenv.sim.simulator import Simulator
 from recenv.synthetic.world import PlantedConfig, planted_world
-from training.cluster import ClusterError, _make_room, bundles, ray_address, ray_session
+from training.cluster import ClusterError, bundles, make_room, ray_address, ray_session
 from training.config import TrainConfig
 from training.config.network import NetworkConfig
 from training.models.networks import RecommenderNetwork
 from training.models.tables import HoldsTables
 from training.runs.opponents import make_opponent
-from training.world import Strings, _lean
+from training.world import Strings, lean
 
 GAME = GameConfig(slate_size=3, num_candidates=12, max_rounds=6)
 
@@ -44,7 +44,7 @@ def large():
 def sent(world):
     """(the world as a worker gets it, bytes that every worker copies, bytes that they share)."""
     buffers = []
-    own = pickle.dumps(_lean(world, (0,)), protocol=5, buffer_callback=buffers.append)
+    own = pickle.dumps(lean(world, (0,)), protocol=5, buffer_callback=buffers.append)
     stored = [bytes(b.raw()) for b in buffers]  # cannot be written to, as in the object store
     return pickle.loads(own, buffers=stored), len(own), sum(map(len, stored))
 
@@ -215,13 +215,13 @@ ALONE = ["unshare", "--map-root-user", "--net", "--pid", "--fork", "--mount-proc
 
 
 def on_two_nodes(*arguments, cpus):
-    """What ``tests/on_cluster.py`` says on a cluster of two nodes."""
+    """What ``tests/helpers/on_cluster.py`` says on a cluster of two nodes."""
     if shutil.which("unshare") is None or subprocess.run(ALONE).returncode:
         pytest.skip("two nodes need a network and a process tree of their own")
     script = [str(ROOT / "training/launch/two_nodes.sh"), sys.executable]
     folder = Path(sys.executable).parent
     done = subprocess.run(
-        [*script, str(ROOT / "tests/on_cluster.py"), *map(str, arguments)],
+        [*script, str(ROOT / "tests/helpers/on_cluster.py"), *map(str, arguments)],
         env={**os.environ, "CPUS": str(cpus), "PATH": f"{folder}:{os.environ['PATH']}"},
         capture_output=True,
         text=True,
@@ -252,7 +252,7 @@ def test_a_gpu_that_is_not_there_is_told(monkeypatch, what):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     config = TrainConfig(**{f"gpus_per_{what.replace('-', '_')}": 0.5})
     with pytest.raises(ClusterError, match=f"--gpus-per-{what} 0.5 with --num-{what}s 0"):
-        _make_room(config, "local")
+        make_room(config, "local")
 
 
 @pytest.mark.slow

@@ -10,8 +10,8 @@ import time
 
 import psutil
 import pytest
-from launched import TINY, children, finish, folder, start, wait_until
-from training_without_ray import StandIn, begin
+from helpers.launched import TINY, children, finish, folder, start, wait_until
+from helpers.training_without_ray import StandIn, begin
 
 from training import cluster, command, interrupts
 from training.interrupts import Interrupted, kept, stop_on_signals

@@ -6,7 +6,17 @@ import signal
 import time
 
 import pytest
-from launched import ROUNDS, check_whole, children, curve, finish, folder, kill, start, wait_until
+from helpers.launched import (
+    ROUNDS,
+    check_whole,
+    children,
+    curve,
+    finish,
+    folder,
+    kill,
+    start,
+    wait_until,
+)
 
 from training.runs.policy import load, load_user
 

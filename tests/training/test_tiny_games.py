@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from launched import train_each
-from tiny_games import ANSWERS, KNOWN, Tree, bazaar, bluff, strangers
+from helpers.launched import train_each
+from helpers.tiny_games import ANSWERS, KNOWN, Tree, bazaar, bluff, strangers
 
 from recenv.config import GameConfig
 from recenv.env.visit import RECOMMENDER_AGENT, USER_AGENT

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from launched import (
+from helpers.launched import (
     ROUNDS,
     TINY,
     check_whole,

@@ -6,7 +6,7 @@ import re
 import signal
 
 import pytest
-from launched import ROUNDS, TINY, check_whole, finish, kill, start, wait_until
+from helpers.launched import ROUNDS, TINY, check_whole, finish, kill, start, wait_until
 
 from recenv import artifacts
 from recenv.errors import ArtifactError, ConfigError

@@ -1,1 +1,1 @@
-"""Learning algorithms: for each, its learner and how its settings configure RLlib."""
+"""Learning algorithms: the learner of each, and its RLlib configuration."""

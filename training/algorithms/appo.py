@@ -1,4 +1,4 @@
-"""APPO: IMPALA with PPO's clipped surrogate against a late copy of the policy."""
+"""APPO: IMPALA with PPO's clipped surrogate against a target policy."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ class AppoLearner(VTraceLoss, WatchedThread, APPOTorchLearner):  # type: ignore[
     """APPO's update, the one of IMPACT (Luo et al. 2020): a surrogate clipped at a target policy.
 
     V-trace evaluates the target network, a late copy of the policy; ratios to it are clipped, slot
-    by slot where slots are credited. The paper's weight ``min(pi_sampled / pi_target, 2)`` takes
-    the place of ratios to the sampling policy.
+    by slot where slots are credited. The paper's weight ``w = min(pi_sampled / pi_target, 2)``
+    takes the place of ratios to the sampling policy: with ``x = w pi / pi_sampled``, the policy
+    loss is ``- mean of min(x c, clip(x, 1 - e, 1 + e) c)`` for credit c.
     """
 
     _batches = 0

@@ -23,8 +23,8 @@ from training.config.algorithms.bc import BC, LOG
 from training.models.observations import tensors
 from training.runs.recording import load
 from training.sampling.demonstrations import (
+    DemonstratedSteps,
     Demonstrations,
-    Steps,
     check_recording,
     logged_visits,
 )
@@ -36,7 +36,7 @@ HELDOUT_ROUNDS = 2048
 
 
 def held_out(visits: int, share: float) -> int:
-    """How many of at least two visits are not learned from: one, if any; but never all."""
+    """Number of held-out visits, of at least two: one, if any; but never all."""
     return min(max(1, round(share * visits)), visits - 1) if share else 0
 
 
@@ -66,8 +66,10 @@ class CloningLearner(MARWILTorchLearner):
         return out
 
 
-class Cloning(rllib_bc.BC):
-    """RLlib's BC, fed with demonstrations of several agents: its own data loading has one agent.
+class BehaviourCloning(rllib_bc.BC):
+    """Behaviour cloning: RLlib's BC on demonstrations of several agents (RLlib loads one agent's).
+
+    Loss: ``- mean of log pi(a | s)`` over demonstrated steps.
 
     Every iteration draws visits, plays them back, and learns from their rounds in minibatches.
     Some visits are held out; their log-likelihood is logged.
@@ -126,7 +128,7 @@ class Cloning(rllib_bc.BC):
                 key = (LEARNER_RESULTS, side, "heldout_log_likelihood")
                 self.metrics.log_value(key, value, window=1)
 
-    def _take(self, visits: np.ndarray) -> dict[str, Steps]:
+    def _take(self, visits: np.ndarray) -> dict[str, DemonstratedSteps]:
         """The learning sides' steps."""
         learning: Any = self.config.policies_to_train
         return {
@@ -144,7 +146,7 @@ def build(settings: BC, config: TrainConfig) -> AlgorithmConfig:
         ConfigError: it is of another world or game, or the log shows no slates.
     """
     demonstrations(settings, config)  # found wanting here rather than inside RLlib
-    rllib: Any = rllib_bc.BCConfig(algo_class=Cloning)
+    rllib: Any = rllib_bc.BCConfig(algo_class=BehaviourCloning)
     rllib._is_online = True  # RLlib takes the spaces of several agents from a runner alone
     return rllib.training(
         learner_class=CloningLearner,
@@ -162,7 +164,7 @@ def build(settings: BC, config: TrainConfig) -> AlgorithmConfig:
 
 
 def demonstrations(settings: BC, config: TrainConfig) -> Demonstrations:
-    """What is imitated in a run.
+    """Demonstrations that a run imitates.
 
     Raises:
         ArtifactError: there is no recording.

@@ -1,4 +1,4 @@
-"""From an algorithm's settings to its learner, as RLlib's config."""
+"""Builder of RLlib's config and learner from an algorithm's settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Generalised advantage estimation, as the connector from samples to PPO's batches."""
+"""Generalised advantage estimation (GAE), as RLlib's learner connector."""
 
 from __future__ import annotations
 

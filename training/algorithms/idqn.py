@@ -9,7 +9,7 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from torch import Tensor
 
 from training.algorithms.replay_algorithm import replay_config
-from training.algorithms.replay_buffer import Batch
+from training.algorithms.replay_buffer import ReplayBatch
 from training.algorithms.replay_learner import ReplayLearner
 from training.config import TrainConfig
 from training.config.algorithms import IDQN
@@ -17,12 +17,12 @@ from training.models.value_networks import AnswerQNetwork, AnswerValues, SlotQNe
 
 
 def slate_value(network: SlotQNetwork, slots: SlotValues, slates: Tensor) -> Tensor:
-    """(B,) value of (B, K) slates."""
+    """(B,) value of (B, K) slates: ``Q(s, A) = idle + sum_k gain_k (own + rest)(i_k)``."""
     each = (slots.own + slots.rest).gather(-1, slates)
     return slots.idle + (network.gains * each).sum(-1)
 
 
-def slate_target(network: SlotQNetwork, target: SlotQNetwork, batch: Batch) -> Tensor:
+def slate_target(network: SlotQNetwork, target: SlotQNetwork, batch: ReplayBatch) -> Tensor:
     """(B,) value of what followed: of the slate that ``network`` finds best, by ``target``.
 
     Double Q-learning (van Hasselt, Guez & Silver, AAAI 2016); 0 where the user left.
@@ -35,9 +35,12 @@ def slate_target(network: SlotQNetwork, target: SlotQNetwork, batch: Batch) -> T
 
 
 def slate_losses(
-    network: SlotQNetwork, batch: Batch, following: Tensor, *, gamma: float, slot_credit: bool
+    network: SlotQNetwork, batch: ReplayBatch, following: Tensor, *, gamma: float, slot_credit: bool
 ) -> dict[str, Tensor]:
     """Squared temporal-difference errors of a slate's value; means.
+
+    ``(Q(s, A) - (r + gamma V'))**2``, V' the value of what followed. With ``slot_credit`` it is
+    ``sum_k (own_k - r_k)**2`` and ``(idle + sum_k rest_k - (r - sum_k r_k + gamma V'))**2``.
 
     With ``slot_credit`` each slot's ``own`` learns what that slot earned, and the sum of ``idle``
     and ``rest`` what no slot earned plus the discounted value of what followed (rewards
@@ -62,11 +65,12 @@ def slate_losses(
     return {"reward_loss": ((own - earned) ** 2).sum(-1).mean(), "q_loss": (error**2).mean()}
 
 
-def answer_target(network: AnswerQNetwork, target: AnswerQNetwork, batch: Batch) -> Tensor:
+def answer_target(network: AnswerQNetwork, target: AnswerQNetwork, batch: ReplayBatch) -> Tensor:
     """(B,) value of what followed, by ``target``; 0 where the user left.
 
-    Greedy users: of the answer that ``network`` finds best (double Q-learning). Tied users: with
-    what the divergence costs taken off, ``w log sum_x fitted(x) exp(Q(x) / w)`` in each branch.
+    Greedy users: of the answer that ``network`` finds best (double Q-learning). With a weight w of
+    the KL to the fitted user: the soft value, net of the penalty, which is ``w log sum_x fitted(x)
+    exp(Q(x) / w)`` in each branch.
     """
     weight = network.values.kl_weight
     with torch.no_grad():
@@ -101,9 +105,9 @@ def answer_value(answers: AnswerValues, given: Tensor) -> Tensor:
 
 
 def answer_losses(
-    network: AnswerQNetwork, batch: Batch, following: Tensor, *, gamma: float
+    network: AnswerQNetwork, batch: ReplayBatch, following: Tensor, *, gamma: float
 ) -> dict[str, Tensor]:
-    """Squared temporal-difference error of an answer's value; mean."""
+    """Squared temporal-difference error of an answer: mean of ``(Q - (r + gamma V'))**2``."""
     value = answer_value(network.answers(batch["obs"]), batch["actions"])
     error = value - (batch["rewards"] + gamma * following)
     return {"q_loss": (error**2).mean()}

@@ -1,4 +1,4 @@
-"""IMPALA: V-trace along the links of flat samples, in a thread whose death is noticed."""
+"""IMPALA: V-trace on flat samples, in a learner thread that is watched."""
 
 from __future__ import annotations
 
@@ -29,7 +29,11 @@ class VTraceLoss(FittedUserKL):
     importance weight and A V-trace's advantage of the whole slate, slot k is credited with ``w (r_k
     - b_k) + (A - w sum_j (r_j - b_j))``.
 
-    **User.** Its tie to the fitted user: see ``training.algorithms.losses.FittedUserKL``.
+    **User.** With the KL to the fitted user: see ``training.algorithms.losses.FittedUserKL``.
+
+    The loss, with c the credit and v V-trace's targets, is the mean over steps of the policy loss
+    (IMPALA: ``- c log pi(a)``, by slot where credited; APPO: its clipped surrogate), plus
+    ``value_weight ((V - v)**2 + sum_k (b_k - r_k)**2)``, minus the weighted entropy.
 
     Credits are standardised over the batch. Reads ``slot_credit``, ``lam`` and
     ``kl_weight`` from the config's ``learner_config_dict``.
@@ -119,7 +123,7 @@ class VTraceLoss(FittedUserKL):
 
 
 class WatchedThread:
-    """An RLlib learner with a thread of its own, whose error reaches whoever asked for the update.
+    """Mixin of RLlib's threaded learners: an error of the thread is raised by the next update.
 
     RLlib's thread dies of an error unnoticed: a local learner then waits for it forever, a remote
     one returns empty results forever. Also passes over each batch ``passes`` times (of the

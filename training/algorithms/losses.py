@@ -1,4 +1,4 @@
-"""Parts of losses that several algorithms share: the divergence from the fitted user, masks."""
+"""Loss terms shared by several algorithms: the KL to the fitted user, masked means."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def reaching(loss: Tensor, unused: Iterable[Tensor]) -> Tensor:
-    """The loss, with gradients of zero for what it does not depend on.
+    """Loss with zero gradients for the parameters that it does not depend on.
 
     Several learners add up their gradients parameter by parameter, and wait for each.
     """
@@ -18,18 +18,18 @@ def reaching(loss: Tensor, unused: Iterable[Tensor]) -> Tensor:
 
 
 class FittedUserKL:
-    """A user that stays near the logged one, for any learner of its policy.
+    """KL to the fitted user, as a penalty in the loss of any learner of a user's policy.
 
-    With weight w, ``w * KL(policy || fitted user)`` in nats per turn is added to the loss (Jacob et
-    al., ICML 2022, "Modeling strong and human-like gameplay with KL-regularized search"), and the
-    sum divided by 1 + w, so that gradients are of one size whatever the weight. The divergence is
-    exact, and so adds no variance, as a reward would.
+    The loss is ``(loss + w KL(policy || fitted user)) / (1 + w)``, in nats per turn (Jacob et
+    al., ICML 2022, "Modeling strong and human-like gameplay with KL-regularized search"); the
+    division keeps the size of gradients whatever the weight w. The divergence is exact, and so adds
+    no variance, as a reward would.
     """
 
     def with_divergence(
         self, loss: Tensor, weight: float, module: Any, batch: Any, fwd_out: dict[str, Any]
     ) -> Tensor:
-        """() the user's loss with the tie.
+        """() the user's loss with the KL to the fitted user.
 
         Args:
             loss: () of the policy and its critic.
@@ -48,6 +48,6 @@ class FittedUserKL:
 
 
 def valid_steps(batch: dict[str, Any], values: Tensor) -> Tensor:
-    """The rows that are steps: RLlib's own pipeline adds an artificial one to each episode."""
+    """Rows that are steps: RLlib's pipeline adds an artificial one to each episode."""
     mask = batch.get(Columns.LOSS_MASK)
     return values if mask is None else values[mask]

@@ -1,4 +1,4 @@
-"""PPO for this game: credit slot by slot, and a user that stays near the logged one."""
+"""PPO, with slot-wise credit for recommenders and a KL to the fitted user for users."""
 
 from __future__ import annotations
 
@@ -23,18 +23,25 @@ from training.sampling.fragments import SLOT_REWARDS
 
 
 class TwoSidedLearner(FittedUserKL, PPOTorchLearner):
-    """PPO with credit slot by slot for the recommender, and a tie to the log for the user.
+    """PPO with slot-wise credit for the recommender, and a KL to the fitted user for the user.
 
     **Recommender.** A round's reward is a sum over slots, so a slot's choice need not be blamed
     for the others' outcomes. With r_k what slot k earned, b_k its learned mean given the visit,
     and A the advantage of the whole slate, slot k is credited with
-    ``(r_k - b_k) + (A - sum_j (r_j - b_j))``: its own surprise and all that is not a slot's.
+    ``(r_k - b_k) + (A - sum_j (r_j - b_j))``: its surprise and all that is not a slot's.
     Ratios are clipped slot by slot. The surprise of one slot depends on the choice in another
     only through candidates that are taken; that is neglected. This is the slate decomposition
     of Ie et al. (IJCAI 2019, "SlateQ") in a policy gradient. Batches without ``SLOT_REWARDS``
     are learned as RLlib does.
 
-    **User.** Its tie to the fitted user: see ``FittedUserKL``.
+    With c_k the standardised credit of slot k, ``x_k = pi(a_k | a_<k) / pi_old(a_k | a_<k)`` and
+    value targets y, the loss (Schulman et al. 2017) is the mean over steps of::
+
+        - sum_k min(x_k c_k, clip(x_k, 1 - e, 1 + e) c_k)
+        + value_weight (min((V - y)**2, value_clip) + sum_k (b_k - r_k)**2)
+        - entropy_weight H(pi)
+
+    **User.** PPO's loss with the KL to the fitted user: see ``FittedUserKL``.
 
     ``slot_credit`` and ``kl_weight`` are read from the config's ``learner_config_dict``.
     """

@@ -1,4 +1,4 @@
-"""RLlib's algorithm around the learners of values: sample, learn, hand out the weights."""
+"""Off-policy algorithm of RLlib for action values: sample, learn, synchronise weights."""
 
 from __future__ import annotations
 

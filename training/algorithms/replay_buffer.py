@@ -1,4 +1,4 @@
-"""Steps that were played, kept to be learned from again."""
+"""Replay buffer of transitions, sampled uniformly."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from training.sampling.fragments import Fragment
 _STEPS = ("actions", "rewards", "terminated", "slot_rewards", "responses", "fitted_clicks")
 
 
-class Batch(dict[str, Any]):
+class ReplayBatch(dict[str, Any]):
     """Columns of B transitions.
 
     ``obs`` and ``next_obs`` are dicts of (B, ...) leaves; ``actions``, ``rewards`` and
@@ -88,16 +88,16 @@ class ReplayBuffer:
         self._next = (self._next + rows) % self.capacity
         self.steps = torch.nonzero(self._following >= 0)[:, 0]
 
-    def sample(self, size: int) -> Batch:
+    def sample(self, size: int) -> ReplayBatch:
         """``size`` transitions, drawn with repeats."""
         drawn = torch.randint(len(self.steps), (size,), generator=self._generator)
         return self.read(self.steps[drawn])
 
-    def read(self, rows: Tensor) -> Batch:
+    def read(self, rows: Tensor) -> ReplayBatch:
         """The transitions that begin in these rows, which are some of ``steps``."""
         following = self._following[rows].to(self._device)
         rows = rows.to(self._device)
-        return Batch(
+        return ReplayBatch(
             obs={name: leaf[rows] for name, leaf in self._leaves.items()},
             next_obs={name: leaf[following] for name, leaf in self._leaves.items()},
             **{name: column[rows] for name, column in self._columns.items()},

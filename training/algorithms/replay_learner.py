@@ -1,4 +1,4 @@
-"""Learning from replayed steps, in RLlib's learners."""
+"""Learners of action values from replayed transitions."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class ReplayLearner(TorchLearner):
         return self.config.learner_config_dict["settings"]
 
     def get_parameters(self, module: Any) -> list[Tensor]:
-        """What the optimiser moves: no target networks."""
+        """Parameters of the optimiser: no target networks."""
         return [p for p in module.parameters() if p.requires_grad]
 
     # RLlib passes what it has sampled by name, and nothing by position

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from training.algorithms.idqn import answer_losses, slate_losses
 from training.algorithms.replay_algorithm import replay_config
-from training.algorithms.replay_buffer import Batch
+from training.algorithms.replay_buffer import ReplayBatch
 from training.algorithms.replay_learner import ReplayLearner
 from training.config import TrainConfig
 from training.config.algorithms import SAC
@@ -23,7 +23,7 @@ Critics = list[Any]
 
 
 class Soft(NamedTuple):
-    """What a policy is worth in B states."""
+    """Soft value of a policy in B states: expected value, entropy, KL to the fitted user."""
 
     value: Tensor  # (B,) expected value of its actions, by the lower of two critics
     entropy: Tensor  # (B,) nats
@@ -31,7 +31,7 @@ class Soft(NamedTuple):
 
 
 def soft_slates(actor: RecommenderNetwork, critics: Critics, seen: dict[str, Tensor]) -> Soft:
-    """The slates that an actor draws, valued by ``SlotQNetwork`` critics.
+    """Soft value of an actor's slates, by ``SlotQNetwork`` critics.
 
     Expectations are exact within each slot and drawn over the slots before it; see
     ``training.models.distributions.PlackettLuce.expected``.
@@ -49,7 +49,7 @@ def soft_slates(actor: RecommenderNetwork, critics: Critics, seen: dict[str, Ten
 
 
 def soft_answers(actor: UserNetwork, critics: Critics, seen: dict[str, Tensor]) -> Soft:
-    """The answers that an actor draws, valued by ``AnswerQNetwork`` critics; all exact."""
+    """Soft value of an actor's answers, by ``AnswerQNetwork`` critics; expectations are exact."""
     logits = actor(seen).logits
     with torch.no_grad():
         valued = [critic.answers(seen) for critic in critics]
@@ -76,8 +76,13 @@ def soft_answers(actor: UserNetwork, critics: Critics, seen: dict[str, Tensor]) 
 class SACLearner(ReplayLearner):
     """Soft actor-critic (Haarnoja et al. 2018) with discrete actions (Christodoulou 2019).
 
-    Two critics; the lower one counts. The temperature of the entropy follows a target. A user is
-    held to the fitted one by ``TrainConfig.kl_weight`` times their divergence, in rewards.
+    Two critics; with the lower one, temperature alpha, w = ``TrainConfig.kl_weight`` of a user's KL
+    to the fitted user (0 for recommenders) and V(s) = E_pi[Q(s, a)] + alpha H(pi) - w KL(pi):
+
+    - critics: ``(Q(s, a) - (r + gamma V(s')))**2``, V by the target critics, 0 where the user left;
+    - policy: ``- mean V(s)``;
+    - temperature: ``alpha (H(pi) - target)``, which raises alpha while the entropy is too low.
+
     Settings are ``training.config.algorithms.SAC``.
     """
 
@@ -127,7 +132,7 @@ class SACLearner(ReplayLearner):
 
 
 def critic_losses(
-    critic: Any, batch: Batch, following: Tensor, *, gamma: float, slot_credit: bool
+    critic: Any, batch: ReplayBatch, following: Tensor, *, gamma: float, slot_credit: bool
 ) -> Tensor:
     """Sum of the losses of one critic; see ``training.algorithms.idqn``."""
     if isinstance(critic, AnswerQNetwork):

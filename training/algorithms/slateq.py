@@ -1,4 +1,4 @@
-"""SlateQ's losses."""
+"""Losses of SlateQ: temporal-difference and click losses over slates."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from torch import Tensor
 
 from training.algorithms.replay_algorithm import replay_config
-from training.algorithms.replay_buffer import Batch
+from training.algorithms.replay_buffer import ReplayBatch
 from training.algorithms.replay_learner import ReplayLearner
 from training.config import TrainConfig
 from training.config.algorithms import SlateQ
 from training.models.value_networks import ItemValues, SlateQNetwork
 
 
-def target_value(target: SlateQNetwork, batch: Batch) -> Tensor:
+def target_value(target: SlateQNetwork, batch: ReplayBatch) -> Tensor:
     """(B,) value of what followed: of the best slate that the target network finds.
 
     The greedy, top-K or optimal target of Ie et al. (IJCAI 2019); 0 where the user left.
@@ -29,13 +29,13 @@ def target_value(target: SlateQNetwork, batch: Batch) -> Tensor:
 def slateq_losses(
     network: SlateQNetwork,
     worth: ItemValues,
-    batch: Batch,
+    batch: ReplayBatch,
     following: Tensor,
     *,
     gamma: float,
     fitted: bool,
 ) -> dict[str, Tensor]:
-    """Losses of the choice model, of the rewards of clicks, and of all that follows; means.
+    """Losses of the choice model (log loss), of clicks' rewards and of the value to come; means.
 
     With several clicks in a round, ``Q(s, A) = idle + sum_k P(click k | s, A) Qbar(s, i_k)`` has
     ``Qbar = reward + future`` of a click *beyond* a round without clicks. Clicked slots teach

@@ -1,4 +1,4 @@
-"""V-trace along the links of flat samples: values and advantages from another policy's steps.
+"""V-trace on flat samples: off-policy value targets and advantages.
 
 B visits, T turns, N steps, M observations that lead to no step (see
 ``training.sampling.fragments``).
@@ -25,7 +25,7 @@ TURN = "turn"
 
 
 class Traced(NamedTuple):
-    """What V-trace makes of N steps."""
+    """V-trace targets and advantages of N steps."""
 
     values: Tensor  # (N,) targets of the critic
     advantages: Tensor  # (N,) with the clipped importance weight in them
@@ -45,6 +45,13 @@ def vtrace(
     clip: float = 1.0,
 ) -> Traced:
     """V-trace targets (Espeholt et al., ICML 2018, eq. 1 and section 4.2).
+
+    With importance ratio ``w_t``, ``rho_t = min(clip, w_t)`` and ``c_t = lam min(1, w_t)``::
+
+        v_t = V_t + rho_t (r_t + gamma V_t+1 - V_t) + gamma c_t (v_t+1 - V_t+1)
+        A_t = rho_t (r_t + gamma v_t+1 - V_t)
+
+    where t + 1 is the step's ``following`` row, whose values count 0 after a terminal step.
 
     Args:
         log_ratio: (N,) log-probability of each action under the policy to be evaluated, less

@@ -1,4 +1,4 @@
-"""Every setting of a training run, as frozen dataclasses with one default each."""
+"""Settings of a training run, as frozen dataclasses with one default each."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ class TrainConfig(Config):
 
     @property
     def values(self) -> ValueConfig | None:
-        """How the algorithm's action values become actions, if it has any."""
+        """Settings of the algorithm's action values, if it has any."""
         values = self.settings.values
         return values and values.replace(kl_weight=self.kl_weight)
 
@@ -224,7 +224,7 @@ class TrainConfig(Config):
 
     @property
     def env_config(self) -> dict[str, Any]:
-        """What every process needs to make the environment."""
+        """Environment config that every process of RLlib gets."""
         return {
             "env": self.env,
             "game": self.game,

@@ -1,4 +1,4 @@
-"""How action values become actions."""
+"""Settings of action-value networks and of the policies that are greedy in them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Search = Literal["topk", "greedy", "exact"]
 
 @dataclass(frozen=True)
 class ValueConfig(Config):
-    """What a network of action values is and how it acts; saved with a policy.
+    """Settings of a network of action values and its policy; saved with a policy.
 
     Attributes:
         kind: "slateq" (``training.models.value_networks.SlateQNetwork``), "slots" (``SlotQNetwork``

@@ -1,4 +1,4 @@
-"""What a visit is worth from here on: critics that read what the actor saw, or everything.
+"""Critics: value functions of the actor's observation, or of the full state (centralised).
 
 A critic serves training alone; no saved policy holds one.
 """
@@ -16,7 +16,7 @@ from training.models.tables import category_table, unwritten, world_table
 
 
 class Critic(nn.Module):
-    """Values from the actor's own features.
+    """Critic on the actor's features.
 
     Args:
         context: F, width of those features.

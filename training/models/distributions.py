@@ -1,4 +1,4 @@
-"""Slates as distributions: Plackett-Luce, independent slots, greedy; and the user's answers.
+"""Action distributions: slates (Plackett-Luce, independent, greedy) and users' answers.
 
 Shapes: ... any number of leading dimensions, C candidates, K slots. A candidate is ruled out by
 the score ``MASKED``; at least K must be left.
@@ -137,7 +137,7 @@ class _Choices:
 
 
 class _Left(torch.autograd.Function):
-    """What is left for each slot: logsumexp of its scores, and means of values.
+    """Remaining candidates of each slot: logsumexp of their scores, and means of values.
 
     Left for slot k are the candidates never picked and those picked in slot k or later. Summed
     from the last slot to the first, the (..., C) scores are read once, not once per slot, and

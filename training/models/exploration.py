@@ -1,4 +1,4 @@
-"""Exploration around greedy slates and answers."""
+"""Epsilon-greedy exploration around greedy slates and answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A visit's events as one vector: recurrent, or by attention.
+"""History encoders: the events of a visit as one vector, recurrent or by attention.
 
 B visits, H remembered events, P dimensions of the item table, E of the vector. An event is an
 item that was shown and what became of it. Events come latest first, as the recommender observes

@@ -1,4 +1,4 @@
-"""What the recommender's user and item tables begin as.
+"""Initial values of the recommender's user and item tables.
 
 U users, N items, P dimensions of the tables.
 """
@@ -117,7 +117,7 @@ def _scaled(
     known: npt.NDArray[np.bool_] | None = None,
     seen: npt.NDArray[np.bool_] | None = None,
 ) -> _Part:
-    """Tables with products of unit spread, the unknown at the mean of the known.
+    """Tables scaled to products of unit spread; rows without data are the mean of the others.
 
     Args:
         own: (U,) users not held out.

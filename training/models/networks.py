@@ -1,4 +1,4 @@
-"""Both agents' networks, in plain torch: what they compute, without RLlib.
+"""Policy networks of both agents, in plain torch, without RLlib.
 
 B visits, C candidates, K slots, H history, P dimensions of the platform's vectors.
 """
@@ -37,7 +37,7 @@ def top_slots(scores: Tensor, slots: int) -> Tensor:
 
 
 class Scored(NamedTuple):
-    """What the recommender's network says of B visits."""
+    """Outputs of the recommender's network for B visits."""
 
     scores: Tensor  # (B, C) log-odds-like scores, or (B, K * C) by slot if slots are independent
     context: Tensor  # (B, F) what a critic reads
@@ -201,7 +201,7 @@ class RecommenderNetwork(nn.Module):
         return torch.cat([own, rest], -1) if self.platform else rest
 
     def _by_slot(self, scores: Tensor, known: Tensor, vectors: Tensor, best: Tensor) -> Tensor:
-        """(B, K * C) scores of each slot's own.
+        """(B, K * C) scores of independent slots.
 
         Args:
             scores: (B, C) for all slots.
@@ -235,7 +235,7 @@ class RecommenderNetwork(nn.Module):
 
 
 class Answered(NamedTuple):
-    """What the user's network says of B visits."""
+    """Outputs of the user's network for B visits."""
 
     logits: Tensor  # (B, 3K + 2), or (B, 6) joint for K = 1
     context: Tensor  # (B, F) what a critic reads

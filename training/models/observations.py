@@ -1,4 +1,4 @@
-"""Observations: what each side's networks read, as arrays and as tensors."""
+"""Observations as the networks read them: arrays and tensors."""
 
 from __future__ import annotations
 

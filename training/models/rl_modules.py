@@ -1,4 +1,4 @@
-"""The networks as RLlib modules."""
+"""RLlib modules of the policy networks."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Which slots are clicked, and which slate is worth most: models of choice and searches over them.
+"""Slate search: choice models of slates, and slates of highest expected value.
 
-B visits, C candidates, K slots. A candidate has an appeal (a log-odds), and a value: what a click
-on it is worth beyond no click. An examination is how much of the first slot's attention a slot
+B visits, C candidates, K slots. A candidate has an appeal (a log-odds), and a value: that of a
+click on it minus that of no click. An examination is how much of the first slot's attention a slot
 gets.
 """
 

@@ -1,4 +1,4 @@
-"""Tensors that a world gives to every network: one copy in a process, or on a machine."""
+"""World tensors shared by all networks: one copy per process, or per machine."""
 
 from __future__ import annotations
 

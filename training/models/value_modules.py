@@ -1,4 +1,4 @@
-"""Networks of values as RLlib modules, with target networks and exploration."""
+"""RLlib modules of the value networks, with target networks and exploration."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class _Module(TorchRLModule, InferenceOnlyAPI):
             self.setup_learning()
 
     def setup_learning(self) -> None:
-        """What only learners have."""
+        """Parts that only learners have: target networks."""
         raise NotImplementedError
 
     def make(self, values: ValueConfig) -> nn.Module:

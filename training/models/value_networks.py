@@ -1,4 +1,4 @@
-"""Networks of action values, in plain torch; what they show or answer is greedy in them.
+"""Action-value networks, in plain torch; their policies are greedy.
 
 B visits, C candidates, K slots. Like ``RecommenderNetwork``'s and ``UserNetwork``'s, their first
 output is what actions are made from, so policies are saved, loaded and played alike.
@@ -32,7 +32,7 @@ _PURCHASES = 0.3
 
 
 class ItemValues(NamedTuple):
-    """What a click on each candidate is worth, and how likely it is.
+    """Item values: the value of a click on each candidate, and its appeal.
 
     A slate's value is ``idle + sum_k P(click k) (reward + future)``.
     """
@@ -94,7 +94,7 @@ class SlateQNetwork(RecommenderNetwork):
         return Scored(ranked(self.slates(worth), merit), scored.context, scored.features)
 
     def worth(self, observation: Observation) -> ItemValues:
-        """What is known of each candidate of (B, ...) observations."""
+        """Item values of each candidate of (B, ...) observations."""
         return self._worth(observation)[1]
 
     def slates(self, worth: ItemValues) -> Tensor:

@@ -1,4 +1,4 @@
-"""Weights of a network, as arrays by name."""
+"""Weights of a network as arrays by name."""
 
 from __future__ import annotations
 

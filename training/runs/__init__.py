@@ -1,1 +1,1 @@
-"""Folders of runs, and the policies, opponents and recordings that are kept."""
+"""Runs on disk: folders, trained policies, opponents, warm starts, recorded visits."""

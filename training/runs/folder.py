@@ -1,7 +1,7 @@
-"""The folder of a run: config, metrics, checkpoints; each written whole or not at all.
+"""Run folder: config, metrics, checkpoints; each written whole or not at all.
 
-What is read again carries a hash of its content, so that a damaged file is an error and never
-another result. Nothing is deleted but what the run wrote and knows by name.
+Files that are read back carry a hash of their content, so that a damaged file is an error and never
+another result. Only files that the run wrote are deleted, by name.
 """
 
 from __future__ import annotations
@@ -345,12 +345,12 @@ def _made(index: dict[str, Any]) -> list[str]:
 
 
 def _sealed(content: dict[str, Any]) -> str:
-    """JSON with a hash of its own content."""
+    """JSON with a hash of its content."""
     return json.dumps({**content, _SEAL: content_hash(content)}, indent=2)
 
 
 def _read_sealed(path: Path, remedy: str) -> dict[str, Any]:
-    """What ``_sealed`` wrote, hash included; a file without a hash is of an earlier version.
+    """Content of a file of ``_sealed``, hash checked; files of earlier versions have no hash.
 
     Raises:
         ArtifactError: it is damaged.

@@ -1,4 +1,4 @@
-"""Whoever plays a side that does not learn: by name, or trained in another run."""
+"""Fixed opponents: policies of the side that does not learn, by name or from another run."""
 
 from __future__ import annotations
 

@@ -194,7 +194,7 @@ def has_policy(path: str | Path, side: Side) -> bool:
 
 
 def policy_meta(path: str | Path, side: Side, checkpoint: Which | None = None) -> dict[str, Any]:
-    """What ``save_policy`` kept beside a side's weights; arguments and errors as of ``load``."""
+    """Metadata of a side's saved weights; arguments and errors as of ``load``."""
     return _read(Path(path), side, checkpoint)[2]
 
 

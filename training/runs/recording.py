@@ -1,4 +1,4 @@
-"""Recorded visits as ids: what was shown and answered, from which the simulator rebuilds the rest.
+"""Recordings of visits: ids of slates and answers, from which the simulator rebuilds the rest.
 
 A round is the ids of its slate and its answers, a few dozen bytes; observations are a thousand
 times that. ``training.sampling.demonstrations`` plays recordings back.

@@ -1,4 +1,4 @@
-"""Warm starts: networks that begin as another run's policies."""
+"""Warm starts: networks initialised with another run's policies."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Sampling: visits played by learning agents, as RLlib takes them."""
+"""Sampling of visits played by learning agents, in RLlib's forms."""

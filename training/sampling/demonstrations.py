@@ -1,4 +1,4 @@
-"""What each side saw and did in recorded or logged visits, rebuilt by the simulator.
+"""Demonstrations: observations and actions of recorded or logged visits, rebuilt by replay.
 
 B visits, C candidates, K slots, R rounds.
 """
@@ -27,7 +27,7 @@ _WATCHED = ("slate_size", "num_candidates", "max_rounds", "history_length", "mem
 
 
 @dataclass(frozen=True)
-class Steps:
+class DemonstratedSteps:
     """n steps of one side: (n, ...) leaves of what it saw, and (n, ...) actions of its space."""
 
     observations: Observation
@@ -65,7 +65,7 @@ class Demonstrations:
         self._planted = planted
         self._rewards = visits.rewards if same_rewards and not planted else None
 
-    def steps(self, chosen: npt.NDArray[np.integer]) -> dict[Side, Steps]:
+    def steps(self, chosen: npt.NDArray[np.integer]) -> dict[Side, DemonstratedSteps]:
         """Both sides' steps in some visits, a round of all visits after the other.
 
         Rounds with an empty slot are left out of the recommender's: no candidate was chosen.
@@ -111,7 +111,7 @@ class Demonstrations:
                 (rewards == self._rewards[chosen]).all(axis=1), chosen, "paid other rewards"
             )
         return {
-            side: Steps(
+            side: DemonstratedSteps(
                 {k: np.concatenate([s[k] for s in parts]) for k in parts[0]},
                 np.concatenate(done[side]),
             )
@@ -159,7 +159,7 @@ def plant(state: State, slates: npt.NDArray[np.int32]) -> None:
 
 
 def logged_visits(world: World, game: GameConfig) -> RecordedVisits:
-    """The visits in a world's own log, of users of the game's pool.
+    """Visits in a world's log, of users of the game's pool.
 
     A visit is cut short where a round has no item for one of the K slots, and at the game's
     round limit; items beyond slot K are dropped. Its user leaves with its last round, unless it

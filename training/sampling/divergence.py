@@ -1,4 +1,4 @@
-"""How far a learning user is from the fitted one.
+"""Divergence of a learning user from the fitted one (KL to the fitted user).
 
 The user's network is the fitted user plus a learned residual; ``TrainConfig.kl_weight``
 says what a nat of divergence costs it (``training.algorithms.losses.FittedUserKL``). Here the
@@ -48,8 +48,8 @@ def kl_from_fitted(module: Any, turn: Turn) -> float:
         return float((_tensor(turn.logp) - fitted.logp(_tensor(turn.action))).mean())
 
 
-class AnchorCallback(RLlibCallback):
-    """Has RLlib's own runners tell how far the user is, as the batched ones do by themselves."""
+class DivergenceCallback(RLlibCallback):
+    """Callback that logs the KL to the fitted user in RLlib's runners, as the batched ones do."""
 
     def on_sample_end(
         self, *, env_runner: Any = None, metrics_logger: Any = None, samples: Any, **kwargs: Any

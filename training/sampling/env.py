@@ -1,4 +1,4 @@
-"""The game for RLlib: the agent whose turn it is acts, the other is left out of the dict."""
+"""Turn-based environment for RLlib: each step's dict holds the agent whose turn it is."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from recenv.sim.simulator import Outcome
 from recenv.users.policy import UserPolicy
 from training.config import FITTED
 from training.models.observations import AGENT, LEAVES, MODULE, TRUE_INTEREST, observe
-from training.noise import quiet
+from training.ray_output import quiet
 from training.runs.opponents import make_fixed_user, make_opponent
 from training.world import resolve
 

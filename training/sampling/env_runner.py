@@ -1,4 +1,4 @@
-"""Environment runners that step all their visits as one batch.
+"""Environment runners: all visits of a runner are stepped as one batch.
 
 RLlib's own multi-agent runner steps each environment in a Python loop and converts every
 step; these run one simulator over B visits and each network once per turn, and hand the learner
@@ -25,9 +25,9 @@ from training.sampling.divergence import KL_FROM_FITTED, kl_from_fitted
 from training.sampling.env import TurnEnv
 from training.sampling.fragments import fragments
 from training.sampling.regimes import past
-from training.sampling.rollout import Played, Rollout
 from training.sampling.self_play import Seats
 from training.sampling.turns import Actor, Turn
+from training.sampling.visit_sampler import Played, VisitSampler
 
 
 class BatchedEnvRunner(MultiAgentEnvRunner):
@@ -54,7 +54,7 @@ class BatchedEnvRunner(MultiAgentEnvRunner):
         self._spaces: tuple[Any, Any] = (env.observation_spaces, env.action_spaces)
         self._turns = len(env.trained)
         self._past: dict[str, dict[int, Any]] = {}
-        self._rollout = Rollout(
+        self._rollout = VisitSampler(
             env.visit.simulator,
             batch,
             env.trained,
@@ -198,7 +198,7 @@ class BatchedEnvRunner(MultiAgentEnvRunner):
         module = self.module[MODULE[USER_AGENT]]
         self.metrics.log_value(KL_FROM_FITTED, kl_from_fitted(module, whole), window=1)
 
-    def _log(self, rollout: Rollout, seconds: float) -> None:
+    def _log(self, rollout: VisitSampler, seconds: float) -> None:
         done, log = rollout.finished, self.metrics.log_value
         steps = done.rounds_played * self._turns
         agents = dict.fromkeys(rollout.trained, done.rounds_played)

@@ -1,4 +1,4 @@
-"""What was played as RLlib's episodes: one for each stretch of a visit."""
+"""RLlib episodes of the visits played, one for each stretch of a visit."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from recenv.sim.observation import Observation
 from training.models.observations import MODULE
 from training.sampling.env import module_of
 from training.sampling.fragments import SLOT_REWARDS
-from training.sampling.rollout import Played
 from training.sampling.turns import Turn
+from training.sampling.visit_sampler import Played
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Steps:
 
 
 @dataclass(frozen=True)
-class Chunk:
+class EpisodeChunk:
     """A stretch of one visit, for each learning agent that completed a step in it."""
 
     steps: dict[str, Steps]
@@ -84,8 +84,8 @@ class _Track:
         )
 
 
-def chunks(played: Played) -> Iterator[Chunk]:
-    """Cut T rounds of B visits where visits end; ``Rollout`` must tell every final."""
+def chunks(played: Played) -> Iterator[EpisodeChunk]:
+    """Cut T rounds of B visits where visits end; ``VisitSampler`` needs ``every_final``."""
     total, batch = played.rewards.shape[:2]
     tracks: dict[str, _Track] = {}
     if RECOMMENDER_AGENT in played.turns:
@@ -118,7 +118,7 @@ def chunks(played: Played) -> Iterator[Chunk]:
                 first = int(start[row] + moved - before)
                 steps[agent] = track.steps(row, first, end.round + 1 + moved, final)
             left = bool(end.left[at])
-            yield Chunk(steps, int(end.round + 1 - start[row]), left, not left)
+            yield EpisodeChunk(steps, int(end.round + 1 - start[row]), left, not left)
             start[row], early[row] = end.round + 1, 0
     for row in np.flatnonzero(start < total).tolist():
         steps = {}
@@ -133,11 +133,11 @@ def chunks(played: Played) -> Iterator[Chunk]:
             if first < last:
                 steps[USER_AGENT] = learning[USER_AGENT].steps(row, first, last, None)
         if steps:
-            yield Chunk(steps, int(total - start[row]), False, False)
+            yield EpisodeChunk(steps, int(total - start[row]), False, False)
 
 
 def to_episode(
-    chunk: Chunk, observation_spaces: Any, action_spaces: Any, turns: int
+    chunk: EpisodeChunk, observation_spaces: Any, action_spaces: Any, turns: int
 ) -> MultiAgentEpisode:
     """A chunk as RLlib's episode, whose arrays it shares.
 

@@ -1,4 +1,4 @@
-"""What was played as flat arrays: one row for each step, and where each step leads.
+"""Fragments: sampled steps as flat arrays, each linked to the observation that followed.
 
 An episode for every visit costs more than playing it. A fragment holds all steps of one side from
 one call, time first, and links each to the row of what was observed next; advantages, targets and
@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from recenv.env.visit import RECOMMENDER_AGENT, USER_AGENT
 from recenv.sim.observation import Observation
-from training.sampling.rollout import Played
 from training.sampling.turns import Turn
+from training.sampling.visit_sampler import Played
 
 SLOT_REWARDS = "slot_rewards"
 """Column: (N, K) what each slot added to the recommender's reward."""

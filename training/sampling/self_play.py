@@ -1,4 +1,4 @@
-"""Who plays each side of each visit: the policy that learns, or one of its past selves."""
+"""Self-play: each side of a visit is the learning policy or one of its snapshots."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns: what an agent saw and did, and the function that does it."""
+"""Turns: observations and actions of one agent, and the actor that plays them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from recenv.sim.observation import Observation
 
 
 class Turn(NamedTuple):
-    """What one agent did in B visits, in one turn."""
+    """Turn of one agent in B visits: observations, actions and their log-probabilities."""
 
     observation: Observation  # (B, ...) leaves
     action: np.ndarray  # (B, ...)

@@ -1,1 +1,1 @@
-"""Searches for settings: spaces, folders, trials."""
+"""Hyperparameter search: spaces, folders, trials."""

@@ -1,4 +1,4 @@
-"""The folder of a search: what is tried, and what came of it."""
+"""Search folder: the trials and their results."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ONE_FOR_ALL = (
 
 @dataclass(frozen=True)
 class Search:
-    """How to search.
+    """Settings of a search.
 
     Attributes:
         samples: draws of the space; a space with grids has as many for each point of them.
@@ -53,7 +53,7 @@ class Search:
 
 @dataclass(frozen=True)
 class Trial:
-    """What came of one trial.
+    """Result of one trial.
 
     Attributes:
         number: from 0.
@@ -142,13 +142,13 @@ class SearchFolder:
             write_atomically(mark, state)
 
     def trials(self) -> list[Trial]:
-        """What came of every trial so far, the best first, then those without a score."""
+        """Results of every trial so far, the best first, then those without a score."""
         search, _, trials = self.read()
         told = [self.trial(search.metric, number, values) for number, values in enumerate(trials)]
         return sorted(told, key=lambda t: (t.score is None, -(t.score or 0.0), t.number))
 
     def trial(self, metric: str, number: int, values: Values) -> Trial:
-        """What came of one trial so far."""
+        """Result of one trial so far."""
         run = self.run(number)
         rows = run.read_metrics()
         scores = [row[metric] for row in rows if metric in row and row["rounds"] > 0]

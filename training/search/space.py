@@ -1,4 +1,4 @@
-"""Spaces to search: a TOML file in the shape of a config, with a domain where a value would be.
+"""Search space: a TOML file in the shape of a config, with domains in place of values.
 
 ::
 
@@ -35,7 +35,7 @@ Values = dict[str, Any]
 
 @dataclass(frozen=True)
 class Domain:
-    """Where a setting's value comes from.
+    """Domain of a setting: its distribution and bounds.
 
     Attributes:
         kind: one of ``LISTS`` or ``RANGES``.
@@ -73,7 +73,7 @@ class Domain:
 
 @dataclass(frozen=True)
 class Space:
-    """What is searched.
+    """Search space: a config's settings, some with domains.
 
     Attributes:
         domains: by dotted name of the setting.
@@ -183,5 +183,5 @@ def config_with(base: TrainConfig, values: Values) -> TrainConfig:
 
 
 def _plain(value: Any) -> Any:
-    """A number of Python's own instead of NumPy's."""
+    """Python number from a NumPy one."""
     return value.item() if isinstance(value, np.generic) else value

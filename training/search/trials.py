@@ -1,4 +1,4 @@
-"""Trials of a search under Ray Tune: who runs them, when, and which are stopped.
+"""Trials of a search under Ray Tune: placement, scheduling and early stopping.
 
 Tune is given the trials' numbers alone; what each stands for was drawn and written down before
 (``training.search.folder``). A trial's state is its run's folder, so whatever Tune remembers of an
@@ -23,7 +23,7 @@ from ray.tune.schedulers import ASHAScheduler
 
 from training.config import TrainConfig
 from training.interrupts import Stop
-from training.noise import quiet
+from training.ray_output import quiet
 from training.runs.folder import Row
 from training.search.folder import SearchFolder
 from training.search.space import config_with
@@ -66,7 +66,7 @@ def fit(folder: SearchFolder, stop: Stop | None = None) -> None:
 
 
 def _driver(config: TrainConfig) -> dict[str, float]:
-    """CPUs and GPUs of a trial's own process, which learns if no other does."""
+    """CPUs and GPUs of a trial's main process, which learns if no other does."""
     gpus = 0.0 if config.num_learners else config.gpus_per_learner
     return {"CPU": 1.0, "GPU": gpus} if gpus else {"CPU": 1.0}
 
@@ -99,7 +99,7 @@ def _tuner(folder: SearchFolder, trainable: Any, numbers: dict[str, Any]) -> tun
 
 
 def run_trial(drawn: dict[str, int], *, search: str) -> None:
-    """Train one trial, from its last checkpoint on, and tell Tune its metric.
+    """Train one trial, from its last checkpoint on, and report its metric to Tune.
 
     Args:
         drawn: its number as ``trial``.

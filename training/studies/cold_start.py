@@ -1,4 +1,4 @@
-"""``python -m training.studies.cold_start``: what tables begin as, for users never trained on.
+"""Cold-start study of initial tables: ``python -m training.studies.cold_start``.
 
 Trains one recommender for each way that its tables can begin (``NetworkConfig.init``) and each
 seed, against the fitted user. After every few iterations its greedy policy plays the same visits
@@ -99,7 +99,7 @@ class ColdStart:
         ]
 
     def runs(self) -> dict[str, list[Run]]:
-        """What was found, by seed; all runs must be finished."""
+        """Results by seed; all runs must be finished."""
         return {
             init: [json.loads(self._file(c).read_text()) for c in configs]
             for init, configs in self.configs.items()

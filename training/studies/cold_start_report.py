@@ -1,4 +1,4 @@
-"""The report of the cold-start study: figures, a page and a picture."""
+"""Report of the cold-start study: figures, a page and a picture."""
 
 from __future__ import annotations
 
@@ -252,7 +252,7 @@ def plot(figures: Mapping[str, Any], path: Path) -> Path:
 
 
 def _apart(values: Sequence[float], gap: float) -> list[float]:
-    """Where to write labels of values, in the same order and at least so far apart."""
+    """Positions of labels of values, in the same order and at least so far apart."""
     out, least = dict.fromkeys(range(len(values)), 0.0), -np.inf
     for index in np.argsort(values, kind="stable"):
         least = max(values[index], least + gap)

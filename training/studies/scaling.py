@@ -1,4 +1,4 @@
-"""How fast a cluster samples and trains, and what memory its workers take.
+"""Scaling study: speed of sampling and training on a cluster, and memory of its workers.
 
     CPUS=3 training/launch/two_nodes.sh python -m training.studies.scaling --out docs/reports
 
@@ -54,7 +54,7 @@ class Mapping(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where an array lies: in the object store of a node, or in the process alone."""
+    """Location of an array: in the object store of a node, or in the process alone."""
 
     bytes: int
     file: tuple[int, int] | None  # (inode, position), the same for all who read the same memory
@@ -84,7 +84,7 @@ def store_mappings() -> tuple[list[Mapping], int]:
 
 
 def place(array: np.ndarray, store: list[Mapping]) -> Place:
-    """Where an array lies."""
+    """Location of an array."""
     at = array.__array_interface__["data"][0]
     for mapping in store:
         if mapping.start <= at < mapping.stop:
@@ -93,7 +93,7 @@ def place(array: np.ndarray, store: list[Mapping]) -> Place:
 
 
 def look(runner: Any) -> dict[str, Any]:
-    """What an env runner holds of the world, and where; called in its process."""
+    """Memory of an env runner's world and its location; called in its process."""
     store, private = store_mappings()
     simulator = runner._rollout.simulator
     found = {f"tables.{k}": v for k, v in simulator.tables._asdict().items()}

@@ -1,4 +1,4 @@
-"""How fast rounds are sampled and learned from, beside RLlib's own way.
+"""Speed study of sampling and learning, beside RLlib's pipeline.
 
     python -m training.studies.speed --out docs/reports
 
@@ -35,8 +35,8 @@ from training.config import TrainConfig
 from training.models.observations import MODULE, observe
 from training.sampling.episodes import chunks, to_episode
 from training.sampling.fragments import fragments
-from training.sampling.rollout import Played, Rollout
 from training.sampling.turns import Turn
+from training.sampling.visit_sampler import Played, VisitSampler
 from training.session import algorithm_config, ray_session
 
 STOCK = (1, 16, 32)
@@ -124,10 +124,10 @@ def _rates(ways: dict[str, tuple[Any, int]], seconds: float, repeats: int) -> di
     return {name: Rate(name, 0, tuple(v)) for name, v in values.items()}
 
 
-def _play(config: TrainConfig) -> tuple[Any, Rollout, dict[str, Callable[..., Turn]]]:
+def _play(config: TrainConfig) -> tuple[Any, VisitSampler, dict[str, Callable[..., Turn]]]:
     algorithm = _runner(config)
     runner = algorithm.env_runner
-    rollout: Rollout = runner._rollout
+    rollout: VisitSampler = runner._rollout
     rollout.reset(np.random.SeedSequence(0))
     return algorithm, rollout, {agent: runner._actor(agent, True) for agent in rollout.trained}
 

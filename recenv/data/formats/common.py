@@ -1,4 +1,4 @@
-"""What the readers of public logs share."""
+"""Helpers shared by the readers of public logs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What users had consumed before their visits began."""
+"""Past consumption of users, before their visits began."""
 
 from __future__ import annotations
 

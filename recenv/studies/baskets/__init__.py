@@ -1,1 +1,1 @@
-"""Baskets: what do households buy next, how much, and when do they return?"""
+"""Study of grocery baskets: next purchases, basket sizes and return times of households."""

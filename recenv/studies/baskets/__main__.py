@@ -1,4 +1,4 @@
-"""``python -m recenv.studies.baskets``."""
+"""Command ``python -m recenv.studies.baskets``."""
 
 import sys
 

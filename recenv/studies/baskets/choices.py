@@ -1,8 +1,8 @@
-"""What a visit buys: probabilities and rankings of types, the fitted model beside baselines.
+"""Choice of item types in a visit: probabilities and rankings by the model and by baselines.
 
-A row is a visit and a type. By the time of a held-out visit the household has shopped on, so
-the personal past is counted up to the visit (``recenv.users.repeat``); everything else is as
-fitted on the training part.
+A row is a visit and a type. A household goes on shopping between the training part and a held-out
+visit, so its personal past is counted up to the visit (``recenv.users.repeat``); everything else is
+as fitted on the training part.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ class BasketVisits(NamedTuple):
         return BasketVisits._make(column[rows] for column in self)
 
 
-class Past:
-    """Who bought what in which visit.
+class PurchaseHistory:
+    """Purchases of users by visit.
 
     Args:
         log: its sessions are the visits; only what was consumed counts.
@@ -135,7 +135,9 @@ class Past:
         return user, np.tile(np.arange(self.num_items), len(visits.user)), number
 
 
-def model_log_odds(world: World, past: Past, visits: BasketVisits) -> npt.NDArray[np.float32]:
+def model_log_odds(
+    world: World, past: PurchaseHistory, visits: BasketVisits
+) -> npt.NDArray[np.float32]:
     """(V, N) log-odds that the fitted household takes the item in the visit.
 
     ``P(click) * P(purchase | click)``; nothing of it is examination, as the visit could choose
@@ -159,7 +161,7 @@ def model_log_odds(world: World, past: Past, visits: BasketVisits) -> npt.NDArra
 
 
 class Questions(NamedTuple):
-    """What is known before V visits, and what they took: (V, N) each, features by name."""
+    """Features before V visits, and what the visits took: (V, N) each, features by name."""
 
     visits: BasketVisits
     bought: Bools
@@ -167,7 +169,7 @@ class Questions(NamedTuple):
     features: dict[str, npt.NDArray[np.float32]]
 
 
-def ask(world: World, past: Past, visits: BasketVisits, half_life: float) -> Questions:
+def ask(world: World, past: PurchaseHistory, visits: BasketVisits, half_life: float) -> Questions:
     """Questions of all types; ``half_life`` is the personal frequency's."""
     train = past.visits.part[_visit_of(past)] == 0
     train &= ~world.heldout[past.user]
@@ -191,7 +193,7 @@ def ask(world: World, past: Past, visits: BasketVisits, half_life: float) -> Que
     )
 
 
-def _visit_of(past: Past) -> Ints:
+def _visit_of(past: PurchaseHistory) -> Ints:
     """(n,) index into ``past.visits`` of each purchase."""
     most = past.visits.number.max(initial=0) + 1
     key = past.visits.user * most + past.visits.number
@@ -199,7 +201,7 @@ def _visit_of(past: Past) -> Ints:
 
 
 class Design(NamedTuple):
-    """Which rows of all visits and types are looked at.
+    """Sampling design: which pairs of a visit and a type are rows.
 
     Attributes:
         name: for tables.
@@ -266,7 +268,7 @@ FITTED: dict[str, tuple[str, ...]] = {
 whether the model misses something that these know, or weighs its own parts wrongly."""
 
 
-class Scored(NamedTuple):
+class MethodScore(NamedTuple):
     """Metrics of one method on one design: value with its interval, by name."""
 
     metrics: dict[str, Value]
@@ -305,7 +307,7 @@ def score(
     design: Design,
     methods: dict[str, tuple[Floats, dict[str, float]]],
     num_users: int,
-) -> dict[str, Scored]:
+) -> dict[str, MethodScore]:
     """AUC, log-loss, information gain, calibration error and mean bias of each method.
 
     Intervals are of a bootstrap over households. The information gain is 1 - log-loss over the
@@ -328,7 +330,7 @@ def score(
     }
     against = drawn[LOGISTIC]
     return {
-        name: Scored(
+        name: MethodScore(
             {k: d.interval for k, d in found.items()},
             {
                 k: Draws(d.value - against[k].value, d.drawn - against[k].drawn).interval
@@ -353,7 +355,7 @@ def hits(scores: npt.NDArray[np.floating], bought: Bools, top: int) -> Floats:
     return np.take_along_axis(bought, best, axis=1).any(axis=1).astype(float)
 
 
-def best_half_life(past: Past, users: Bools) -> float:
+def best_half_life(past: PurchaseHistory, users: Bools) -> float:
     """Of the personal frequency: the best hit@10 in the last training visit of each household."""
     rows = (past.visits.part == 0) & users[past.visits.user]
     last = last_of(past.visits.take(rows))

@@ -1,4 +1,4 @@
-"""How much more a promoted item of Complete Journey is bought, and how much of that is its own.
+"""Lift of promotions in Complete Journey: purchase-rate ratios, raw and stratified.
 
 ``python -m recenv.studies.baskets.promotion_lift`` prints the ratio of P(bought | promoted) to
 P(bought | not promoted), over every basket and item: raw, within each item, and within each item

@@ -1,4 +1,4 @@
-"""Complete Journey: does the fitted world buy as households do in weeks it has not seen?
+"""Basket study: purchases of the fitted Complete Journey world beside those of later weeks.
 
     python -m recenv.studies.baskets [--out folder]
 
@@ -39,7 +39,14 @@ from recenv.evaluation.fidelity.trivial import trivial_world
 from recenv.evaluation.statistics import Estimate, mean_interval, paired_difference
 from recenv.schema import InteractionLog
 from recenv.studies.baskets import choices, visits
-from recenv.studies.baskets.choices import LOGISTIC, MODEL, PERSONAL, Past, Questions, Scored
+from recenv.studies.baskets.choices import (
+    LOGISTIC,
+    MODEL,
+    PERSONAL,
+    MethodScore,
+    PurchaseHistory,
+    Questions,
+)
 from recenv.world import World, build_world
 
 GROUPS = {"fitted": False, "held out": True}
@@ -66,22 +73,22 @@ CONFIG = WorldConfig(
 
 
 class Options(NamedTuple):
-    """How much is drawn."""
+    """Sizes of the samples drawn."""
 
     asked: int = 1200  # visits of each group whose choices are told
     rolled: int = 3000  # visits of each group that are rolled out item by item
     seed: int = 0
 
 
-class Group(NamedTuple):
+class HouseholdGroup(NamedTuple):
     """All figures of one group of households."""
 
     rows: dict[str, dict[str, Any]]  # of each design: rows, rate
-    choice: dict[str, dict[str, Scored]]  # by design, then method
+    choice: dict[str, dict[str, MethodScore]]  # by design, then method
     bins: dict[int, float]  # ECE of the model on the judged design by number of bins
     hits: dict[str, dict[str, dict[int, Estimate]]]  # by visit, method, k
     gains: dict[str, dict[int, Estimate]]  # model minus personal frequency, by visit, k
-    simulated: visits.Compared
+    simulated: visits.VisitComparison
 
     def judged(self) -> dict[str, float]:
         """The figures that have a threshold."""
@@ -98,7 +105,7 @@ class Group(NamedTuple):
         }
 
 
-def evaluate(world: World, log: InteractionLog, options: Options) -> dict[str, Group]:
+def evaluate(world: World, log: InteractionLog, options: Options) -> dict[str, HouseholdGroup]:
     """Every figure, by group.
 
     Args:
@@ -115,7 +122,7 @@ def evaluate(world: World, log: InteractionLog, options: Options) -> dict[str, G
             "return, and both are judged here. Fit it to a log of baskets with sessions."
         )
     config = (world.config or CONFIG).split
-    past = Past(log, make_split(log, config).part, len(world.catalog))
+    past = PurchaseHistory(log, make_split(log, config).part, len(world.catalog))
     half_life = choices.best_half_life(past, ~world.heldout)
     rng = np.random.default_rng(options.seed)
     own = ~world.heldout[past.visits.user]
@@ -134,13 +141,13 @@ def evaluate(world: World, log: InteractionLog, options: Options) -> dict[str, G
         compared = visits.simulate(
             world, trivial, past.visits, heldout, rolled=options.rolled, seed=options.seed
         )
-        out[name] = Group(rows, scored, bins, hits, gains, compared)
+        out[name] = HouseholdGroup(rows, scored, bins, hits, gains, compared)
     return out
 
 
 def _drawn(
     world: World,
-    past: Past,
+    past: PurchaseHistory,
     mask: choices.Bools,
     half_life: float,
     most: int,
@@ -152,7 +159,7 @@ def _drawn(
 
 def _choices(
     asked: Questions, earlier: Questions, world: World, seed: int
-) -> tuple[dict[str, Any], dict[str, dict[str, Scored]], dict[str, Any], dict[int, float]]:
+) -> tuple[dict[str, Any], dict[str, dict[str, MethodScore]], dict[str, Any], dict[int, float]]:
     rows, scored = {}, {}
     fitted: dict[str, dict[str, float]] = {}
     bins: dict[int, float] = {}
@@ -182,7 +189,7 @@ def _next_basket(
     return means, gains
 
 
-def judged(groups: dict[str, Group]) -> list[tuple[str, str, float, str, float]]:
+def judged(groups: dict[str, HouseholdGroup]) -> list[tuple[str, str, float, str, float]]:
     """(figure, households, value, sign, limit) of everything that has a threshold."""
     out = [
         (what, name, value, *LIMITS[what])
@@ -198,7 +205,7 @@ def _met(value: float, sign: str, limit: float) -> bool:
     return value >= limit if sign == ">=" else value <= limit
 
 
-def missed(groups: dict[str, Group]) -> list[str]:
+def missed(groups: dict[str, HouseholdGroup]) -> list[str]:
     """Sentences on the thresholds that are missed."""
     return [
         f"{what}, households {name}: {value:.4f}, wanted {sign} {limit:g}"
@@ -212,7 +219,7 @@ def _shown(value: Value, scale: float = 1.0, digits: int = 3) -> str:
     return f"{scale * value.value:.{digits}f} ± {scale * half:.{digits}f}"
 
 
-def _choice_table(group: Group, design: str) -> str:
+def _choice_table(group: HouseholdGroup, design: str) -> str:
     heads = ["method", "AUC", "gain %", "ECE %", "log-loss", "mean / rate", "AUC - logistic"]
     lines = []
     for name, one in group.choice[design].items():
@@ -232,7 +239,7 @@ def _choice_table(group: Group, design: str) -> str:
     return markdown(heads, lines)
 
 
-def _hit_table(group: Group, what: str) -> str:
+def _hit_table(group: HouseholdGroup, what: str) -> str:
     heads = ["ranked by", *(f"hit@{k}" for k in choices.TOP)]
     lines = [
         [name, *(f"{e.mean:.3f} ± {(e.high - e.low) / 2:.3f}" for e in row.values())]
@@ -242,7 +249,7 @@ def _hit_table(group: Group, what: str) -> str:
     return markdown(heads, [*lines, [f"{MODEL} minus {PERSONAL}, paired", *gains]])
 
 
-def _visit_table(group: Group) -> str:
+def _visit_table(group: HouseholdGroup) -> str:
     heads = ["quantity", "beside the held-out visits", "KS", "by chance", "mean", "count"]
     lines = []
     for what, found in group.simulated.distances.items():
@@ -254,14 +261,14 @@ def _visit_table(group: Group) -> str:
     return markdown(heads, lines)
 
 
-def _persistence_table(group: Group) -> str:
+def _persistence_table(group: HouseholdGroup) -> str:
     found = group.simulated.persistence
     heads = ["mean log items, against held-out", *(f"{k} or more visits" for k in found)]
     names = list(next(iter(found.values())))
     return markdown(heads, [[n, *(_shown(found[k][n]) for k in found)] for n in names])
 
 
-def report(groups: dict[str, Group]) -> str:
+def report(groups: dict[str, HouseholdGroup]) -> str:
     """All tables as Markdown."""
     out = []
     for name, group in groups.items():
@@ -285,7 +292,9 @@ def report(groups: dict[str, Group]) -> str:
     return "\n\n".join(out)
 
 
-def summary(groups: dict[str, Group], members: Sequence[dict[str, Group]] = ()) -> str:
+def summary(
+    groups: dict[str, HouseholdGroup], members: Sequence[dict[str, HouseholdGroup]] = ()
+) -> str:
     """The judged figures, and how far they move over bootstrap members of the world."""
     lines = []
     for row, *others in zip(*map(judged, [groups, *members]), strict=True):
@@ -329,7 +338,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     world = build_world(log, catalog, config, progress=not given.quiet)
     built, busy = time.monotonic() - began, time.process_time() - busy
     options = Options(given.visits, given.rolled, given.seed)
-    found: list[dict[str, Group]] = []
+    found: list[dict[str, HouseholdGroup]] = []
     for index in tqdm(range(given.members + 1), desc="members", disable=not given.members):
         member = world.member(index, progress=not given.quiet)
         found.append(evaluate(member, log, options))

@@ -1,8 +1,8 @@
-"""Simulated visits beside held-out ones: how many items, what they cost, and when the next comes.
+"""Simulated beside held-out visits: number of items, their cost, and days to the next visit.
 
-A held-out window is finite: of the gaps between visits only the shorter ones are seen to end in
-it. So every household starts on the day of its first visit there and goes on by the world's law
-to the window's last day, and the gaps that ended are compared with the log's.
+A held-out window is finite: long gaps between visits are censored. So every household starts on the
+day of its first visit there and goes on by the world's law to the window's last day, and the gaps
+that ended are compared with the log's.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ def _persistences(
     return {k: persistence(side, logged, present, size) for k, side in sides.items()}
 
 
-class Compared(NamedTuple):
+class VisitComparison(NamedTuple):
     """Of one group of households: distances by quantity, correlations by name, and counts."""
 
     mean: dict[str, float]  # of the held-out visits, by quantity
@@ -194,7 +194,7 @@ def simulate(
     *,
     rolled: int,
     seed: int,
-) -> Compared:
+) -> VisitComparison:
     """Everything about the visits of one group of households.
 
     Args:
@@ -251,7 +251,7 @@ def simulate(
         )
     ]
     values += beside("value", train)
-    return Compared(
+    return VisitComparison(
         {
             "items per visit": float(later.items.mean()),
             "days between visits": float(logged.days.mean()),

@@ -1,1 +1,1 @@
-"""Next item: which film is liked next, and are liking probabilities right?"""
+"""Study of next-item prediction: ranking of the next liked film, and calibration."""

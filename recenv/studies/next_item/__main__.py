@@ -1,4 +1,4 @@
-"""``python -m recenv.studies.next_item``."""
+"""Command ``python -m recenv.studies.next_item``."""
 
 from recenv.studies.next_item.study import main
 

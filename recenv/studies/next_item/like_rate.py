@@ -1,8 +1,8 @@
-"""P(like | rated): how well the fitted purchase law is calibrated on ratings to come.
+"""Calibration of the fitted purchase law, P(like | rated), on later ratings.
 
 - **per user**: the last ``TEST_SHARE`` of every user's ratings are the test.
 - **global**: the ratings after a date are the test, such that their share is the same; many of
-  those users are new, so that nothing is known of them (``recenv.studies.next_item.unknown_user``).
+  those users are cold (``recenv.studies.next_item.cold_start``).
 
 ECE, the expected calibration error, is over ``BINS`` bins of equal count (Guo et al. 2017, "On
 Calibration of Modern Neural Networks", ICML, with bins of equal count for equal width). The mean
@@ -22,8 +22,8 @@ from recenv.config import SplitConfig
 from recenv.data.split import make_split
 from recenv.evaluation.statistics import CONFIDENCE
 from recenv.schema import PURCHASE, Catalog, InteractionLog
+from recenv.studies.next_item.cold_start import cold_start_purchase_probs
 from recenv.studies.next_item.rankers import Settings, fit_users
-from recenv.studies.next_item.unknown_user import stranger_purchase_probs
 
 TEST_SHARE = 0.2
 BINS = 10
@@ -65,7 +65,7 @@ METRICS = {"AUC": auc, "log-loss": log_loss, "ECE": ece, "bias": bias}
 def measure(
     p: Floats, liked: npt.NDArray[np.bool_], user: npt.NDArray[np.integer]
 ) -> dict[str, tuple[float, float, float]]:
-    """Every metric of (n,) predictions with its interval; users are drawn again."""
+    """Metrics of (n,) predictions, with bootstrap intervals over users."""
     rng = np.random.default_rng(0)
     order = np.argsort(user, kind="stable")
     groups = np.split(order, np.flatnonzero(np.diff(user[order])) + 1)
@@ -136,7 +136,7 @@ def like_rates(
         rows = baselines(log, test, len(catalog))
         known = np.bincount(train.column("user"), minlength=log.num_users)[users] > 0
         told = model.purchase_probs(users, items).astype(np.float64)
-        rows["user model"] = np.where(known, told, stranger_purchase_probs(model, train, items))
+        rows["user model"] = np.where(known, told, cold_start_purchase_probs(model, train, items))
         out[name] = {k: measure(p, liked, users) for k, p in rows.items()}
     return out
 

@@ -1,4 +1,4 @@
-"""What ranks the next item in ``recenv.studies.next_item.study``: classical methods, and our users.
+"""Rankers of the next item: classical methods, and the fitted user model.
 
 A ranker learns from the users that are not held out and scores every item for any user.
 """
@@ -32,7 +32,7 @@ POPULARITY_WEIGHT = 0.15  # of log(1 + likes) beside a cosine
 
 
 class Task(NamedTuple):
-    """What a ranker may know.
+    """Inputs of a ranker.
 
     Attributes:
         log: histories, of learning and of held-out users; nothing of the targets.
@@ -52,7 +52,7 @@ class Task(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """Of our own fits, and the seed of the random ranker and of ALS."""
+    """Settings of the user model's fits, and the seed of the random ranker and of ALS."""
 
     interest: InterestConfig
     user_model: UserModelConfig

@@ -1,4 +1,4 @@
-"""How well users are known: the next liked film of users that nothing was learned from.
+"""Next-item study: ranking of the next liked film of held-out users.
 
     python -m recenv.studies.next_item [--folds 5] [--out folder]
 
@@ -229,7 +229,7 @@ class Runner:
                 self._keep(f"{setting}, unrated", name, fold, users, values)
 
     def new_items(self, fold: int) -> None:
-        """Items that no log knows, of one fold."""
+        """New items of one fold, removed from every log."""
         item, likes = self.log.column("item"), self.log.column("response") == PURCHASE
         known = np.flatnonzero(
             np.bincount(item[likes], minlength=len(self.catalog)) >= MIN_ITEM_LIKES

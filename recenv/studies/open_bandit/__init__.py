@@ -1,1 +1,1 @@
-"""Open Bandit: what would the other policy have earned?"""
+"""Study of Open Bandit: off-policy prediction of click rates."""

@@ -1,4 +1,4 @@
-"""``python -m recenv.studies.open_bandit``."""
+"""Command ``python -m recenv.studies.open_bandit``."""
 
 import sys
 

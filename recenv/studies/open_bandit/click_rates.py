@@ -1,6 +1,6 @@
-"""A policy's click rate from another one's log, without users: what the fitted ones are held to.
+"""Baselines for a policy's click rate from another policy's log, without a user model.
 
-A model of item and position, and off-policy estimates (``recenv.studies.open_bandit.study``).
+A click model of item and position, and off-policy estimates (``recenv.studies.open_bandit.study``).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Open Bandit check: can users fitted to one policy's log tell the other policy's click rate?
+"""Open Bandit study: the click rate of one policy, predicted by users fitted to the other's log.
 
 ``python -m recenv.studies.open_bandit`` prints, for campaign ``all`` and both directions, the
 click-through rate (CTR) that users fitted to one log would have on the other one's impressions,
@@ -110,7 +110,7 @@ def predict_by_users(
     return Prediction(rate(None), float(np.std(drawn, ddof=1)))
 
 
-class Check(NamedTuple):
+class PolicyCheck(NamedTuple):
     """One direction: a log, the policy whose CTR is wanted, and what each method says of it."""
 
     log: str
@@ -140,7 +140,7 @@ def check(
     seed: int = 0,
     resamples: int = RESAMPLES,
     progress: bool = True,
-) -> list[Check]:
+) -> list[PolicyCheck]:
     """Both directions of one campaign; errors as in ``recenv.data.open_bandit.load``."""
     logs: dict[str, InteractionLog] = {}
     catalogs: list[Catalog] = []
@@ -158,7 +158,7 @@ def check(
         clicks = int((logs[target].column("response") >= CLICK).sum())
         rate = clicks / len(logs[target])
         made.append(
-            Check(
+            PolicyCheck(
                 log=source,
                 target=target,
                 clicks=clicks,
@@ -179,7 +179,7 @@ def check(
     return made
 
 
-def table(checks: Sequence[Check]) -> str:
+def table(checks: Sequence[PolicyCheck]) -> str:
     """Markdown: CTR in percent with 95 % intervals."""
     lines = [
         "| log | target | method | CTR % | 95 % interval | z | effective sample | max weight |",
@@ -209,8 +209,8 @@ def table(checks: Sequence[Check]) -> str:
     return "\n".join(lines)
 
 
-def caveats(checks: Sequence[Check]) -> list[str]:
-    """What the figures cannot show, one sentence or two each."""
+def caveats(checks: Sequence[PolicyCheck]) -> list[str]:
+    """Limitations of the figures, one sentence or two each."""
     clicks = " and ".join(f"{one.clicks} of {one.target}" for one in checks)
     wide = max(1.96 * one.actual.standard_error / one.actual.value for one in checks)
     blind = max(
@@ -230,7 +230,7 @@ def caveats(checks: Sequence[Check]) -> list[str]:
     ]
 
 
-def results(checks: Sequence[Check]) -> list[dict[str, Any]]:
+def results(checks: Sequence[PolicyCheck]) -> list[dict[str, Any]]:
     """The same as JSON-able values; CTRs as shares."""
     return [
         {

@@ -1,1 +1,1 @@
-"""Policy ranking: does a fitted simulator rank policies as the true world does?"""
+"""Study of policy ranking: agreement of a fitted simulator with the true world."""

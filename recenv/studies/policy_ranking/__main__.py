@@ -1,4 +1,4 @@
-"""``python -m recenv.studies.policy_ranking``."""
+"""Command ``python -m recenv.studies.policy_ranking``."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""How far two rankings of the same policies agree, and what choosing by one of them costs."""
+"""Rank agreement of two rankings of policies, and the regret of choosing by one of them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def kendall(first: Values, second: Values) -> float:
 
 
 def regret(fitted: Values, true: Values) -> float:
-    """What the policy with the highest fitted value loses against the truly best, (P,) each."""
+    """Regret of the policy with the highest fitted value against the truly best, (P,) each."""
     return float(np.max(true) - true[np.argmax(fitted)])
 
 

@@ -1,4 +1,4 @@
-"""One cell of the study: a log from a planted world, a fit, and two rankings of the same policies.
+"""Cells of the policy-ranking study: a log from a planted world, a fit, and two rankings.
 
 A planted world is the truth. Its users leave a log under a known logging policy; a user model is
 fitted to that log as to any other; and a fixed set of policies plays in both worlds, which differ

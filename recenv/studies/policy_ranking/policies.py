@@ -1,4 +1,4 @@
-"""The policies that a policy-ranking study ranks: fixed before any simulator is fitted.
+"""Policies that the policy-ranking study ranks, fixed before any simulator is fitted.
 
 They are built from a planted world and the short history that its users left, never from the
 log of the study or from a simulator fitted to it. So the same objects play in both worlds.

@@ -1,4 +1,4 @@
-"""The report of a policy-ranking study: Markdown, JSON and figures."""
+"""Report of the policy-ranking study: Markdown, JSON and figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does a simulator fitted to a log rank policies as the true world does?
+"""Policy-ranking study: rankings in a simulator fitted to a log beside those in the true world.
 
 A planted world is the truth. Its users leave a log under a known logging policy; a user model is
 fitted to that log as to any other; and a fixed set of policies plays in both worlds, which differ

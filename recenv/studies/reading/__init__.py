@@ -1,1 +1,1 @@
-"""Reading: how fast, and in how much memory, are logs read?"""
+"""Study of reading logs: speed and memory."""

@@ -1,4 +1,4 @@
-"""``python -m recenv.studies.reading``."""
+"""Command ``python -m recenv.studies.reading``."""
 
 from recenv.studies.reading.study import main
 

@@ -1,9 +1,9 @@
-"""How fast, and in how much memory, a large log is read.
+"""Reading study: speed and peak memory of reading a large log.
 
     python -m recenv.studies.reading --rows 30000000
 
 writes a ``ratings.csv`` and ``movies.csv`` in MovieLens-25M's format (200 000 users, 60 000
-films, both skewed) to a temporary folder, reads it in a process of its own with
+films, both skewed) to a temporary folder, reads it in one process with
 ``read_movielens``, reads it in another with ``pandas.read_csv`` and nothing more, and prints
 rows per second and the peak of resident memory of both. ``read_movielens`` does more: it also
 codes users and items, sorts by time with random ties, finds visits and checks the log.

@@ -1,1 +1,1 @@
-"""Recovery: does every estimator find planted parameters?"""
+"""Study of parameter recovery: every estimator on planted logs."""

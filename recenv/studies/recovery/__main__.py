@@ -1,4 +1,4 @@
-"""``python -m recenv.studies.recovery``."""
+"""Command ``python -m recenv.studies.recovery``."""
 
 import sys
 

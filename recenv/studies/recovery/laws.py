@@ -1,7 +1,7 @@
-"""One planted law, one log, one estimate: what ``recenv.studies.recovery.study`` repeats.
+"""Recovery of each law: one planted law, one log, one estimate.
 
-Each function draws a log of about ``size`` times its base from planted parameters, fits, and says
-how far each estimate is from what was planted.
+Each function draws a log of about ``size`` times its base from planted parameters, fits, and
+returns the error of each estimate.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from recenv.synthetic.log import LoggingPolicy, PopularityLogging, UniformLoggin
 from recenv.synthetic.world import PlantedConfig, planted_world
 from recenv.users.durations import DurationLaw
 from recenv.users.fitting import durations as visits
-from recenv.users.fitting import dynamics, fit_user_model, replay
+from recenv.users.fitting import dynamics, fit_user_model, visit_replay
 from recenv.users.fitting.examples import make_rows
 from recenv.users.model import UserModel
 from recenv.world import World
@@ -59,7 +59,7 @@ ROUNDS = GameConfig(slate_size=5, num_candidates=20, max_rounds=8)
 
 
 class Found(NamedTuple):
-    """How far one estimate is from what was planted.
+    """Error of one estimate against the planted value.
 
     ``error`` is signed for a scalar and a root mean square for an array; ``reported`` is the
     estimator's own standard error, where it states one.
@@ -71,7 +71,7 @@ class Found(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """What one cell found: quantities by name, and the number of events (or durations)."""
+    """Result of one cell: quantities by name, and the number of events (or durations)."""
 
     events: int
     found: dict[str, Found]
@@ -186,14 +186,16 @@ def tenure(size: int, seed: int) -> Measured:
     return Measured(len(log), {"tenure": Found(value - TENURE, error)})
 
 
-def true_replay(world: World, log: InteractionLog) -> tuple[replay.LoggedVisits, replay.Vectors]:
+def true_replay(
+    world: World, log: InteractionLog
+) -> tuple[visit_replay.LoggedVisits, visit_replay.Vectors]:
     """The log's visits, ready to be replayed with the planted vectors and biases."""
     model, rows = world.user_model, make_rows(log, FIT)
     arrays = {name: getattr(model, name) for name in model._ARRAYS}
     none = np.zeros(rows.size, np.float32)
-    seen = replay.prepare(rows, world.catalog.category, model.examination, arrays, none)
+    seen = visit_replay.prepare(rows, world.catalog.category, model.examination, arrays, none)
     names = ("user_vectors", "item_vectors", "click_weight", "purchase_weight")
-    return seen, replay.Vectors(*(arrays[name] for name in names))
+    return seen, visit_replay.Vectors(*(arrays[name] for name in names))
 
 
 def leave_fit(
@@ -202,7 +204,7 @@ def leave_fit(
     """The leave law with everything else as planted; visits of ``cap`` rounds are censored."""
     seen, vectors = true_replay(world, log)
     d = world.user_model.dynamics
-    _, _, rounds = replay.replay(
+    _, _, rounds = visit_replay.replay(
         seen,
         vectors,
         categories=len(world.catalog.category_names),
@@ -300,7 +302,7 @@ def planted_duration(
 def draw_durations(
     law: DurationLaw, user: npt.NDArray[np.integer], seed: int
 ) -> npt.NDArray[np.int64]:
-    """(n,) durations step by step: each step ends what still lasts with its own probability."""
+    """(n,) durations drawn step by step from their hazards."""
     rng = np.random.default_rng(seed)
     hazard = expit(law.baseline.astype(float) - law.effect[user, None])
     out, lasting, m = np.zeros(len(user), np.int64), np.ones(len(user), bool), 0

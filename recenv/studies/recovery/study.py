@@ -1,4 +1,4 @@
-"""Do the estimators recover planted parameters, and do their errors shrink as 1 / sqrt(n)?
+"""Recovery study: errors of the estimators on planted parameters, and their rate in n.
 
 ``python -m recenv.studies.recovery`` plants parameters, draws logs of three sizes from them,
 fits each log as any other, and measures how far off the estimates are (``laws`` has them). The
@@ -73,7 +73,7 @@ class RecoveryConfig(Config):
 
 
 class Recovery(NamedTuple):
-    """How one quantity is recovered over the S sizes.
+    """Recovery of one quantity over the S sizes.
 
     Attributes:
         name: of the quantity.

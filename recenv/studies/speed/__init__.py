@@ -1,1 +1,1 @@
-"""Speed: how fast is a step, beside other simulators and the machine's own bound?"""
+"""Study of simulation speed, beside other simulators and the machine's bounds."""

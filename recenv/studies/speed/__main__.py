@@ -1,4 +1,4 @@
-"""``python -m recenv.studies.speed``."""
+"""Command ``python -m recenv.studies.speed``."""
 
 from recenv.studies.speed.study import main
 

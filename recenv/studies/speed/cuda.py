@@ -1,4 +1,4 @@
-"""Steps on a GPU, against the bandwidth of its memory."""
+"""GPU step rates, beside the bandwidth of the GPU's memory."""
 
 from __future__ import annotations
 

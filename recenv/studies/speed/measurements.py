@@ -1,4 +1,4 @@
-"""How fast the step is: kernel, environments, peers, and the machine's own bound, in one run.
+"""Measurements of step rates: kernel, environments, peers and machine bounds, in one run.
 
     python -m recenv.studies.speed                  # the CPU, and the peers from PyPI
     python -m recenv.studies.speed --device cuda    # the same steps on a GPU
@@ -74,7 +74,7 @@ print(base, peak_mb(), simulator.bytes_per_visit)
 
 
 def fresh(script: str, *arguments: str) -> list[float]:
-    """The numbers that a script prints in a Python of its own.
+    """Numbers printed by a script in a fresh Python process.
 
     Raises:
         RuntimeError: it failed.
@@ -125,7 +125,7 @@ def growth(clock: Clock, progress: Callable[[], object]) -> dict[str, list[list[
 
 
 def item_tables(clock: Clock, items: int = 100_000, dim: int = 384) -> list[dict[str, Any]]:
-    """What storing items in fewer bits costs in accuracy, and brings in memory and speed."""
+    """Item tables in fewer bits: loss of accuracy, gain in memory and speed."""
     world, out = world_of(items, dim), []
     exact: npt.NDArray[np.float32] | None = None
     for table in ("float32", "int16", "int8"):
@@ -151,7 +151,7 @@ def item_tables(clock: Clock, items: int = 100_000, dim: int = 384) -> list[dict
 
 @dataclass
 class Study:
-    """What was measured."""
+    """Results of the measurements."""
 
     rates: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     bounds: list[dict[str, Any]] = dataclasses.field(default_factory=list)

@@ -1,8 +1,8 @@
-"""How fast other recommender simulators are, measured on this machine.
+"""Step rates of other recommender simulators, measured on this machine.
 
     python -m recenv.studies.speed.peers --repeats 5
 
-installs the simulators that PyPI has into virtual environments of their own (RecSim without
+installs the simulators that PyPI has, each into its own virtual environment (RecSim without
 TensorFlow, RecoGym, gym-recsys; about 2 GB, most of it the torch that RecoGym imports, and more
 where the package index's torch brings CUDA), plays each in a fresh process, and prints answered
 slates per second. One step is one user answering one slate. Where a peer lets one choose, slates
@@ -44,8 +44,8 @@ _ONE_THREAD = ("OMP", "OPENBLAS", "MKL", "NUMBA", "VECLIB_MAXIMUM", "NUMEXPR")
 
 
 @dataclass(frozen=True)
-class Group:
-    """What one virtual environment holds."""
+class PeerGroup:
+    """Virtual environment of one peer: the packages in it."""
 
     package: str
     """The peer, pinned. Its own list of dependencies is not followed: RecoGym's has TensorFlow and
@@ -80,16 +80,16 @@ _LEARNING = """
     joblib==1.5.1 llvmlite==0.44.0 numba==0.61.2 scikit-learn==1.6.1 threadpoolctl==3.6.0
     torch==2.13.0 tqdm==4.67.1
 """
-GROUPS: dict[str, Group] = {
-    "recsim": Group(
+GROUPS: dict[str, PeerGroup] = {
+    "recsim": PeerGroup(
         "recsim-no-tf==0.2.3",
         (*_GYM.split(), "absl-py==2.3.0", "gin-config==0.5.0", "six==1.17.0"),
         "recsim.environments.interest_evolution",
     ),
-    "recogym": Group(  # scipy 1.11 is the last that has scipy.rand
+    "recogym": PeerGroup(  # scipy 1.11 is the last that has scipy.rand
         "recogym==0.1.3", (*_GYM.split(), *_PLOTS.split(), *_LEARNING.split()), "recogym"
     ),
-    "gym-recsys": Group(
+    "gym-recsys": PeerGroup(
         "gym-recsys==0.0.3", (*_GYM.split(), *_PLOTS.split(), "seaborn==0.13.2"), "gym_recsys"
     ),
 }
@@ -135,7 +135,7 @@ class PeerError(RecenvError, RuntimeError):
 
 @dataclass(frozen=True)
 class PeerResult:
-    """What one peer was measured to do; without figures if ``error`` is set."""
+    """Measured step rate of one peer; without figures if ``error`` is set."""
 
     name: str
     version: str
@@ -208,7 +208,7 @@ def measure_peers(
         if peer.group in errors:
             results.append(_failed(peer, errors[peer.group]))
         else:
-            results.append(_measure(peer, pythons[peer.group], seconds, repeats))
+            results.append(measure_peer(peer, pythons[peer.group], seconds, repeats))
     return results
 
 
@@ -241,13 +241,13 @@ def _make_all(folder: Path, *, progress: bool) -> tuple[dict[str, Path], dict[st
     errors: dict[str, str] = {}
     for name in tqdm(wanted, desc="environments", unit="venv", disable=not progress):
         try:
-            pythons[name] = _make(folder, name)
+            pythons[name] = make_environment(folder, name)
         except (PeerError, OSError) as error:
             errors[name] = str(error)
     return pythons, errors
 
 
-def _make(folder: Path, name: str) -> Path:
+def make_environment(folder: Path, name: str) -> Path:
     """One group's Python; the environment is made unless it is complete."""
     group, target = GROUPS[name], folder.resolve() / name
     python = target / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
@@ -301,13 +301,14 @@ def _do(name: str, command: list[str], environ: dict[str, str] | None = None) ->
 
 
 def _environ(python: Path) -> dict[str, str]:
-    """What a peer's process sees: one thread, and caches inside its own environment."""
+    """Environment variables of a peer's process: one thread, caches beside its Python."""
     threads = {f"{library}_NUM_THREADS": "1" for library in _ONE_THREAD}
     caches = {"MPLCONFIGDIR": str(python.parents[1] / "matplotlib"), "MPLBACKEND": "agg"}
     return {**os.environ, **threads, **caches}
 
 
-def _measure(peer: Peer, python: Path, seconds: float, repeats: int) -> PeerResult:
+def measure_peer(peer: Peer, python: Path, seconds: float, repeats: int) -> PeerResult:
+    """Step rate of one peer, measured by ``peers_worker`` in a process of its environment."""
     job = {"peer": peer.group, "settings": peer.settings, "seconds": seconds, "repeats": repeats}
     limit = _START_SECONDS + 2 * seconds * repeats
     try:

@@ -1,4 +1,4 @@
-"""One peer's speed, told on one line of JSON. Runs in the peer's own virtual environment.
+"""Worker that measures one peer's step rate and prints it as JSON, in the peer's environment.
 
     python -I peers_worker.py '{"peer": "recogym", "settings": {"num_products": 10},
                                 "seconds": 2.0, "repeats": 5}'

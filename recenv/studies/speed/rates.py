@@ -1,4 +1,4 @@
-"""Rates of the simulator and its environments, and what the machine would allow.
+"""Step rates of the simulator and its environments, and bounds of the machine.
 
 ``python -m recenv.studies.speed.rates`` compares one parallel environment with a trivial one.
 """
@@ -55,7 +55,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class Clock:
-    """How long to measure."""
+    """Duration and repeats of a measurement."""
 
     seconds: float
     repeats: int
@@ -114,7 +114,7 @@ def two_sided_rate(
     def play() -> None:
         simulator.show(state, slates)
         simulator.user_observation(state, copy=False)
-        simulator.take(state, simulator.check_answers(state, answers))
+        simulator.respond_unchecked(state, simulator.check_answers(state, answers))
         simulator.recommender_observation(state, copy=False)
         state.ended[:] = 0  # visits of any length: nothing begins anew
 

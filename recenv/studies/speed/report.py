@@ -1,4 +1,4 @@
-"""The speed study as a page and pictures."""
+"""Report of the speed study: a page and figures."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def write_figures(study: Study, folder: Path) -> None:
 
 
 def _proportional(points: Sequence[Sequence[float]]) -> tuple[str, list[float], list[float], str]:
-    """What would grow as the size does, back from the largest one to half of the least time."""
+    """Proportional growth with the size, back from the largest one to half of the least time."""
     size, most = points[-1]
     least = min(y for _, y in points) / 2
     x = [max(size * least / most, points[0][0]), size]

@@ -1,4 +1,4 @@
-"""How fast is a step, beside other simulators and the machine's own bound?"""
+"""Speed study: step rates beside other simulators and the machine's bounds."""
 
 from __future__ import annotations
 

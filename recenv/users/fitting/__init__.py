@@ -28,7 +28,7 @@ def fit_user_model(
     goes_on: Continuation | None = None,
     progress: bool = True,
 ) -> UserModel:
-    """Fit every law that the log can tell by penalised maximum likelihood.
+    """Fit every law that the log identifies by penalised maximum likelihood.
 
     Args:
         log: training events only.

@@ -1,7 +1,7 @@
 """Calibration of the fitted laws on validation events.
 
-A fit that is right on the events it saw is too sure of later ones: tastes move on, and vectors,
-biases and the personal past, fitted to the same events, share what belongs to one of them. A
+A fit is overconfident on later events: tastes drift, and vectors, biases and the personal past are
+confounded, fitted to the same events. A
 slope for each part of a law's log-odds, and a shift, are fitted to what the model, as it will be
 used, says of the validation events (Platt 1999, "Probabilistic outputs for support vector
 machines", with one slope per part), and folded into its parameters.
@@ -31,7 +31,7 @@ _SLOPES, _SHIFTS = (0.05, 5.0), (-5.0, 5.0)
 
 
 class Scale(NamedTuple):
-    """What the parts of a law's log-odds are multiplied by, and what is added to their sum.
+    """Slopes of the parts of a law's log-odds, and a shift of their sum.
 
     Every user's affinity holds the mean user's: how much an item is liked in general. So what is
     ``personal`` is the affinity less the mean user's, and the item's ``level`` is its bias and
@@ -74,20 +74,20 @@ def fit_scale(
     hit: npt.NDArray[np.bool_],
     weight: npt.NDArray[np.floating],
     examined: npt.NDArray[np.floating],
-    newcomer: npt.NDArray[np.bool_],
+    cold: npt.NDArray[np.bool_],
 ) -> Scale:
     """Maximum likelihood of ``P(hit) = examined * logistic(scaled parts + shift + fixed)``.
 
-    Newcomers inform the slopes but not the shift: their level is not from their own events.
+    Cold-start users inform the slopes but not the shift: their level is not from their own events.
 
     Args:
         parts: what the model says.
         hit: (n,) what came.
         weight: (n,) what each counts.
         examined: (n,) probability of a look.
-        newcomer: (n,) whether the user has no event in what the parts were fitted to.
+        cold: (n,) whether the user has no event in what the parts were fitted to.
     """
-    columns = [*parts[:3], ~newcomer, parts.past, newcomer]
+    columns = [*parts[:3], ~cold, parts.past, cold]
     x = np.column_stack(columns).astype(float)
     fixed, y, w = np.asarray(parts.fixed, float), hit.astype(float), np.asarray(weight, float)
     seen = np.asarray(examined, float)
@@ -146,14 +146,14 @@ def calibrate(
     rows = rows.take(rows.late)
     mean = evidence.mean_user(arrays["user_vectors"])
     clicks, purchases = _parts(arrays, evidence, network, rows, mean)
-    taken, newcomer = rows.response >= CLICK, evidence.per_user[rows.user] == 0
+    taken, cold = rows.response >= CLICK, evidence.per_user[rows.user] == 0
     # weighted instead of with an offset: what is misfitted is to be right on average over all
     counts = rows.weight * np.where(taken, 1, np.exp(rows.offset))
-    scales["click"] = fit_scale(clicks, taken, counts, network.examined(rows.slot), newcomer)
+    scales["click"] = fit_scale(clicks, taken, counts, network.examined(rows.slot), cold)
     apply_scale(arrays, "click", scales["click"], mean)
     if evidence.purchases == "fitted":
         bought = rows.response[taken] == PURCHASE
-        every, new = np.ones(len(bought)), newcomer[taken]
+        every, new = np.ones(len(bought)), cold[taken]
         purchases = Parts(*(part[taken] for part in purchases))
         scales["purchase"] = fit_scale(purchases, bought, rows.weight[taken], every, new)
         apply_scale(arrays, "purchase", scales["purchase"], mean)
@@ -174,7 +174,7 @@ def take_over(
 def _parts(
     arrays: dict[str, F32], evidence: Evidence, network: LawsNetwork, rows: Rows, mean: F32
 ) -> tuple[Parts, Parts]:
-    """What both laws say of the rows, part by part."""
+    """Log-odds of both laws on the rows, part by part."""
     user, item = rows.user, rows.item
     vectors = arrays["item_vectors"][item]
     personal, common = vectors * (arrays["user_vectors"][user] - mean), vectors * mean

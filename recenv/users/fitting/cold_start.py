@@ -1,7 +1,7 @@
-"""Cold-start users: the one user who would best explain what all others did.
+"""Cold-start user: the vector and biases that maximise the likelihood of all users' events.
 
-Their mean vector is not it: every user's vector fits that user's own items, so that a mean
-answers too surely, and at another level. (The marginal of a logistic law over users is flatter
+The mean vector is no substitute: every user's vector fits that user's items, so that the mean is
+overconfident, and at another level. (The marginal of a logistic law over users is flatter
 than the law at the mean user; see e.g. Agresti, "Categorical Data Analysis", section 13.2.)
 """
 

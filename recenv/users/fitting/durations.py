@@ -1,4 +1,4 @@
-"""Fitting of durations: items per visit, and days until the next visit."""
+"""Duration models, fitted: items per visit, and days until the next visit."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Fitted(NamedTuple):
 
 
 class Durations(NamedTuple):
-    """What was seen of n durations."""
+    """Observations of n durations, censored ones included."""
 
     length: npt.NDArray[np.int64]  # (n,)
     ended: npt.NDArray[np.bool_]  # (n,) False: it lasted longer than was seen

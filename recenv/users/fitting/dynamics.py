@@ -1,6 +1,6 @@
-"""Fitting of how a visit changes its user: boredom, drift and leaving.
+"""Estimators of boredom, drift and leaving, by maximum likelihood on replayed visits.
 
-The logged visits are replayed (``recenv.users.fitting.replay``) with the very laws that the
+The logged visits are replayed (``recenv.users.fitting.visit_replay``) with the very laws that the
 simulator steps; what the log answers at each round is then likelier or less likely under given
 rates of boredom and drift, and those are chosen by maximum likelihood.
 """
@@ -17,7 +17,7 @@ from scipy.special import expit
 
 from recenv.jit.compiled import compiled
 from recenv.users import laws
-from recenv.users.fitting.replay import LoggedVisits, Rounds, Vectors, replay
+from recenv.users.fitting.visit_replay import LoggedVisits, Rounds, Vectors, replay
 
 Array = npt.NDArray[np.float64]
 FEWEST_VISITS = 50
@@ -137,7 +137,7 @@ class LeaveFit(NamedTuple):
 
 
 def fit_leaving(rounds: Rounds, weight: Array, censored: npt.NDArray[np.bool_]) -> LeaveFit | None:
-    """The hazard per round by maximum likelihood; None where too few visits tell.
+    """Hazard of leaving per round, by maximum likelihood; None with too few visits.
 
     Args:
         rounds: of all visits, in order.
@@ -180,7 +180,7 @@ def fit_leaving(rounds: Rounds, weight: Array, censored: npt.NDArray[np.bool_]) 
 def _hardly_leaving(
     left: int, tried: int, rounds: Rounds, censored: npt.NDArray[np.bool_]
 ) -> LeaveFit:
-    """A constant hazard, where too few leave to tell on what it depends."""
+    """Constant hazard, where too few leave to identify its covariates."""
     rate = (left + 0.5) / (tried + 1)
     intercept = Scalar(float(np.log(rate / (1 - rate))), float((tried * rate) ** -0.5))
     nothing = Scalar(0.0, 0.0)

@@ -1,11 +1,11 @@
-"""What the laws are fitted on: one row per item that a user took or passed over.
+"""Training examples of the click and purchase laws: taken items and their contrasts.
 
-Three kinds of logs tell three different things. With *impressions* every row was shown. Where
-the *catalogue* was exposed to every visit (a shop), a visit passed over all that it did not
-take: a uniform sample of that is contrasted with what it took, and the share sampled corrects
-the level. With *clicks* alone the contrast is drawn the same way, but what was looked at is
-unknown, so that the level is lost and only log-odds ratios are told (case-control sampling:
-Prentice & Pyke, Biometrika 1979).
+One row per item that a user took or passed over; the exposure decides. With *impressions* every row
+was shown. Where the *catalogue* was exposed to every visit (a shop), a visit passed over all that
+it did not take: a uniform sample of that is the contrast, and the sampling rate corrects the level.
+With *clicks* alone the contrast is drawn the same way, but what was looked at is unknown, so that
+the level is not identified and only log-odds ratios are (case-control sampling: Prentice & Pyke,
+Biometrika 1979).
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Rows(NamedTuple):
 
 
 def exposure(log: InteractionLog) -> Exposure:
-    """What a log tells of what was passed over."""
+    """Exposure of a log: what is known of items passed over."""
     if log.has_impressions:
         return "impressions"
     return "catalogue" if log.exposes_catalog else "clicks"
@@ -67,7 +67,7 @@ def exposure(log: InteractionLog) -> Exposure:
 def make_rows(
     log: InteractionLog, config: UserModelConfig, cut: npt.NDArray[np.int64] | None = None
 ) -> Rows:
-    """The log's own rows: all impressions, or all that was consumed.
+    """Rows of the log: all impressions, or all that was consumed.
 
     Args:
         log: sorted by time.
@@ -229,7 +229,7 @@ def some_users(rows: Rows, most: int) -> Rows:
 
 
 def several_rounds(rows: Rows) -> int:
-    """How many visits have more than one round, so that their order tells something."""
+    """Number of visits with more than one round, whose order is informative."""
     known = rows.round >= 0
     rounds = np.unique(np.stack([rows.user[known], rows.visit[known], rows.round[known]]), axis=1)
     count = np.unique(rounds[:2], axis=1, return_counts=True)[1]
@@ -283,7 +283,7 @@ def _importance(log: InteractionLog, config: UserModelConfig) -> F32:
 
 
 def purchase_source(log: InteractionLog) -> Literal["fitted", "funnel", "prior"]:
-    """Whether the log tells clicks from purchases: both, purchases alone, or clicks alone."""
+    """Source of purchases in the log: both, purchases alone, or clicks alone."""
     response = log.column("response")
     if not (response == PURCHASE).any():
         return "prior"

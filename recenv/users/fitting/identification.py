@@ -1,4 +1,4 @@
-"""Identification: what a log can tell, asked once for all stages of a fit."""
+"""Identification: which parameters a log identifies, for all stages of a fit."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _FEWEST_REPEATABLE = 1000  # events without one repeat say that nothing is consu
 
 
 class Evidence(NamedTuple):
-    """A log's rows and what they can tell, of U users and n rows."""
+    """Rows of a log and what they identify, of U users and n rows."""
 
     catalog: Catalog
     rows: Rows  # of all users
@@ -52,7 +52,7 @@ class Evidence(NamedTuple):
         return np.average(user_vectors, axis=0, weights=weights).astype(np.float32)
 
     def problem(self, rows: Rows) -> Problem:
-        """How a law is fitted to some of the rows, or to later ones."""
+        """Fitting problem of a law on some of the rows, or on later ones."""
         negatives = None
         if self.exposure != "impressions" and rows.size:
             negatives = Negatives(

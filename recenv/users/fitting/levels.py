@@ -1,4 +1,4 @@
-"""Levels of the click and purchase laws: their users' present, stated rates, price."""
+"""Intercepts of the click and purchase laws: users' present level, stated rates, price."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def set_purchases(
 
 
 def set_level(arrays: dict[str, F32], evidence: Evidence, config: UserModelConfig) -> None:
-    """Bring the mean click probability to the stated one, in place, where the log tells none."""
+    """Shift the mean click probability to the stated one, in place, if the log has no level."""
     if evidence.exposure != "clicks":
         return
     users = np.flatnonzero(~evidence.folded & (evidence.per_user > 0))
@@ -54,7 +54,7 @@ def set_level(arrays: dict[str, F32], evidence: Evidence, config: UserModelConfi
 def _level_shift(
     arrays: dict[str, F32], users: npt.NDArray[np.intp], config: UserModelConfig
 ) -> np.float32:
-    """What to add to every click logit so that the mean click probability is the stated one.
+    """Shift of every click logit that makes the mean click probability the stated one.
 
     The mean is over at most 500 users times 2000 items, drawn uniformly.
     """
@@ -68,7 +68,7 @@ def _level_shift(
 
 
 def _shift_to(logits: npt.NDArray[np.floating], rate: float) -> np.float32:
-    """What to add to log-odds so that the mean probability is ``rate``."""
+    """Shift of log-odds that makes the mean probability ``rate``."""
     found = brentq(lambda b: float(expit(logits + b).mean()) - rate, -50, 50)
     return np.float32(np.asarray(found).item())
 
@@ -77,7 +77,7 @@ def _shift_to(logits: npt.NDArray[np.floating], rate: float) -> np.float32:
 def price_effects(
     evidence: Evidence, network: LawsNetwork, config: UserModelConfig
 ) -> tuple[float, float]:
-    """What the standardised log price adds to the items' log-odds, of click and purchase.
+    """Price effects: coefficients of the standardised log price in both laws' log-odds.
 
     The ridge regression of the items' whole biases on vectors and price under the fit's own
     penalties: where it would end if it were run for ever, as its likelihood hardly cares.

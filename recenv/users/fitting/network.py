@@ -95,7 +95,7 @@ class LawsNetwork(nn.Module):
         self.fit_purchase = fit_purchase
 
     def freeze_shared(self) -> None:
-        """Leave only the users' own vectors and biases to be fitted."""
+        """Freeze all parameters but the users' vectors and biases."""
         own = {"user_residual", "user_bias"}
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(name in own)

@@ -1,4 +1,4 @@
-"""Provenance notes: where each fitted law comes from, in words."""
+"""Provenance notes: the source of each fitted law, in words."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def of_repeat(
     share: float,
     weights: list[Scalar],
 ) -> Provenance:
-    """What is consumed again."""
+    """Note on repeat consumption."""
     if once:
         return Provenance("fitted", f"{log.name}: nothing is consumed twice, so nothing will be")
     if not weights:

@@ -1,4 +1,4 @@
-"""How strong the penalties are, and whether propensities count: only later events can say."""
+"""Choice of penalties, and of inverse-propensity weighting, on validation events."""
 
 from __future__ import annotations
 

@@ -1,19 +1,20 @@
-"""The pipeline of a fit: every law that a log can tell, by penalised maximum likelihood.
+"""Pipeline of a fit: every law that the log identifies, by penalised maximum likelihood.
 
 Click and purchase: ``logit P(click | looked at) = sum_d w_d theta_ud v_id + a + b_u + b_i +
-repeat`` and the same form, with weights and biases of its own, for ``P(purchase | click)``.
+repeat`` and the same form, with separate weights and biases, for ``P(purchase | click)``.
 Users and items are hybrid: ``theta_u`` and ``v_i`` are the language-model vectors plus a per-id
 residual that an L2 penalty (a Gaussian prior, so that the fit is the posterior mode) holds at
-zero where the log says little; an item's bias is likewise a map of its vector and price plus a
+zero where the log has few events; an item's bias is likewise a map of its vector and price plus a
 residual, so that a new item falls back to what its text says. How strong the penalties are is
 chosen on validation events. Examination of each slot is fitted together with the click law (the
 position-based model: Richardson et al. 2007), each impression weighted by its inverse propensity
 where the log has propensities.
 
-``examples`` says what the clicks are contrasted with, ``identification`` what a log tells at all;
+``examples`` draws the contrasts of the clicks, ``identification`` finds what a log identifies;
 ``penalties`` chooses their strength, ``within_visit`` fits boredom, drift and leaving,
 ``durations`` lengths and returns, ``calibration`` scales the laws to validation events, ``levels``
-sets their levels, ``errors`` gives standard errors, ``notes`` says where each law comes from.
+sets their intercepts, ``errors`` gives standard errors, ``notes`` writes the provenance of each
+law.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from recenv.users.fitting.identification import gather, later_rows
 from recenv.users.fitting.network import LawsNetwork
 from recenv.users.fitting.optimise import Problem, optimise
 from recenv.users.fitting.penalties import choose, stronger
-from recenv.users.fitting.within_visit import Within, fit_within, moved, state
+from recenv.users.fitting.within_visit import WithinVisit, fit_within_visit, moved, state
 from recenv.users.laws import examination_prior
 from recenv.users.model import Dynamics, UserModel
 
@@ -162,8 +163,10 @@ class _Fit:
         optimise(network, problem, config, self.bar, share=share)
         return network
 
-    def _visit_dynamics(self, network: LawsNetwork, late: Rows | None) -> tuple[Within, Dynamics]:
-        found = fit_within(self.evidence, network, late, self.config, self.drift)
+    def _visit_dynamics(
+        self, network: LawsNetwork, late: Rows | None
+    ) -> tuple[WithinVisit, Dynamics]:
+        found = fit_within_visit(self.evidence, network, late, self.config, self.drift)
         return found, state(self.evidence, self.config, found, self.drift)
 
     def _arrays(
@@ -173,7 +176,7 @@ class _Fit:
         arrays, evidence, seed = network.arrays(), self.evidence, config.seed
         l2 = self.config.user_l2  # as stated, not times the step of the ladder
         tenure = levels.set_purchases(arrays, evidence, network, config)
-        # the validation events are of newcomers, too
+        # the validation events are of cold-start users, too
         set_users_without_events(arrays, evidence, network, seed, l2)
         if self.chosen is None:
             scales = calibration.calibrate(arrays, evidence, network, late, seed)
@@ -188,7 +191,7 @@ class _Fit:
         network: LawsNetwork,
         config: UserModelConfig,
         factor: float,
-        found: Within,
+        found: WithinVisit,
         stated: Dynamics,
         late: Rows | None,
     ) -> UserModel:
@@ -245,7 +248,7 @@ def _standard_price(catalog: Catalog) -> F32:
 
 
 def _scale(interests: InterestVectors, users: npt.NDArray[np.intp]) -> np.float32:
-    """What both tables are divided by, so that inner products have standard deviation 1."""
+    """Scale by which both tables are divided, so that inner products have standard deviation 1."""
     rng = np.random.default_rng(0)
     users = rng.choice(users, size=10_000)
     items = rng.integers(len(interests.items), size=10_000)

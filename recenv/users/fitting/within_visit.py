@@ -1,4 +1,4 @@
-"""What a visit does to its user, given fitted tastes: estimators know neither rows nor network."""
+"""Within-visit dynamics: boredom, satisfaction and drift, given fitted vectors, from log rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from recenv.users.fitting.dynamics import (
 )
 from recenv.users.fitting.examples import Rows, several_rounds
 from recenv.users.fitting.identification import Evidence
-from recenv.users.fitting.replay import LoggedVisits, Vectors, prepare, replay, vectors_of
+from recenv.users.fitting.visit_replay import LoggedVisits, Vectors, prepare, replay, vectors_of
 from recenv.users.model import Dynamics
 from recenv.users.repeat import NEVER, feature
 
@@ -26,21 +26,21 @@ if TYPE_CHECKING:
     from recenv.users.fitting.network import LawsNetwork
 
 
-class Within(NamedTuple):
-    """What was found of a visit's dynamics; None where the log does not tell."""
+class WithinVisit(NamedTuple):
+    """Estimates of the within-visit dynamics; None where the log does not identify them."""
 
     boredom: tuple[Scalar, Scalar] | None = None  # weight, decay
     drift: Scalar | None = None
     leave: LeaveFit | None = None
 
 
-def fit_within(
+def fit_within_visit(
     evidence: Evidence,
     network: LawsNetwork,
     late: Rows | None,
     config: UserModelConfig,
     drift: float,
-) -> Within:
+) -> WithinVisit:
     """Boredom, drift and leaving, where the log has an order within visits.
 
     Args:
@@ -53,7 +53,7 @@ def fit_within(
     rng = np.random.default_rng(config.seed + 2)
     rows = evidence.problem(evidence.rows.take(evidence.own)).draw(rng)
     if evidence.exposure == "catalogue" or several_rounds(rows) < FEWEST_VISITS:
-        return Within()
+        return WithinVisit()
     vectors = vectors_of(network.arrays())
     seen = _replayable(evidence, rows._replace(offset=np.zeros_like(rows.offset)), network)
     groups, gain = len(evidence.catalog.category_names), config.boredom_gain
@@ -77,10 +77,10 @@ def fit_within(
         drift = found.value
     leave = None
     if evidence.exposure == "impressions" and boredom is not None:
-        told = Within(boredom, found)
+        told = WithinVisit(boredom, found)
         stated = state(evidence, config, told, drift)
         leave = _leaving(seen, vectors, stated, groups, config.visit_cap, rows)
-    return Within(boredom, found, leave)
+    return WithinVisit(boredom, found, leave)
 
 
 def _leaving(
@@ -108,7 +108,9 @@ def _leaving(
     return fit_leaving(rounds, rows.weight[rounds.row].astype(float), censored[number])
 
 
-def state(evidence: Evidence, config: UserModelConfig, found: Within, drift: float) -> Dynamics:
+def state(
+    evidence: Evidence, config: UserModelConfig, found: WithinVisit, drift: float
+) -> Dynamics:
     """All scalars of a visit: what was found, ``drift`` and the config's priors for the rest."""
     stated = Dynamics.from_config(config)._replace(drift_rate=drift)
     if found.boredom is not None:

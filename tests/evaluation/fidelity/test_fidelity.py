@@ -67,9 +67,9 @@ class TwiceSquashed(Simulator):
 class MovesEveryDimensionAlike(Simulator):
     """A click moves all of the interest by the mean step: an average over the wrong axis."""
 
-    def take(self, state: State, answers: np.ndarray) -> None:
+    def respond_unchecked(self, state: State, answers: np.ndarray) -> None:
         before = state.interest.copy()
-        super().take(state, answers)
+        super().respond_unchecked(state, answers)
         step = state.interest - before
         state.interest[:] = before + step.mean(axis=1, keepdims=True)
 

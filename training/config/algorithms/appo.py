@@ -1,4 +1,4 @@
-"""APPO: IMPALA with PPO's clipped surrogate against a late copy of the policy."""
+"""Settings of APPO: IMPALA with PPO's clipped surrogate against a target policy."""
 
 from __future__ import annotations
 

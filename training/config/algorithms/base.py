@@ -1,4 +1,4 @@
-"""Settings that every algorithm has, and what it can learn with."""
+"""Settings and capabilities common to all algorithms."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class AlgorithmSettings(Config):
 
     @property
     def values(self) -> ValueConfig | None:
-        """How its action values become actions; None for algorithms whose networks are policies."""
+        """Settings of its action values; None for algorithms whose networks are policies."""
         return None
 
     def check_run(self, visits: int) -> None:

@@ -1,4 +1,4 @@
-"""BC: both sides imitate recorded or logged visits."""
+"""Settings of BC: behaviour cloning of recorded or logged visits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""IDQN: deep Q-learning of each side by itself."""
+"""Settings of IDQN: independent deep Q-learning of each side."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""IMPALA: an actor-critic that learns from steps of earlier policies."""
+"""Settings of IMPALA: an off-policy actor-critic with V-trace."""
 
 from __future__ import annotations
 

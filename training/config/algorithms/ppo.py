@@ -1,4 +1,4 @@
-"""IPPO and MAPPO: proximal policy optimisation, with critics of two kinds."""
+"""Settings of IPPO and MAPPO: proximal policy optimisation, with critics of two kinds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings that algorithms which learn from replayed steps share."""
+"""Settings common to algorithms with a replay buffer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SAC: soft actor-critic with discrete actions."""
+"""Settings of SAC: soft actor-critic with discrete actions."""
 
 from __future__ import annotations
 

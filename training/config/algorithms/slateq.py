@@ -1,4 +1,4 @@
-"""SlateQ: Q-learning over slates by the values of single items."""
+"""Settings of SlateQ: Q-learning over slates by the values of single items."""
 
 from __future__ import annotations
 
@@ -37,5 +37,5 @@ class SlateQ(EpsilonSettings):
 
     @property
     def values(self) -> ValueConfig:
-        """How values become slates."""
+        """Settings of its action values: choice model and slate search."""
         return ValueConfig("slateq", self.choice, self.search)

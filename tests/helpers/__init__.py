@@ -1,0 +1,1 @@
+"""What tests share: independent oracles, players, small games, files, processes of training."""

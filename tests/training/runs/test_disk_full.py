@@ -1,0 +1,157 @@
+"""A disk that is full: an error with a way on, and the last state whole."""
+
+import errno
+import subprocess
+from pathlib import Path
+
+import pytest
+from helpers.training_without_ray import StandIn, begin
+from torch.utils.tensorboard import SummaryWriter
+
+from recenv import artifacts
+from recenv.errors import ArtifactError
+from training import command, runs
+from training.command import DiskFullError, full_disk_told
+from training.runs import recording
+from training.runs.policy import load
+from training.train import train
+
+
+def check(run):
+    """The state on the disk is whole, whatever it is, and nothing of a part is left."""
+    assert not list(run.path.glob("checkpoints/.part"))
+    last, rows = run.checkpoint(), run.read_metrics()
+    assert [row["iteration"] for row in rows] == list(range(len(rows)))
+    if last is not None:
+        last.check()
+        load(run.path, checkpoint="last")
+        assert rows[-1]["iteration"] >= last.iteration
+    return last.iteration if last else 0
+
+
+class Disk:
+    """Fails at one write of all, or only counts them."""
+
+    def __init__(self, monkeypatch, at=None):
+        self.count, self.at = 0, at
+        for place, name in (
+            (runs, "write_atomically"),
+            (artifacts, "save"),
+            (StandIn, "save"),
+            (SummaryWriter, "add_scalar"),
+            (SummaryWriter, "flush"),
+            (SummaryWriter, "close"),
+        ):
+            monkeypatch.setattr(place, name, self._wrapped(getattr(place, name)))
+
+    def _wrapped(self, write):
+        def wrapper(*args, **kwargs):
+            self.count += 1
+            if self.count - 1 == self.at:
+                raise OSError(errno.ENOSPC, "No space left on device", "somewhere")
+            return write(*args, **kwargs)
+
+        return wrapper
+
+
+def test_a_run_survives_a_disk_that_is_full_at_any_write(monkeypatch, tmp_path, env_config):
+    def begun(name):
+        return begin(monkeypatch, env_config, tmp_path / name, iterations=3)
+
+    whole = begun("whole")
+    with monkeypatch.context() as patch:
+        disk = Disk(patch)
+        assert train(whole, progress=False)
+    assert disk.count > 30
+    for n in range(disk.count):
+        run = begun(f"run-{n}")
+        with monkeypatch.context() as patch:
+            Disk(patch, at=n)
+            with pytest.raises(DiskFullError, match="The disk is full.*--resume"):
+                train(run, progress=False)
+        reached = check(run)
+        assert train(run, progress=False)
+        assert check(run) == 3 >= reached
+        assert run.finished
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+        RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"),
+        ArtifactError("cannot write"),
+    ],
+)
+def test_whoever_meets_a_full_disk_it_is_told(error, capsys):
+    if isinstance(error, ArtifactError):
+        error.__cause__ = OSError(errno.ENOSPC, "No space left on device", "/a/file")
+
+    def body(stop):
+        raise error
+
+    assert command.run(body) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: The disk is full")
+    assert "Make space" in told
+    assert told.count("\n") == 1
+
+
+def test_other_errors_pass():
+    with pytest.raises(PermissionError), full_disk_told(Path("x")):
+        raise PermissionError(errno.EACCES, "no")
+
+
+def test_a_recording_that_finds_no_space_leaves_nothing(monkeypatch, tmp_path, world, game):
+    from recenv.recommenders import RandomRecommender
+    from recenv.sim.simulator import Simulator
+
+    visits = recording.record(Simulator(world, game), RandomRecommender(), visits=3, progress=False)
+
+    def full(table, path, **options):
+        Path(path).write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(recording.pq, "write_table", full)
+    with pytest.raises(OSError, match="No space"):
+        recording.save(tmp_path / "x.parquet", visits, {})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Makes a file system of so many bytes; needs the right to mount one."""
+    mounted = []
+
+    def make(size):
+        place = tmp_path / f"disk-{size}"
+        place.mkdir()
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)],
+            capture_output=True,
+            check=False,
+        )
+        if done.returncode:
+            pytest.skip("no right to mount a file system")
+        mounted.append(place)
+        return place
+
+    yield make
+    for place in mounted:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("blocks", range(2, 60, 3))
+def test_a_run_on_a_small_disk_ends_with_an_error_and_a_whole_state(
+    monkeypatch, env_config, small_disk, blocks
+):
+    place = small_disk(4096 * blocks)
+    try:
+        run = begin(monkeypatch, env_config, place / "run", iterations=50)
+    except (OSError, ArtifactError):
+        return  # not even its settings had room
+    with pytest.raises(DiskFullError, match="The disk is full"):
+        train(run, progress=False)
+    check(run)

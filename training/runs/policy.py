@@ -17,11 +17,11 @@ from recenv.sim.observation import Observation
 from recenv.users.policy import draw_leaving, draw_responses
 from recenv.world import World
 from training.config import NetworkConfig, Side
+from training.config.values import ValueConfig
 from training.models.networks import RecommenderNetwork, UserNetwork
 from training.models.observations import RECOMMENDER_LEAVES, USER_LEAVES
-from training.runs.folder import RunFolder, Which, seed_folders
-from training.config.values import ValueConfig
 from training.models.value_networks import make_value_network
+from training.runs.folder import RunFolder, Which, seed_folders
 from training.world import load_world
 
 

@@ -1,0 +1,1 @@
+"""Folders of runs, and what is kept in them: policies, recordings, opponents, warm starts."""

@@ -1,1 +1,1 @@
-"""Folders of runs, and what is kept in them: policies, recordings, opponents, warm starts."""
+"""Folders of runs, and the policies, opponents and recordings that are kept."""

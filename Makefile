@@ -29,8 +29,8 @@ FITTED := Toy OpenBandit MovieLens100K CompleteJourney
 reports: $(READY)
 	set -e; for id in $(FITTED); do \
 		$(BIN)/recenv fidelity recenv/$$id-v0 --out docs/reports/fidelity/$$id; done
-	set -e; for study in next_item baskets open_bandit reading recovery ranking speed; do \
-		$(BIN)/python -m recenv.benchmark.$$study --out docs/reports; done
+	set -e; for study in next_item baskets open_bandit reading recovery policy_ranking speed; do \
+		$(BIN)/python -m recenv.studies.$$study --out docs/reports; done
 
 SUITE := $(BIN)/python -m training.suite
 TOY := ippo mappo slateq idqn impala appo sac

@@ -18,7 +18,12 @@ FORMAT, LAW, ALGORITHM, RECOMMENDER, TASK = (
     f"Add a{what}" for what in (" log format", " law of the user", "n algorithm", " recommender",
                                 " task")
 )  # fmt: skip
-BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.S | re.M)
+BLOCK = re.compile(
+    r"^(?:(?:In `(?P<old>[^`]+)`|`(?P<new>[^`]+)` \(new\)):\n\n)?"
+    r"```(?P<kind>\w+)\n(?P<text>.*?)^```$",
+    re.S | re.M,
+)
+"""A block of code, and the line before it if that names the file it changes or is."""
 
 
 def test_there_are_five_recipes():
@@ -52,21 +57,24 @@ def changed(old, diff):
 
 def follow(recipe, tree):
     """Make the changes of a recipe."""
-    for kind, name, block in BLOCK.findall(RECIPES[recipe]):
-        if not name:
-            continue
-        path = tree / name
-        if kind == "diff":
-            path.write_text(changed(path.read_text(), block))
-        else:
-            assert not path.exists(), name
-            path.write_text(block)
+    for block in BLOCK.finditer(RECIPES[recipe]):
+        if block["old"]:
+            path = tree / block["old"]
+            path.write_text(changed(path.read_text(), block["text"]))
+        elif block["new"]:
+            path = tree / block["new"]
+            assert not path.exists(), path
+            path.write_text(block["text"])
 
 
 def used(recipe, kind="python"):
     """The one block that uses what was added."""
-    (block,) = [text for k, name, text in BLOCK.findall(RECIPES[recipe]) if k == kind and not name]
-    return block
+    (text,) = (
+        block["text"]
+        for block in BLOCK.finditer(RECIPES[recipe])
+        if block["kind"] == kind and not (block["old"] or block["new"])
+    )
+    return text
 
 
 def run(tree, *command, **environment):

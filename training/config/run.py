@@ -19,6 +19,7 @@ from training.config.algorithms import (
     IPPO,
     MAPPO,
     SAC,
+    Algorithm,
     AlgorithmSettings,
     SlateQ,
 )
@@ -81,7 +82,7 @@ class TrainConfig(Config):
     """
 
     env: str = "recenv/MovieLens100K-v0"
-    algorithm: Literal["ippo", "mappo", "impala", "appo", "bc", "slateq", "idqn", "sac"] = "ippo"
+    algorithm: Algorithm = "ippo"
     train: Literal["both", "recommender", "user"] = "both"
     opponent: str = "popularity"
     fixed_user: str = FITTED

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from training.config.algorithms.appo import APPO
 from training.config.algorithms.base import AlgorithmSettings
 from training.config.algorithms.bc import BC
@@ -11,7 +13,10 @@ from training.config.algorithms.ppo import IPPO, MAPPO
 from training.config.algorithms.sac import SAC
 from training.config.algorithms.slateq import SlateQ
 
-ALGORITHMS: dict[str, type[AlgorithmSettings]] = {
+Algorithm = Literal["ippo", "mappo", "impala", "appo", "bc", "slateq", "idqn", "sac"]
+"""The names of the algorithms."""
+
+ALGORITHMS: dict[Algorithm, type[AlgorithmSettings]] = {
     "ippo": IPPO,
     "mappo": MAPPO,
     "impala": IMPALA,
@@ -32,6 +37,7 @@ __all__ = [
     "IPPO",
     "MAPPO",
     "SAC",
+    "Algorithm",
     "AlgorithmSettings",
     "SlateQ",
 ]

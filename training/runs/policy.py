@@ -17,11 +17,11 @@ from recenv.sim.observation import Observation
 from recenv.users.policy import draw_leaving, draw_responses
 from recenv.world import World
 from training.config import NetworkConfig, Side
+from training.config.values import ValueConfig
 from training.models.networks import RecommenderNetwork, UserNetwork
 from training.models.observations import RECOMMENDER_LEAVES, USER_LEAVES
-from training.runs.folder import RunFolder, Which, seed_folders
-from training.config.values import ValueConfig
 from training.models.value_networks import make_value_network
+from training.runs.folder import RunFolder, Which, seed_folders
 from training.world import load_world
 
 
@@ -262,7 +262,7 @@ def _missing(path: Path, side: Side) -> str:
         return message + f"The run trains the {other} alone: take that ({how})."
     if run.checkpoint() is not None:
         return message + (
-            "The run was not trained to its end: go on with python -m training.train --resume "
+            "The run was not trained to its end: go on with recenv train --resume "
             f'{path}, or load what it has so far with checkpoint="last" or "best".'
         )
     seeds = [p.name for p in seed_folders(path)]

@@ -10,8 +10,8 @@ import torch
 
 from recenv.errors import ConfigError
 from training.config import Side, TrainConfig
-from training.runs.policy import has_policy, load, load_user, policy_meta
 from training.models.weights import Weights
+from training.runs.policy import has_policy, load, load_user, policy_meta
 
 if TYPE_CHECKING:
     from ray.rllib.algorithms.algorithm import Algorithm

@@ -38,13 +38,16 @@ class Parser(argparse.ArgumentParser):
             help="a bar in a terminal, elsewhere a line for each stage [yes]",
         )
 
-    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+    def parsed(self, argv: Sequence[str] | None) -> argparse.Namespace:
         """The arguments.
+
+        Args:
+            argv: without the program's name, by default the process's own.
 
         Raises:
             SystemExit: a word that is no argument, or a value of the wrong type.
         """
-        found, rest = self.parse_known_args(args, namespace)
+        found, rest = self.parse_known_args(typed(argv))
         if rest:
             self.refuse(rest[0])
         return found
@@ -64,9 +67,8 @@ class Parser(argparse.ArgumentParser):
 
     def known_flags(self) -> list[str]:
         """Every flag with two hyphens, in the order that they were added."""
-        return [
-            flag for action in self._actions for flag in action.option_strings if flag[1] == "-"
-        ]
+        flags = [flag for action in self._actions for flag in action.option_strings]
+        return [flag for flag in flags if flag.startswith("--")]
 
     def error(self, message: str) -> NoReturn:
         """End with one line on stderr and exit code 2."""

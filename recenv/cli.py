@@ -119,9 +119,10 @@ def _loaded(name: str) -> Command:
     """
     known = further()
     if name not in known:
-        raise UnknownNameError(
-            "command", name, [*COMMANDS, *known], "`recenv --help` tells what each does."
-        )
+        advice = "`recenv --help` tells what each does."
+        if not known:
+            advice = "To train, install recenv again: what is installed has no such commands."
+        raise UnknownNameError("command", name, [*COMMANDS, *known], advice)
     entry, here = known[name], Path(recenv.__file__).parents[1]
     package = entry.module.partition(".")[0]
     spec = find_spec(package)
@@ -157,7 +158,7 @@ class _Own:
         self.add(parser)
         try:
             with _ended_by_sigterm():
-                given = parser.parse_args(list(arguments))
+                given = parser.parsed(arguments)
                 self.run(given, shlex.join(["recenv", self.name, *arguments]))
         except RecenvError as error:
             return _told(error)

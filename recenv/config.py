@@ -165,12 +165,18 @@ def describe(cls: type[Config]) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for base in reversed(cls.__mro__):
-        text = inspect.cleandoc(vars(base).get("__doc__") or "") + "\n"
-        for section in _ATTRIBUTES.findall(text):
-            for names, meaning in _ATTRIBUTE.findall(section):
-                for name in names.split(", "):
-                    found[name] = " ".join(meaning.split())
+        found |= _attributes(vars(base).get("__doc__") or "")
     return {f.name: found[f.name] for f in dataclasses.fields(cls) if f.name in found}
+
+
+def _attributes(docstring: str) -> dict[str, str]:
+    """What a docstring's own section says, by name."""
+    return {
+        name: " ".join(meaning.split())
+        for section in _ATTRIBUTES.findall(inspect.cleandoc(docstring) + "\n")
+        for names, meaning in _ATTRIBUTE.findall(section)
+        for name in names.split(", ")
+    }
 
 
 def _field_types(cls: type[Config]) -> dict[str, Any]:

@@ -71,13 +71,13 @@ class _Setting:
 
     def add_to(self, parser: Any, *, shown: bool = True) -> None:
         """Add the flag to a parser or a group of it."""
-        told = self.meaning.replace("``", "").replace("%", "%%")
+        told = self.meaning.replace("``", "").rstrip(".")
         if self.default not in (None, ""):
-            told += f" [{self.default}]".replace("%", "%%")
+            told += f" [{self.default}]"
         options: dict[str, Any] = {
             "dest": self.name,
             "default": argparse.SUPPRESS,
-            "help": told if shown else argparse.SUPPRESS,
+            "help": told.replace("%", "%%") if shown else argparse.SUPPRESS,
         }
         if self.hint is bool and self.page in _GAME_PAGES:
             parser.add_argument(self.flag, metavar="{true,false}", **options)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recenv.arguments import Parser, typed
+from recenv.arguments import Parser
 from recenv.benchmark import (
     POOL_WORDS,
     REPORT_FOLDER,
@@ -240,7 +240,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_choice("--checkpoint", ("best", "last"), help="whose policies [those at the end]")
     parser.add_progress()
-    return command.run(lambda stop: _evaluate(parser.parse_args(typed(argv))))
+    return command.run(lambda stop: _evaluate(parser.parsed(argv)))
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:

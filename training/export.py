@@ -33,7 +33,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from recenv.arguments import Parser, typed
+from recenv.arguments import Parser
 from recenv.config import GameConfig
 from recenv.errors import MissingDependencyError, RecenvError
 from recenv.sim.simulator import Simulator
@@ -281,7 +281,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_choice("--format", ("onnx", "torch"), default="onnx", help="of the file [onnx]")
     parser.add_argument("--out", type=Path, help="file [RUN/policy/<side>.onnx or .pt2]")
     parser.add_choice("--checkpoint", ("best", "last"), help="whose policy [the one at the end]")
-    return command.run(lambda stop: _export(parser.parse_args(typed(argv))))
+    return command.run(lambda stop: _export(parser.parsed(argv)))
 
 
 def _export(arguments: argparse.Namespace) -> int:

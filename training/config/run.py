@@ -41,7 +41,7 @@ class TrainConfig(Config):
 
     Attributes:
         env: an environment id, or the folder of a saved world.
-        algorithm: the learning algorithm; its settings are the field of the same name.
+        algorithm: the learning algorithm; its settings bear its name.
         train: which side learns, or both.
         opponent: who recommends if the recommender does not learn: "random", "popularity",
             "content", "als", or the folder of a run that trained a recommender.

@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import inspect
 import json
 import math
+import re
 import tomllib
 import types
 import typing
@@ -151,6 +153,32 @@ class Config:
         return content_hash(type(self).__name__, self.to_dict())
 
 
+_ATTRIBUTES = re.compile(r"^Attributes:\n((?:(?: .*)?\n)*)", re.MULTILINE)
+_ATTRIBUTE = re.compile(r"^ {4}(\w+(?:, \w+)*): (.*(?:\n {5,}.*)*)", re.MULTILINE)
+
+
+def describe(cls: type[Config]) -> dict[str, str]:
+    """What the fields of a config mean, by name, in the order of the fields.
+
+    It is read from the section "Attributes:" of the class's docstring and those of its bases; a
+    text for several fields ("a, b: ...") is given for each.
+    """
+    found: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        found |= _attributes(vars(base).get("__doc__") or "")
+    return {f.name: found[f.name] for f in dataclasses.fields(cls) if f.name in found}
+
+
+def _attributes(docstring: str) -> dict[str, str]:
+    """What a docstring's own section says, by name."""
+    return {
+        name: " ".join(meaning.split())
+        for section in _ATTRIBUTES.findall(inspect.cleandoc(docstring) + "\n")
+        for names, meaning in _ATTRIBUTE.findall(section)
+        for name in names.split(", ")
+    }
+
+
 def _field_types(cls: type[Config]) -> dict[str, Any]:
     hints = typing.get_type_hints(cls)
     return {f.name: hints[f.name] for f in dataclasses.fields(cls)}
@@ -205,9 +233,14 @@ _TYPES: dict[Any, str] = {bool: "bool, true or false", str: "str, a text", float
 class SplitConfig(Config):
     """Settings of the split of a log into train, validation and test parts.
 
-    Each user's events, in time order (ties in random order), are cut into train, validation
-    and test (``by="user"``), or the whole log is cut at two moments (``by="time"``); and a share
-    of users is held out from all fitting.
+    Attributes:
+        by: "user": each user's events, in time order (ties in random order), are cut into train,
+            validation and test; "time": the whole log is cut at two moments.
+        valid_fraction: share of the events that are validation events, from 0 to below 1.
+        test_fraction: share of the events that are test events, the last ones; below 1 together
+            with valid_fraction.
+        heldout_users: share of the users held out from all fitting, from 0 to below 1.
+        seed: of who is held out, and of ties.
     """
 
     by: Literal["user", "time"] = "user"
@@ -230,14 +263,17 @@ class SplitConfig(Config):
 class EncoderConfig(Config):
     """Settings of the text encoder of items, and of joining ``Catalog.features``.
 
-    ``model`` is "minilm" (MiniLM from its PyPI package), "hashing" (deterministic feature
-    hashing: not a language model), a local path or hub name of a sentence encoder, "smollm2" (the
-    causal language model SmolLM2-135M from a wheel), or "causal:" and the path or hub name of
-    any causal language model. ``layer`` is for causal models: how many blocks the vectors have
-    passed, by default half of the model's.
-
-    ``feature_share`` is the part of an item vector's squared length, in the catalogue's mean,
-    that its features get where it has any: 0 leaves them out, 1 leaves the text out.
+    Attributes:
+        model: "minilm" (MiniLM from its PyPI package), "hashing" (deterministic feature hashing:
+            not a language model), a local path or hub name of a sentence encoder, "smollm2" (the
+            causal language model SmolLM2-135M from a wheel), or "causal:" and the path or hub
+            name of any causal language model.
+        max_tokens: of a text that are read, 4 or more; what follows is cut off.
+        hashing_dim: values of a vector by "hashing", 8 or more.
+        layer: of a causal model: how many blocks the vectors have passed, 0 or more; by default
+            half of the model's.
+        feature_share: part of an item vector's squared length, in the catalogue's mean, that its
+            features get where it has any: 0 leaves them out, 1 leaves the text out.
     """
 
     model: str = "minilm"
@@ -257,14 +293,23 @@ class EncoderConfig(Config):
 
 @dataclass(frozen=True)
 class InterestConfig(Config):
-    """Learning of user-interest vectors of ``dim`` values.
+    """Learning of user-interest vectors.
 
-    ``half_life_events``: after so many later events of the same user an event counts half; it is
-    where learning begins. A small log is passed over more than ``epochs`` times, up to
-    ``min_updates`` steps of ``batch_size`` events, a large one fewer times, down to one, so that
-    there are at most ``max_updates`` steps. ``content_dim`` of the ``dim`` values hold the
-    encoder's own axes (at most half); for an item without events, what they add to the
-    log-probability has standard deviation ``content_spread``.
+    Attributes:
+        dim: values of a vector, 1 or more.
+        half_life_events: after so many later events of the same user an event counts half, where
+            learning begins; positive.
+        epochs: passes over the log, 1 or more, as far as ``min_updates`` and ``max_updates`` allow.
+        min_updates: least number of steps, 1 or more: a small log is passed over more often.
+        max_updates: greatest number of steps, at least min_updates: a large log is passed over
+            fewer times, down to once.
+        batch_size: events of a step, 1 or more.
+        learning_rate: of AdamW, positive.
+        weight_decay: of AdamW, 0 or more.
+        content_dim: of the dim values, those that hold the encoder's own axes; at most half do.
+        content_spread: standard deviation, in log-probability, of what these add for an item
+            without events; 0 or more.
+        seed: of the first vectors and the batches.
     """
 
     dim: int = 56
@@ -294,21 +339,46 @@ class InterestConfig(Config):
 class UserModelConfig(Config):
     """Fitting of the users' laws, and the priors of the laws that a log does not identify.
 
-    Fitting: ``l2_ladder`` are the multiples of the L2 weights on vectors that are tried on the
-    validation events, where there are any. A small log gets more than ``epochs`` passes, so that
-    there are at least ``min_updates`` updates, a large one fewer, down to one (``max_updates``).
-    ``propensity_weights`` says whether impressions count by their inverse propensity, clipped at
-    ``propensity_clip`` times the mean; by default what makes the validation events likelier,
-    themselves weighted so. ``visit_cap`` is the number of rounds after which the platform itself
-    ended visits; by default it is told from a pile of visits of the greatest length.
-
-    Priors: ``click_rate`` is the mean probability that a uniformly drawn user clicks a uniformly
-    drawn item that is looked at; clicks alone cannot tell it. ``purchase_rate`` is P(purchase |
-    click) where the log has no purchases. ``funnel`` splits the probability p of a purchase
-    where the log has nothing but purchases: ``p ** funnel`` for the click.
+    Attributes:
+        epochs: passes over the log, 1 or more, as far as ``min_updates`` and ``max_updates`` allow.
+        min_updates: least number of steps, 1 or more: a small log is passed over more often.
+        max_updates: greatest number of steps, at least min_updates: a large log is passed over
+            fewer times, down to once.
+        batch_size: events of a step, 1 or more.
+        learning_rate: of Adam, positive.
+        negatives: items drawn for each click where the log has no impressions, 1 or more.
+        user_l2: L2 weight on what a user's vector differs from the user's interest by, 0 or more.
+        item_l2: L2 weight on what an item's vector differs from the encoder's by, 0 or more.
+        bias_l2: L2 weight on the biases of users and items, 0 or more.
+        map_l2: L2 weight on what maps an item's vector and price to its biases, 0 or more.
+        examination_l2: L2 weight on what examination differs from its prior by, 0 or more.
+        l2_ladder: multiples of the L2 weights on vectors that are tried on the validation events,
+            where there are any; one or more positive numbers.
+        propensity_weights: whether impressions count by their inverse propensity; by default what
+            makes the validation events likelier, themselves weighted so.
+        propensity_clip: greatest such weight, in multiples of the mean, 1 or more.
+        visit_cap: rounds after which the platform itself ended visits, 1 or more; by default it is
+            told from a pile of visits of the greatest length.
+        seed: of the first parameters, the batches and what is drawn.
+        click_rate: mean probability that a uniformly drawn user clicks a uniformly drawn item that
+            is looked at, between 0 and 1; clicks alone cannot tell it.
+        purchase_rate: P(purchase | click) where the log has no purchases, between 0 and 1.
+        funnel: splits the probability p of a purchase where the log has nothing but purchases:
+            ``p ** funnel`` for the click; between 0 and 1.
+        examination_decay: prior of examination: slot k, from 1 on, is looked at with probability
+            ``k ** -examination_decay``; 0 or more.
+        leave_intercept: log-odds of leaving after a round, before what follows is added.
+        leave_length: added to these for each round of the visit.
+        leave_satisfaction: taken from these for each unit of satisfaction.
+        leave_boredom: added to these for each unit of the slate's mean boredom.
+        satisfaction_decay: share of the satisfaction that is left a round later, from 0 to 1.
+        boredom_weight: log-odds of a click that a unit of boredom of the item's category costs.
+        boredom_gain: what an item that was consumed adds to the boredom of its category, 0 or more.
+        boredom_decay: share of the boredom that is left a round later, from 0 to 1.
+        drift_rate: part of the way that interest moves towards each consumed item, from 0 to below
+            1.
     """
 
-    # fitting
     epochs: int = 8
     min_updates: int = 500
     max_updates: int = 3000
@@ -325,23 +395,18 @@ class UserModelConfig(Config):
     propensity_clip: float = 10.0
     visit_cap: int | None = None
     seed: int = 0
-    # stated levels of what a log does not tell
     click_rate: float = 0.1
     purchase_rate: float = 0.3
     funnel: float = 0.9
-    # priors: examination of slot k (1-based) is k ** -examination_decay
     examination_decay: float = 0.5
-    # leaving: log-odds = intercept + length * rounds - satisfaction * s + boredom * mean boredom
     leave_intercept: float = -2.2
     leave_length: float = 0.05
     leave_satisfaction: float = 0.5
     leave_boredom: float = 0.5
     satisfaction_decay: float = 0.7
-    # boredom of a category: multiplied by decay each round, plus gain per item consumed
     boredom_weight: float = 0.5
     boredom_gain: float = 0.5
     boredom_decay: float = 0.8
-    # interest moves this fraction of the way towards each consumed item
     drift_rate: float = 0.01
 
     def check(self) -> None:
@@ -377,7 +442,14 @@ class UserModelConfig(Config):
 
 @dataclass(frozen=True)
 class WorldConfig(Config):
-    """Everything that turns a log into a world of simulated users."""
+    """Everything that turns a log into a world of simulated users.
+
+    Attributes:
+        split: how the log is divided, see ``SplitConfig``.
+        encoder: how items become vectors, see ``EncoderConfig``.
+        interest: how interest vectors are learned, see ``InterestConfig``.
+        user_model: how the users' laws are fitted, see ``UserModelConfig``.
+    """
 
     split: SplitConfig = field(default_factory=SplitConfig)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
@@ -389,8 +461,7 @@ class WorldConfig(Config):
 class RewardConfig(Config):
     """Weights of both agents' rewards, per round.
 
-    Recommender: ``click * clicks + purchase * purchases - leave_cost * left``; with
-    ``purchase_by_value`` each purchase counts its price over the catalogue's mean price.
+    Recommender: ``click * clicks + purchase * purchases - leave_cost * left``.
 
     User: ``sum over slots of utility * (click_utility * clicked + purchase_utility * bought)
     - effort * slots examined - price_sensitivity * price paid over the mean price
@@ -398,8 +469,19 @@ class RewardConfig(Config):
     A slot's utility is ``2 P(purchase | click) - 1``; an answered slot counts as examined
     for sure, an ignored one with its examination probability.
 
-    ``cooperation`` c mixes them: each agent gets ``(1 - |c|/2) own + (c/2) other``, so that
-    -1 is zero-sum, 0 selfish and 1 fully shared.
+    Attributes:
+        click: what a click earns the recommender.
+        purchase: what a purchase earns the recommender, beside its click.
+        purchase_by_value: whether a purchase counts its price over the catalogue's mean price.
+        leave_cost: what the recommender pays when the user leaves.
+        click_utility: what a click of an item of utility 1 earns the user.
+        purchase_utility: what a purchase of an item of utility 1 earns the user.
+        effort: what a slot that is looked at costs the user.
+        price_sensitivity: what a price paid, over the catalogue's mean price, costs the user.
+        behaviour_weight: what a nat of the answer's log-probability by the fitted user earns the
+            user, 0 or more. Cannot be set for training, where kl_weight does this.
+        cooperation: c mixes the rewards: each agent gets ``(1 - |c|/2) own + (c/2) other``; from
+            -1 (zero-sum) by 0 (selfish) to 1 (fully shared).
     """
 
     click: float = 1.0
@@ -423,20 +505,29 @@ class RewardConfig(Config):
 class GameConfig(Config):
     """The rules of a visit.
 
-    Each round the recommender fills ``slate_size`` slots from ``num_candidates`` candidates;
-    after ``max_rounds`` rounds the visit is truncated. ``users`` names the pool that visitors
-    come from. The recommender observes the visit's last ``history_length`` shown items.
-    ``member`` 0 plays the fitted users; 1, 2, ... users refitted to a bootstrap sample of the
-    log's users (``World.member``), to see how far a result depends on the fit.
+    Each round the recommender fills the slots of a slate from some candidates, and the user
+    answers.
 
-    Without ``vectors`` the agents observe items by code alone, without ``candidate_vectors`` and
-    ``slate_vectors``: most of an observation's size, and of the time of a step, is theirs. A
-    policy looks vectors up in ``world.interests.items``. ``action_mask`` says where the two-player
-    environments tell whose turn it is as a mask of legal actions: in ``observation["action_mask"]``
-    beside ``observation["observation"]``, in ``infos[agent]["action_mask"]``, or nowhere.
-    ``item_table`` is how a catalogue that
-    is too large for float32 is stored: as fixed-point numbers of 16 or 8 bits, with a scale for
-    each item.
+    Attributes:
+        slate_size: slots that the recommender fills each round, from 1 to num_candidates.
+        num_candidates: items that it chooses from each round, at most the catalogue's.
+        max_rounds: rounds after which the visit is truncated, 1 or more.
+        history_length: of the visit's shown items, how many of the last the recommender observes;
+            1 or more.
+        users: the pool that visitors come from.
+        member: of the world's ensemble: 0 plays the fitted users; 1, 2, ... users refitted to a
+            bootstrap sample of the log's users (``World.member``), to see how far a result
+            depends on the fit.
+        observation: "dict" by name, or "flat": one float32 vector for each agent.
+        vectors: False leaves ``candidate_vectors`` and ``slate_vectors`` out, of which most of an
+            observation's size, and of the time of a step, is: the agents observe items by code
+            alone, and look vectors up in ``world.interests.items``.
+        item_table: how a catalogue that is too large for float32 is stored: as fixed-point numbers
+            of 16 or 8 bits, with a scale for each item.
+        action_mask: where the two-player environments tell whose turn it is as a mask of legal
+            actions: in ``observation["action_mask"]`` beside ``observation["observation"]``
+            ("observation"), in ``infos[agent]["action_mask"]`` ("info"), or, by default, nowhere.
+        reward: weights of both agents' rewards, see ``RewardConfig``.
     """
 
     slate_size: int = 5

@@ -92,6 +92,26 @@ def nearest(name: object, known: Iterable[str]) -> str:
     return f" Did you mean {close[0]!r}?" if close else ""
 
 
+def nearest_flags(flag: str, known: Iterable[str], preferred: str = "") -> list[str]:
+    """The flags, three at most, that are most like a mistyped one.
+
+    Args:
+        flag: as it came, with its hyphens.
+        known: all that there are; a dotted one is also known by its last part.
+        preferred: beginning of those that come first where several are as near.
+    """
+
+    def likeness(name: str) -> float:
+        whole = difflib.SequenceMatcher(None, flag, name).ratio()
+        last = difflib.SequenceMatcher(None, flag.lstrip("-"), name.rpartition(".")[2]).ratio()
+        return max(whole, last if "." in name else 0.0)
+
+    scored = [(likeness(name), name) for name in known]
+    best = max((score for score, _ in scored), default=0.0)
+    near = [(not n.startswith(preferred), -s, n) for s, n in scored if s >= max(0.6, best - 0.1)]
+    return [name for _, _, name in sorted(near, key=lambda found: found[:2])][:3]
+
+
 def require_version(package: str, found: str, at_least: str, below: str) -> None:
     """Check a package of which recenv uses private parts, which may change with any version.
 

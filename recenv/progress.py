@@ -92,6 +92,22 @@ class Progress:
         if self._lines and not self._told and kind is None:
             self._write(time.monotonic())
 
+    @property
+    def done(self) -> int:
+        """Steps that are done."""
+        return self._done
+
+    def extend(self, steps: int) -> None:
+        """Expect further steps in this stage."""
+        self._total = (self._total or 0) + steps
+        self._bar.total = self._total
+
+    def say(self, note: str) -> None:
+        """Show a note beside what is done so far."""
+        self._note = note
+        if not self._bar.disable:
+            self._bar.set_postfix_str(", ".join(self._details(time.monotonic())))
+
     def update(self, steps: int = 1, note: str = "") -> None:
         """Count further steps.
 
@@ -128,18 +144,23 @@ class Progress:
         """Rate, time left, and the note, as far as there are any."""
         out, rate = [], self._rate(now)
         if rate is not None:
-            out.append(f"{rate:.0f} {self._unit}/s" if rate >= 10 else f"{rate:.2g} {self._unit}/s")
+            shown = f"{rate:.2g}" if rate < 10 else self._counted(round(rate))
+            out.append(f"{shown} {self._unit}/s")
             if self._total is not None and self._done < self._total:
                 left = max(0, self._total - self._done) / rate
                 out.append(f"{tqdm.format_interval(round(left))} left")
         return [*out, *([self._note] if self._note else [])]
 
+    def _counted(self, steps: int) -> str:
+        """A number of steps; bytes are many."""
+        return tqdm.format_sizeof(steps) if self._unit == "bytes" else str(steps)
+
     def _write(self, now: float) -> None:
         self._last = now
         whole = self._total is not None and self._done >= self._total
         self._told = whole
-        of = "" if self._total is None else f" of {self._total}"
-        head = f"{self._label}: {self._done}{of} {self._unit}"
+        of = "" if self._total is None else f" of {self._counted(self._total)}"
+        head = f"{self._label}: {self._counted(self._done)}{of} {self._unit}"
         if whole:
             head += f" in {tqdm.format_interval(round(now - self._began))}"
         self._file.write(", ".join([head, *self._details(now)]) + "\n")

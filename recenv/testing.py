@@ -124,7 +124,7 @@ def check_recommender(
             _check_update(simulator, player, state, slates, what)
             _check_policy(call, state, f"{what}.{method} after update", (EMPTY, top), hint)
     with _broken(f"{what} in a rollout of whole visits"):
-        rollout(simulator, player, users=[0], episodes_per_user=3, seed=seed)
+        rollout(simulator, player, users=[0], episodes_per_user=3, seed=seed, progress=False)
 
 
 def check_user_policy(
@@ -171,7 +171,15 @@ def check_user_policy(
         simulator.show(state, slates)
         _check_policy(call, state, f"{what}.answer", (0, top), hint)
     with _broken(f"{what} in a rollout of whole visits"):
-        rollout(simulator, RandomRecommender(), policy, users=[0], episodes_per_user=3, seed=seed)
+        rollout(
+            simulator,
+            RandomRecommender(),
+            policy,
+            users=[0],
+            episodes_per_user=3,
+            seed=seed,
+            progress=False,
+        )
 
 
 def check_reader(

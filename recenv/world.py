@@ -19,7 +19,6 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from tqdm.auto import tqdm
 
 from recenv import artifacts
 from recenv.artifacts import check_array
@@ -30,6 +29,7 @@ from recenv.encoders.interest import InterestVectors, fit_interests
 from recenv.encoders.items import encode_items, item_source
 from recenv.errors import ArtifactError, ConfigError, SchemaError
 from recenv.folders import slug
+from recenv.progress import Progress
 from recenv.schema import (
     CLICK,
     EVENT_COLUMNS,
@@ -197,7 +197,7 @@ class World:
     def _derived(self) -> dict[Hashable, Any]:
         return {}
 
-    def member(self, index: int, *, progress: bool = True) -> World:
+    def member(self, index: int, *, progress: bool | None = None) -> World:
         """The same world with users refitted to a bootstrap sample of the users it was fitted on.
 
         The spread of whatever is measured over members 1, 2, ... is the simulator's own
@@ -206,7 +206,7 @@ class World:
 
         Args:
             index: 0, or any positive number: the seed of the sample.
-            progress: show a bar.
+            progress: False for silence; see ``recenv.progress``.
 
         Raises:
             ConfigError: a negative index, or a planted world, which was not fitted.
@@ -229,7 +229,7 @@ class World:
     def _members(self) -> dict[int, World]:
         return {}
 
-    def _member_model(self, index: int, config: WorldConfig, progress: bool) -> UserModel:
+    def _member_model(self, index: int, config: WorldConfig, progress: bool | None) -> UserModel:
         key = content_hash(BUILD_VERSION, self.hash)
         path = artifacts.home() / "worlds" / f"{slug(self.name)}-member-{index}-{key}"
         if not artifacts.kept(path):
@@ -238,7 +238,7 @@ class World:
                     self._refit(index, config, progress).save(path)
         return UserModel.load(path)
 
-    def _refit(self, index: int, config: WorldConfig, progress: bool) -> UserModel:
+    def _refit(self, index: int, config: WorldConfig, progress: bool | None) -> UserModel:
         own = np.flatnonzero(~self.heldout)
         drawn = np.random.default_rng([config.split.seed, index]).choice(own, len(own))
         weight = np.bincount(drawn, minlength=self.num_users).astype(np.float32)
@@ -394,7 +394,7 @@ def build_world(
     catalog: Catalog,
     config: WorldConfig | None = None,
     *,
-    progress: bool = True,
+    progress: bool | None = None,
 ) -> World:
     """Split a log, encode its items, fit its users; cached by content hash in ``RECENV_HOME``.
 
@@ -402,7 +402,7 @@ def build_world(
         log: see ``recenv.load`` and ``recenv.read_table``.
         catalog: its items.
         config: default ``WorldConfig()``.
-        progress: show a bar.
+        progress: False for silence; see ``recenv.progress``.
 
     Raises:
         SchemaError: the log breaks the schema, there is one item only, or the split leaves
@@ -435,20 +435,19 @@ def build_world(
 
     with (
         artifacts.lock(world_path, "build"),
-        tqdm(total=3, desc=f"world {log.name}", unit="stage", disable=not progress) as bar,
+        Progress(f"world {log.name}", 3, unit="stages", shown=progress) as bar,
     ):
         if artifacts.kept(world_path):  # another process built it while this one waited
             return World.load(world_path)
         split = make_split(log, config.split)
         split.check_no_leak(log)
-        bar.set_postfix_str("encoding item texts")
+        bar.say("encoding item texts")
         with artifacts.lock(interest_path, "build"):  # worlds can share it
             if artifacts.kept(interest_path):
                 interests = InterestVectors.load(interest_path)
             else:
                 item_vectors = encode_items(catalog, config.encoder, progress=progress)
-                bar.update()
-                bar.set_postfix_str("interest vectors")
+                bar.update(note="interest vectors")
                 interests = fit_interests(
                     log,
                     split,
@@ -459,12 +458,10 @@ def build_world(
                     progress=progress,
                 )
                 interests.save(interest_path)
-        bar.update(2 - bar.n)
-        bar.set_postfix_str("user model")
+        bar.update(2 - bar.done, "user model")
         world = fit_world(log, catalog, split, interests, config, progress=progress)
         world.save(world_path)
-        bar.update(3 - bar.n)
-        bar.set_postfix_str("")
+        bar.update(3 - bar.done)
     return world
 
 

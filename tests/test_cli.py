@@ -6,14 +6,18 @@ import json
 import signal
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 
 import recenv
-from recenv.cli import main
+from recenv import cli
+from recenv.cli import GROUP, main
 from recenv.env.registration import REGISTRY
 
+ROOT = Path(__file__).parent.parent
 TOY = "recenv/Toy-v0"
 
 
@@ -101,16 +105,120 @@ def test_user_errors_are_one_line_and_exit_2(
     assert main(arguments) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err.count("\n") == 1
-    assert captured.err.startswith("recenv: ")
-    assert message in captured.err
+    told = captured.err.replace("recenv: compiling the game (kept for next time) ...\n", "")
+    assert told.count("\n") == 1
+    assert told.startswith("recenv: ")
+    assert message in told
+
+
+def test_a_pipe_gets_lines_and_silence_if_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["compare", TOY, "--episodes", "1"]
+    assert main(arguments) == 0
+    err = capsys.readouterr().err
+    assert "random: 50 of 50 visits in " in err
+    assert "\r" not in err
+    assert main([*arguments, "--no-progress"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_play_says_that_it_compiles_unless_that_is_kept(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from recenv.jit import compiled
+
+    monkeypatch.setattr(compiled, "FOLDER", tmp_path)
+    assert main(["play", TOY]) == 0
+    assert capsys.readouterr().err == "recenv: compiling the game (kept for next time) ...\n"
+    (tmp_path / "sim_1").mkdir()
+    (tmp_path / "sim_1" / "step-1.py311.nbi").touch()
+    assert main(["play", TOY]) == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.fixture
+def stated(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The commands that the package states, found as if this version was installed."""
+    found = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
+    entries = {name: EntryPoint(name, value, GROUP) for name, value in found[GROUP].items()}
+    monkeypatch.setattr(cli, "further", lambda: entries)
+    return found[GROUP]
+
+
+def test_help_lists_every_command_and_its_summary(
+    stated: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    for name in [*cli.COMMANDS, *stated]:
+        assert f"\n  {name} " in text, name
+    assert main([]) == 2
+    assert capsys.readouterr().err == text
+    assert set(stated) == {"train", "tune", "evaluate", "suite", "record", "export"}
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"recenv {recenv.__version__}\n"
+
+
+def test_an_unknown_command_names_the_nearest(
+    stated: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["trian", "--seed", "3"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("recenv: Unknown command 'trian'. Did you mean 'train'?")
+    assert err.count("\n") == 1
+
+
+def test_an_installation_of_an_older_version_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli, "further", dict)
+    assert main(["train"]) == 2
+    assert "install recenv again" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["train", "tune", "evaluate", "suite", "record", "export"])
+def test_commands_of_training_have_help_and_name_what_is_missing(
+    stated: dict[str, str],
+    name: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([name, "--help"])
+    assert stop.value.code == 0
+    assert f"usage: recenv {name} " in capsys.readouterr().out
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert main([name, "--help"]) == 2
+    assert capsys.readouterr().err == (
+        f"error: recenv {name} needs the package 'torch', which is not installed. Install it with: "
+        "pip install 'recenv[train]'\n"
+    )
+
+
+def test_another_package_called_training_is_not_run(
+    stated: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "training").mkdir()
+    (tmp_path / "training" / "__init__.py").write_text("raise SystemExit('theirs')")
+    for module in [m for m in sys.modules if m.partition(".")[0] == "training"]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert main(["train", "--help"]) == 2
+    err = capsys.readouterr().err
+    assert str(tmp_path / "training" / "__init__.py") in err
+    assert "PYTHONPATH" in err
 
 
 def test_argparse_errors_exit_2(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main(["compare", TOY, "--users", "nobody"])
     assert stop.value.code == 2
-    assert "invalid choice" in capsys.readouterr().err
+    assert "'nobody' is none of heldout, train, all" in capsys.readouterr().err
 
 
 BUILD = """

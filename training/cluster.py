@@ -10,6 +10,8 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from importlib.machinery import PathFinder
+from pathlib import Path
 from typing import Any, cast
 
 # The stack's own notice; errors are still shown. Ray reads it when it is imported.
@@ -22,6 +24,7 @@ from ray._private import ray_constants
 from ray._private import utils as ray_utils
 from ray._private import worker as ray_worker
 from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
+from ray.job_config import JobConfig
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from recenv.errors import RecenvError, require_version
@@ -135,7 +138,11 @@ def _private(*, keep: bool) -> Iterator[str]:
 
 
 def _connect(address: str, processes: int, level: int, folder: str | None) -> None:
-    told: dict[str, Any] = {"logging_level": level, "log_to_driver": True}
+    told: dict[str, Any] = {
+        "logging_level": level,
+        "log_to_driver": True,
+        "job_config": _OwnPackages(),
+    }
     if address == HERE:
         with _own_handlers():
             ray.init(
@@ -163,6 +170,31 @@ def _connect(address: str, processes: int, level: int, folder: str | None) -> No
             "--head`, with the same versions of Python and Ray and the same RAY_AUTH_MODE and "
             "token as here; without --ray-address, training runs on this machine alone."
         ) from error
+
+
+class _OwnPackages(JobConfig):
+    """A job whose processes import this recenv and training, whatever lies where it was started.
+
+    Ray puts the current folder, and that of the script, before all others in which its processes
+    look for packages. Left out is a folder that holds another package of one of our names.
+    """
+
+    def _get_proto_job_config(self) -> Any:
+        folders = self._py_driver_sys_path
+        self._py_driver_sys_path = [folder for folder in folders if not _shadows(folder)]
+        return super()._get_proto_job_config()
+
+
+_ROOT = Path(__file__).resolve().parents[1]
+
+
+def _shadows(folder: str) -> bool:
+    """Whether a folder holds another package that is called recenv or training."""
+    for name in ("recenv", "training"):
+        spec = PathFinder.find_spec(name, [folder])
+        if spec and spec.origin and Path(spec.origin).resolve().parent != _ROOT / name:
+            return True
+    return False
 
 
 @contextmanager

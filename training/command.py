@@ -1,19 +1,29 @@
 """Command frame: missing packages, errors in one line, signals as exit codes.
 
-A command's module imports this one first. Run with ``python -m``, it then says in one line which
-packages are missing, and ends on a signal without a traceback while it is still being imported.
+``recenv train`` is ``TRAIN``, an entry point of this package, and so are the others: they import a
+command's module when it is run. The module imports this one first, so that ``python -m`` does as
+well: it says in one line which packages are missing, and ends on a signal without a traceback
+while it is still being imported.
 """
 
 from __future__ import annotations
 
-from training.interrupts import Interrupted, Stop, command_module, stop_on_signals
+from training.interrupts import (
+    Interrupted,
+    Stop,
+    command_module,
+    ended_at_once,
+    stop_on_signals,
+)
 
 # isort: split
 import errno
+import importlib
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from recenv.errors import MissingDependencyError, RecenvError
@@ -21,7 +31,8 @@ from recenv.errors import MissingDependencyError, RecenvError
 ERROR = 2
 """Exit code of a command that ended with an error of recenv's own."""
 
-_WITHOUT_RAY = ("evaluate", "export", "record")
+_TORCH = ("torch",)
+_RAY = ("torch", "ray", "tensorboard")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FULL_TEXTS = ("No space left on device", "Disk quota exceeded")
 
@@ -53,15 +64,56 @@ def installed(package: str) -> bool:
         return False
 
 
+@dataclass(frozen=True)
+class Command:
+    """A command of ``recenv`` whose module is imported when it is run.
+
+    Attributes:
+        name: as it is typed, and of the module.
+        summary: what it does, in a line.
+        packages: that it cannot do without.
+    """
+
+    name: str
+    summary: str
+    packages: tuple[str, ...] = _RAY
+
+    def __call__(self, arguments: Sequence[str]) -> int:
+        """Run it; the exit code."""
+        try:
+            with ended_at_once():  # the import takes seconds
+                require_for(f"training.{self.name}")
+                module = importlib.import_module(f"training.{self.name}")
+        except RecenvError as error:
+            return told(error)
+        return module.main(list(arguments))
+
+
+TRAIN = Command("train", "train the recommender, the user, or both")
+TUNE = Command("tune", "search for settings of the training")
+EVALUATE = Command("evaluate", "compare a run's policies with baselines, on new users", _TORCH)
+SUITE = Command("suite", "train several algorithms, and compare them")
+RECORD = Command("record", "play visits and keep them, to learn from", _TORCH)
+EXPORT = Command("export", "write a trained policy as one file, ONNX or torch", _TORCH)
+COMMANDS = {c.name: c for c in (TRAIN, TUNE, EVALUATE, SUITE, RECORD, EXPORT)}
+"""By name."""
+
+
 def require_for(module: str) -> None:
     """Raise MissingDependencyError unless a command's packages are there.
 
     Args:
-        module: of the command, as ``training.train``.
+        module: of the command, as ``training.train``, or of a study.
     """
-    name = module.rpartition(".")[2]
-    packages = ("torch",) if name in _WITHOUT_RAY else ("torch", "ray", "tensorboard")
-    require(*packages, extra="train", purpose=f"python -m {module}")
+    found = COMMANDS.get(module.removeprefix("training."))
+    purpose = f"recenv {found.name}" if found else f"python -m {module}"
+    require(*(found.packages if found else _RAY), extra="train", purpose=purpose)
+
+
+def told(error: RecenvError) -> int:
+    """Say an error on stderr; the exit code."""
+    print(f"error: {error}", file=sys.stderr)
+    return ERROR
 
 
 def run(body: Callable[[Stop], int]) -> int:
@@ -79,8 +131,7 @@ def run(body: Callable[[Stop], int]) -> int:
             with full_disk_told():
                 return body(stop)
         except RecenvError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return ERROR
+            return told(error)
         except KeyboardInterrupt:
             print(f"Interrupted. {stop.advice}".rstrip(), file=sys.stderr)
             return stop.code
@@ -128,11 +179,18 @@ if _module:
     try:
         require_for(_module)
     except MissingDependencyError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(ERROR)
+        sys.exit(told(error))
 
 __all__ = [
+    "COMMANDS",
     "ERROR",
+    "EVALUATE",
+    "EXPORT",
+    "RECORD",
+    "SUITE",
+    "TRAIN",
+    "TUNE",
+    "Command",
     "DiskFullError",
     "Interrupted",
     "Stop",
@@ -141,4 +199,5 @@ __all__ = [
     "require",
     "require_for",
     "run",
+    "told",
 ]

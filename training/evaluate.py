@@ -1,4 +1,4 @@
-"""Evaluation of a run on held-out users: ``python -m training.evaluate RUN``.
+"""Evaluation of a run on held-out users: ``recenv evaluate RUN``.
 
 Every baseline, the same network before training, what was trained, and the greedy oracle play
 the same visits of held-out users. Writes ``report.md``, ``results.json`` and plots to
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from recenv.arguments import Parser
 from recenv.benchmark import (
     POOL_WORDS,
     REPORT_FOLDER,
@@ -33,10 +34,8 @@ from recenv.env.visit import RECOMMENDER_AGENT, USER_AGENT
 from recenv.errors import ConfigError
 from recenv.evaluation import Pool
 from recenv.plots import Curve
-from recenv.progress import draws_bars
 from recenv.recommenders import PrivilegedRecommender, Recommender, baselines, left_out
 from recenv.world import World
-from training.cli import add_progress
 from training.config import TrainConfig
 from training.models.networks import RecommenderNetwork
 from training.runs.folder import RunFolder, Which, seed_runs
@@ -102,7 +101,7 @@ def evaluate(
             episodes_per_user=episodes_per_user,
             seed=seed,
             user_policy=user_policy,  # type: ignore[arg-type]
-            progress=draws_bars(progress),
+            progress=progress,
         )
 
     if progress is not False:
@@ -128,7 +127,7 @@ def evaluate(
                 users=users,
                 episodes_per_user=episodes_per_user,
                 seed=seed,
-                progress=draws_bars(progress),
+                progress=progress,
             )
             print(f"Users before {result.recommender} ({result.visitors}):")
             print_table(result.rows())
@@ -142,7 +141,7 @@ def evaluate(
         more=more,
         users=compared,
         curves=_curves(runs, POOL_WORDS[game.users]),
-        command=f"python -m training.evaluate {path} --users {users} "
+        command=f"recenv evaluate {path} --users {users} "
         f"--episodes-per-user {episodes_per_user} --seed {seed}"
         + (f" --checkpoint {checkpoint}" if checkpoint else "")
         + (f" --member {member}" if member is not None else ""),
@@ -229,19 +228,19 @@ def _curves(runs: list[tuple[RunFolder, TrainConfig]], users: str) -> list[Curve
 
 def main(argv: list[str] | None = None) -> int:
     """The command; see ``--help``. Returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser("recenv evaluate", __doc__ or "")
     parser.add_argument("run", type=Path, help="folder of a run")
-    parser.add_argument("--users", choices=("heldout", "train", "all"), default="heldout")
-    parser.add_argument("--episodes-per-user", type=int, default=10)
-    parser.add_argument("--seed", type=int, default=0, help="of the visits")
+    parser.add_choice(
+        "--users", ("heldout", "train", "all"), default="heldout", help="who visits [heldout]"
+    )
+    parser.add_argument("--episodes-per-user", type=int, default=10, help="visits of each [10]")
+    parser.add_argument("--seed", type=int, default=0, help="of the visits [0]")
     parser.add_argument(
         "--member", type=int, help="of the world's ensemble [the run's evaluation_member]"
     )
-    parser.add_argument(
-        "--checkpoint", choices=("best", "last"), help="its policies [those at the end]"
-    )
-    add_progress(parser)
-    return command.run(lambda stop: _evaluate(parser.parse_args(argv)))
+    parser.add_choice("--checkpoint", ("best", "last"), help="whose policies [those at the end]")
+    parser.add_progress()
+    return command.run(lambda stop: _evaluate(parser.parsed(argv)))
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""Export of a trained policy to one ONNX or torch file: ``python -m training.export RUN``.
+"""Export of a trained policy to one ONNX or torch file: ``recenv export RUN``.
 
 ``--format onnx`` writes a model for any ONNX runtime, ``--format torch`` a ``torch.export``
 program for torch alone. Inputs are the leaves of the side's observation by name, with any number
@@ -33,6 +33,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from recenv.arguments import Parser
 from recenv.config import GameConfig
 from recenv.errors import MissingDependencyError, RecenvError
 from recenv.sim.simulator import Simulator
@@ -272,17 +273,15 @@ def _quiet() -> Iterator[None]:
 
 def main(argv: list[str] | None = None) -> int:
     """The command; see ``--help``. Returns the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser("recenv export", __doc__ or "")
     parser.add_argument("run", type=Path, help="folder of a run")
-    parser.add_argument("--side", choices=("recommender", "user"), default="recommender")
-    parser.add_argument("--format", choices=("onnx", "torch"), default="onnx")
-    parser.add_argument("--out", type=Path, help="file [RUN/policy/<side>.onnx or .pt2]")
-    parser.add_argument(
-        "--checkpoint", choices=("best", "last"), help="its policy [the one at the end]"
+    parser.add_choice(
+        "--side", ("recommender", "user"), default="recommender", help="whose policy [recommender]"
     )
-    return command.run(lambda stop: _export(parser.parse_args(argv)))
+    parser.add_choice("--format", ("onnx", "torch"), default="onnx", help="of the file [onnx]")
+    parser.add_argument("--out", type=Path, help="file [RUN/policy/<side>.onnx or .pt2]")
+    parser.add_choice("--checkpoint", ("best", "last"), help="whose policy [the one at the end]")
+    return command.run(lambda stop: _export(parser.parsed(argv)))
 
 
 def _export(arguments: argparse.Namespace) -> int:

@@ -137,6 +137,22 @@ def _end(number: int, frame: object) -> None:
     end_at_once(number, b"\nInterrupted.\n")  # nothing was begun
 
 
-if command_module() and threading.current_thread() is threading.main_thread():
-    for _number in SIGNALS:  # while the command's module is imported
-        signal.signal(_number, _end)
+def _end_from_now_on() -> dict[signal.Signals, Any]:
+    """Have signals end the process; the handlers that were there, empty outside the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    return {number: signal.signal(number, _end) for number in SIGNALS}
+
+
+@contextmanager
+def ended_at_once() -> Iterator[None]:
+    """Inside, while a command is imported, SIGINT and SIGTERM end the process in one line."""
+    old = _end_from_now_on()
+    try:
+        yield
+    finally:
+        _install(old)
+
+
+if command_module():
+    _end_from_now_on()  # while the command's module is imported

@@ -1,4 +1,4 @@
-"""Recording of played visits, as ids: ``python -m training.record``.
+"""Recording of played visits, as ids: ``recenv record``.
 
 Writes one Parquet file, a row a visit: the user, the ids of each slate, the answers. What the
 agents saw is rebuilt from it when it is read (``training.sampling.demonstrations``); ``--algorithm
@@ -15,11 +15,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from recenv.config import GameConfig
+from recenv.arguments import Parser
+from recenv.config import GameConfig, describe
 from recenv.recommenders import OracleRecommender, PrivilegedRecommender, Recommender
 from recenv.sim.simulator import Simulator
 from recenv.world import World
-from training.cli import add_progress, parse
+from training.cli import parse
 from training.config import FITTED, TrainConfig
 from training.runs.opponents import make_fixed_user, make_opponent
 from training.runs.recording import RecordedVisits, record, save
@@ -40,12 +41,15 @@ def make_recorded(name: str, world: World, game: GameConfig) -> Recommender | Pr
 
 def main(argv: list[str] | None = None) -> int:
     """The command; see ``--help``. Returns the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog="Any setting of the game: --game.slate_size 1, --game.users all ...",
-        allow_abbrev=False,
+    parser = Parser(
+        "recenv record",
+        __doc__ or "",
+        epilog="Any setting of the game: --game.slate-size 1, --game.users all ...; `recenv train "
+        "--help game`\nlists them.",
     )
-    parser.add_argument("--env", default=TrainConfig.env, help="environment id, or saved world")
+    parser.add_argument(
+        "--env", default=TrainConfig.env, help=f"{describe(TrainConfig)['env']} [{TrainConfig.env}]"
+    )
     parser.add_argument(
         "--policy",
         default="popularity",
@@ -58,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--visits", type=int, default=2000, help="how many [2000]")
     parser.add_argument("--seed", type=int, default=0, help="of their draws [0]")
     parser.add_argument("--out", type=Path, required=True, help="the Parquet file to write")
-    add_progress(parser)
+    parser.add_progress()
     return command.run(lambda stop: _record(*parse(parser, argv)))
 
 

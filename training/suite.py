@@ -1,4 +1,4 @@
-"""Suite: comparison of several algorithms in one world: ``python -m training.suite``.
+"""Suite: comparison of several algorithms in one world: ``recenv suite``.
 
 Trains each algorithm with several seeds, then lets all of them, the baselines and the greedy
 oracle play the same visits of held-out users. Users that were trained (``--train both`` or
@@ -28,9 +28,8 @@ from recenv.errors import ConfigError
 from recenv.evaluation import Estimate, mean_interval
 from recenv.evaluation.statistics import paired_difference, paired_position
 from recenv.plots import Curve, learning_curve_plot
-from recenv.progress import draws_bars
 from recenv.recommenders import PrivilegedRecommender, baselines
-from training.cli import add_progress, config_of, make_parser, merged, parse
+from training.cli import SettingsParser, config_of, merged, parse
 from training.config import TrainConfig
 from training.config.algorithms import ALGORITHMS
 from training.evaluate import check_report, tell_left_out
@@ -139,9 +138,9 @@ def results(
     }
     settings: dict[str, Any] = {"episodes_per_user": episodes_per_user, "seed": seed}
     if "recommender" in config.trained:
-        figures |= _recommenders(suite, **settings, progress=draws_bars(progress))
+        figures |= _recommenders(suite, **settings, progress=progress)
     if "user" in config.trained:
-        figures["users"] = [_user_row(entry, **settings) for entry in suite]
+        figures["users"] = [_user_row(entry, **settings, progress=progress) for entry in suite]
     return figures
 
 
@@ -303,20 +302,24 @@ def curves(suite: Sequence[Entry]) -> list[Curve]:
 
 def main(argv: list[str] | None = None) -> int:
     """The command; see ``--help``. Returns the exit code."""
-    parser = make_parser(__doc__ or "", **_DEFAULTS)
+    parser = SettingsParser("recenv suite", __doc__ or "", **_DEFAULTS)
     parser.add_argument("--config", type=Path, help="TOML file with settings; flags go on top")
-    parser.add_argument(
+    parser.add_choice(
         "--algorithms",
+        ALGORITHMS,
         nargs="+",
-        choices=list(ALGORITHMS),
         default=[name for name in ALGORITHMS if name != "bc"],
-        help="[all that learn by playing; bc wants --bc.data]",
+        help="which [all that learn by playing; bc wants --bc.data]",
     )
     parser.add_argument("--seeds", type=int, default=3, help="of each algorithm [3]")
-    parser.add_argument("--runs", type=Path, default=Path("runs/suite"), help="[runs/suite]")
-    parser.add_argument("--episodes-per-user", type=int, default=10, help="when compared [10]")
+    parser.add_argument(
+        "--runs", type=Path, default=Path("runs/suite"), help="folder of its runs [runs/suite]"
+    )
+    parser.add_argument(
+        "--episodes-per-user", type=int, default=10, help="visits of each, when compared [10]"
+    )
     parser.add_argument("--out", type=Path, help="folder of algorithms.{json,md} and the curves")
-    add_progress(parser)
+    parser.add_progress()
     parser.add_argument("--verbose", action="store_true", help="show notices of Ray and RLlib")
     shown = sys.argv[1:] if argv is None else argv
     return command.run(lambda stop: _run(*parse(parser, argv), stop, shown))
@@ -339,7 +342,7 @@ def _run(arguments: Any, given: dict[str, Any], stop: Stop, shown: Sequence[str]
     figures = results(
         suite, episodes_per_user=arguments.episodes_per_user, progress=arguments.progress
     )
-    text = report(figures, " ".join(["python -m training.suite", *shown]))
+    text = report(figures, " ".join(["recenv suite", *shown]))
     print(text)
     if arguments.out:
         arguments.out.mkdir(parents=True, exist_ok=True)

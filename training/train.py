@@ -1,8 +1,8 @@
-"""Training of the recommender, the user, or both: ``python -m training.train``.
+"""Training of the recommender, the user, or both: ``recenv train``.
 
 Writes one folder, ``<runs>/<name>``: ``config.toml``, ``metrics.parquet``, ``tensorboard/``,
 ``checkpoints/`` (the last and the best), ``policy/`` (weights that load without Ray) and the
-report of ``training.evaluate``.
+report of ``recenv evaluate``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from recenv.evaluation import rollout
 from recenv.progress import Progress
 from recenv.sim.simulator import Simulator
 from training.algorithms.build import build
-from training.cli import add_progress, config_of, make_parser, merged, parse
+from training.cli import SettingsParser, config_of, merged, parse
 from training.config import FITTED, MODULES, Side, TrainConfig
 from training.evaluate import check_report, evaluate
 from training.interrupts import Interrupted, Stop, stop_on_signals
@@ -86,7 +86,7 @@ def train(
         if stop is None:
             stop = stack.enter_context(stop_on_signals())
             stack.enter_context(stop.held())
-        advice = f"go on with: python -m training.train --resume {folder.path}"
+        advice = f"go on with: recenv train --resume {folder.path}"
         stack.enter_context(command.full_disk_told(folder.path, advice))
         return not stop and _Loop(folder).run(progress, on_row, stop)
 
@@ -225,6 +225,7 @@ class Evaluator:
             user,
             users=self._users,
             episodes_per_user=self._episodes,
+            progress=False,
         )
         return {
             "evaluation_recommender_reward": float(played.recommender_reward.mean()),
@@ -265,9 +266,9 @@ def _default_name(config: TrainConfig) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """The command; see ``--help``. Returns the exit code."""
-    parser = make_parser(__doc__ or "")
+    parser = SettingsParser("recenv train", __doc__ or "")
     parser.add_argument("--config", type=Path, help="TOML file with settings; flags go on top")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs [runs]")
     parser.add_argument("--name", help="folder of this run [env, algorithm, side and time]")
     parser.add_argument("--resume", type=Path, metavar="RUN", help="go on from its checkpoint")
     parser.add_argument("--seeds", type=int, default=1, help="train this many seeds in turn [1]")
@@ -277,7 +278,7 @@ def main(argv: list[str] | None = None) -> int:
         default=True,
         help="evaluate on held-out users at the end [yes]",
     )
-    add_progress(parser)
+    parser.add_progress()
     parser.add_argument("--verbose", action="store_true", help="show notices of Ray and RLlib")
     return command.run(lambda stop: _run(*parse(parser, argv), stop))
 
@@ -300,10 +301,10 @@ def _run(arguments: Any, given: dict[str, Any], stop: Stop) -> int:
         else:
             runs = [RunFolder(target)]
             runs[0].create(config)
-    stop.advice = f"Go on with: python -m training.train --resume {target}"
+    stop.advice = f"Go on with: recenv train --resume {target}"
     _train_all(runs, target, arguments, stop)
     if arguments.report:
-        stop.advice = f"The run is trained; report on it with: python -m training.evaluate {target}"
+        stop.advice = f"The run is trained; report on it with: recenv evaluate {target}"
         if stop:  # while Ray was shut down
             raise Interrupted
         evaluate(target, progress=arguments.progress)

@@ -1,6 +1,6 @@
-"""Hyperparameter search with Ray Tune: ``python -m training.tune``.
+"""Hyperparameter search with Ray Tune: ``recenv tune``.
 
-Every trial is a run with a folder of its own, as ``training.train`` makes them, so a search that
+Every trial is a run with a folder of its own, as ``recenv train`` makes them, so a search that
 was interrupted goes on with ``--resume``: finished trials stay, others go on from their last
 checkpoints. Writes ``<searches>/<name>``: ``base.toml``, ``space.toml``, ``search.json``,
 ``trials/00000`` and on, ``results.csv``, ``results.md`` and ``best.toml``.
@@ -11,14 +11,13 @@ from __future__ import annotations
 from training import command  # first: it tells what is missing, and takes signals
 
 # isort: split
-import argparse
 import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from recenv.errors import ConfigError
-from training.cli import config_of, make_parser, parse
+from training.cli import SettingsParser, config_of, parse
 from training.interrupts import Interrupted, Stop
 from training.search.folder import Search, SearchFolder
 from training.search.space import Space
@@ -52,7 +51,7 @@ def search(folder: SearchFolder, *, verbose: bool = False, stop: Stop | None = N
 
 def main(argv: list[str] | None = None) -> int:
     """The command; see ``--help``. Returns the exit code."""
-    parser = make_parser(__doc__ or "")
+    parser = SettingsParser("recenv tune", __doc__ or "")
     parser.add_argument("--config", type=Path, help="TOML file of the base config [defaults]")
     parser.add_argument("--space", type=Path, help="TOML file of what to search")
     parser.add_argument("--samples", type=int, default=8, help="draws of the space [8]")
@@ -61,16 +60,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--at-once", type=int, default=1, help="trials at a time [1]")
     parser.add_argument("--asha", action="store_true", help="stop trials that fall behind")
     parser.add_argument("--grace-rounds", type=int, help="before a trial is stopped [a tenth]")
-    parser.add_argument("--searches", type=Path, default=Path("searches"), help="folder of all")
+    parser.add_argument(
+        "--searches", type=Path, default=Path("searches"), help="folder of searches [searches]"
+    )
     parser.add_argument("--name", help="folder of this search [env, algorithm and time]")
     parser.add_argument("--resume", type=Path, metavar="SEARCH", help="go on with a search")
     parser.add_argument("--verbose", action="store_true", help="show notices of Ray and RLlib")
     return command.run(lambda stop: _main(parser, *parse(parser, argv), stop))
 
 
-def _main(
-    parser: argparse.ArgumentParser, arguments: Any, given: dict[str, Any], stop: Stop
-) -> int:
+def _main(parser: SettingsParser, arguments: Any, given: dict[str, Any], stop: Stop) -> int:
     if arguments.resume:
         if given or arguments.space or arguments.config or arguments.name:
             raise ConfigError("--resume takes the search's own settings; leave all others.")
@@ -81,7 +80,7 @@ def _main(
         folder = _begun(arguments, given)
     _, _, trials = folder.read()
     print(f"Search: {folder.path}, {len(trials)} trials", flush=True)
-    stop.advice = f"Go on with: python -m training.tune --resume {folder.path}"
+    stop.advice = f"Go on with: recenv tune --resume {folder.path}"
     with stop.held():
         ended = search(folder, verbose=arguments.verbose, stop=stop)
     print((folder.path / "results.md").read_text())

@@ -29,7 +29,7 @@
 ...     title="My policy on Toy",
 ...     users=[users],
 ...     curves=[curve],
-...     command="python -m training.evaluate ...",
+...     command="recenv evaluate ...",
 ...     seeds={"training": [1], "evaluation": 0},
 ...     config_hash="0123456789abcdef",
 ...     notes=["A toy: nothing here says anything about people."],

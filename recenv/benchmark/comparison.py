@@ -170,7 +170,7 @@ def compare(
     seed: int = 0,
     user_policy: UserPolicy | None = None,
     batch_size: int = 4096,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> Comparison:
     """Roll every recommender out on the same visits.
 
@@ -183,7 +183,7 @@ def compare(
         seed: of the draws.
         user_policy: who answers; the fitted user by default.
         batch_size: visits at a time.
-        progress: show bars.
+        progress: False for silence; see ``recenv.progress``.
 
     Raises:
         ConfigError: no recommender, two with one name, or see ``rollout``.
@@ -227,7 +227,7 @@ def compare_users(
     episodes_per_user: int = 10,
     seed: int = 0,
     batch_size: int = 4096,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> UserComparison:
     """Roll the fitted user and other user policies out under one recommender.
 

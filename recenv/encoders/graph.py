@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from recenv import artifacts
 from recenv.config import Config, content_hash
 from recenv.data.knowledge_graph import KnowledgeGraph, read_knowledge_graph
 from recenv.encoders.interest import one_thread
 from recenv.errors import MissingDependencyError, SchemaError
+from recenv.progress import Progress
 from recenv.schema import Catalog
 
 if TYPE_CHECKING:
@@ -31,10 +31,16 @@ _COMPLEX = ("complex", "rotate")
 class GraphConfig(Config):
     """Settings of knowledge-graph embeddings: the model and its training.
 
-    ``model`` is "transe" (Bordes et al. 2013, NeurIPS), "distmult" (Yang et al. 2015, ICLR),
-    "complex" (Trouillon et al. 2016, ICML) or "rotate" (Sun et al. 2019, ICLR), as implemented in
-    PyTorch Geometric. ``dim`` is the number of values of an entity; the complex-valued models
-    "complex" and "rotate" hold half as many complex numbers.
+    Attributes:
+        model: "transe" (Bordes et al. 2013, NeurIPS), "distmult" (Yang et al. 2015, ICLR),
+            "complex" (Trouillon et al. 2016, ICML) or "rotate" (Sun et al. 2019, ICLR), as
+            implemented in PyTorch Geometric.
+        dim: values of an entity, 1 or more; the complex-valued models "complex" and "rotate" hold
+            half as many complex numbers.
+        epochs: passes over the triples, 1 or more.
+        batch_size: triples of a step, 1 or more.
+        learning_rate: of Adam, positive.
+        seed: of the first vectors, the batches and the corrupted triples.
     """
 
     model: Literal["transe", "distmult", "complex", "rotate"] = "rotate"
@@ -89,7 +95,7 @@ def graph_features(
     folder: str | Path,
     config: GraphConfig | None = None,
     *,
-    progress: bool = True,
+    progress: bool | None = None,
 ) -> GraphFeatures:
     """Embeddings of the items' entities, for ``Catalog.features``.
 
@@ -101,7 +107,7 @@ def graph_features(
         catalog: its ``item_ids`` are looked up in the ``.link`` file.
         folder: with a ``.kg`` and a ``.link`` file (``recenv.data.knowledge_graph``).
         config: default ``GraphConfig()``.
-        progress: whether to show a bar on stderr.
+        progress: False for silence; see ``recenv.progress``.
 
     Raises:
         DataNotFoundError, SchemaError: of the files; or no item of the catalogue has an entity.
@@ -124,7 +130,7 @@ def graph_features(
 
 
 def entity_vectors(
-    graph: KnowledgeGraph, config: GraphConfig, *, progress: bool = True
+    graph: KnowledgeGraph, config: GraphConfig, *, progress: bool | None = None
 ) -> npt.NDArray[np.float32]:
     """(V, dim) float32, trained once per graph and config; complex ones as real, then imaginary.
 
@@ -153,7 +159,7 @@ def check_links(
     config: GraphConfig | None = None,
     *,
     fraction: float = 0.02,
-    progress: bool = True,
+    progress: bool | None = None,
 ) -> LinkCheck:
     """Train on most of a graph and rank the rest.
 
@@ -164,7 +170,7 @@ def check_links(
         graph: all triples.
         config: default ``GraphConfig()``; its seed also draws the pairs.
         fraction: of the pairs, in (0, 1).
-        progress: whether to show bars on stderr.
+        progress: False for silence; see ``recenv.progress``.
 
     Raises:
         MissingDependencyError: torch_geometric is not installed.
@@ -201,7 +207,7 @@ def _train(
     graph: KnowledgeGraph,
     triples: npt.NDArray[np.int32],
     config: GraphConfig,
-    progress: bool,
+    progress: bool | None,
 ) -> KGEModel:
     """Fit one of PyTorch Geometric's models; one wrong head or tail per true triple."""
     try:
@@ -228,8 +234,8 @@ def _train(
         # sparse: a batch moves only the entities that stand in it
         model = kinds[config.model](*sizes, sparse=True)
         optimizer = torch.optim.SparseAdam(list(model.parameters()), lr=config.learning_rate)
-        bar = tqdm(range(config.epochs), desc="graph", unit="epoch", disable=not progress)
-        for _ in bar:
+        bar = Progress("graph", config.epochs, unit="epochs", shown=progress)
+        for _ in bar.of(range(config.epochs)):
             total = 0.0
             for rows in torch.randperm(len(triples)).split(config.batch_size):
                 optimizer.zero_grad()
@@ -237,12 +243,12 @@ def _train(
                 loss.backward()
                 optimizer.step()
                 total += float(loss.detach()) * len(rows)
-            bar.set_postfix(loss=f"{total / len(triples):.4f}")
+            bar.say(f"loss {total / len(triples):.4f}")
     return model.eval()
 
 
 def _ranks(
-    model: KGEModel, graph: KnowledgeGraph, held: npt.NDArray[np.int32], progress: bool
+    model: KGEModel, graph: KnowledgeGraph, held: npt.NDArray[np.int32], progress: bool | None
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     """(2M,) filtered rank of each head and tail, and the number of entities ranked."""
     import torch
@@ -255,8 +261,8 @@ def _ranks(
         true.setdefault((1, h, r), []).append(t)
     ranks, places = [], []
     with one_thread(), torch.inference_mode():
-        bar = tqdm(held.tolist(), desc="ranking", unit="triple", disable=not progress)
-        for h, r, t in bar:
+        bar = Progress("ranking", len(held), unit="triples", shown=progress)
+        for h, r, t in bar.of(held.tolist()):
             for side, answer in ((0, h), (1, t)):
                 ends = torch.full((size,), t if side == 0 else h)
                 kind = torch.full((size,), r)

@@ -99,7 +99,7 @@ def fit_interests(
     *,
     encoder: str,
     is_language_model: bool,
-    progress: bool = True,
+    progress: bool | None = None,
 ) -> InterestVectors:
     """Learn users and items from the train part of the users who are not held out.
 
@@ -122,7 +122,7 @@ def fit_interests(
         config: sizes and learning.
         encoder: name to report.
         is_language_model: whether it is one.
-        progress: whether to show a bar on stderr.
+        progress: False for silence; see ``recenv.progress``.
 
     Raises:
         MissingDependencyError: torch is not installed.

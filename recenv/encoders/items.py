@@ -8,12 +8,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from tqdm import tqdm
 
 from recenv import artifacts
 from recenv.config import EncoderConfig, content_hash
 from recenv.encoders.text import TextEncoder, make_encoder
 from recenv.errors import SchemaError
+from recenv.progress import Progress, draws_bars
 from recenv.schema import Catalog
 
 CHUNK = 4096
@@ -54,7 +54,7 @@ def item_source(catalog: Catalog, config: EncoderConfig) -> ItemSource:
 
 
 def encode_items(
-    catalog: Catalog, config: EncoderConfig, *, progress: bool = True
+    catalog: Catalog, config: EncoderConfig, *, progress: bool | None = None
 ) -> npt.NDArray[np.float32]:
     """(N, E) float32 vectors, one per item.
 
@@ -67,7 +67,7 @@ def encode_items(
     Args:
         catalog: its ``text`` is encoded, its ``features`` are joined.
         config: which encoder, and the features' share.
-        progress: whether to show bars on stderr.
+        progress: False for silence; see ``recenv.progress``.
 
     Raises:
         MissingDependencyError: a package that the encoder needs is not installed.
@@ -112,7 +112,7 @@ def _standardised(features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 
 def encode_texts(
-    texts: Sequence[str], encoder: TextEncoder, *, progress: bool = True
+    texts: Sequence[str], encoder: TextEncoder, *, progress: bool | None = None
 ) -> npt.NDArray[np.float32]:
     """(n, E) float32 vectors; every distinct text is encoded once, ever.
 
@@ -125,9 +125,10 @@ def encode_texts(
     """
     code, distinct = pd.factorize(np.array(texts, dtype=object))
     starts = range(0, len(distinct), CHUNK)
-    several = progress and len(starts) > 1
+    inside = len(starts) == 1 and draws_bars(progress)  # the encoder's own bar says more
+    stage = Progress("encoding", len(starts), unit="chunks", shown=False if inside else progress)
     parts = []
-    for start in tqdm(starts, desc="encoding", unit="chunk", disable=not several):
+    for start in stage.of(starts):
         chunk = [str(t) for t in distinct[start : start + CHUNK]]
         folder = artifacts.home() / "encodings" / content_hash(encoder.identity, chunk)
         if artifacts.kept(folder):
@@ -136,7 +137,7 @@ def encode_texts(
                 shape = (len(chunk), None)
                 vectors = artifacts.check_array(stored, "vectors", np.float32, shape)
         else:
-            vectors = encoder.encode(chunk, progress and not several)
+            vectors = encoder.encode(chunk, inside)
             meta = {"encoder": encoder.identity, "texts": len(chunk)}
             artifacts.save(folder, _KIND, {"vectors": vectors}, meta)
         parts.append(vectors)

@@ -31,9 +31,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from recenv.config import InterestConfig
+from recenv.progress import Progress
 from recenv.schema import PURCHASE
 
 BLOCK = 32
@@ -136,7 +136,9 @@ class Tower:
         for parameter in self.parameters.values():
             parameter.requires_grad_()
 
-    def fit(self, sequences: Sequences, users: npt.NDArray[np.integer], *, progress: bool) -> None:
+    def fit(
+        self, sequences: Sequences, users: npt.NDArray[np.integer], *, progress: bool | None
+    ) -> None:
         """Learn from the given users; keep the epoch that is best on what they did later."""
         config = self.config
         decayed = ("map in", "map out", "item in", "item out")
@@ -162,8 +164,8 @@ class Tower:
         judged = users[np.diff(sequences.start)[users] > learned[users]]
         judged = self._rng.permutation(judged)[:_CHECKED]
         best, kept = math.inf, None
-        bar = tqdm(range(epochs), desc="interests", unit="epoch", disable=not progress)
-        for _ in bar:
+        bar = Progress("interests", epochs, unit="epochs", shown=progress)
+        for _ in bar.of(range(epochs)):
             order = self._rng.permutation(users)
             for at in range(0, len(order), size):
                 optimizer.zero_grad(set_to_none=True)
@@ -181,7 +183,7 @@ class Tower:
                     batch = self._batch(sequences, some, learned[some], ends, first=True)
                     losses.append(float(self._loss(batch)) * len(some))
             loss = sum(losses) / len(judged)
-            bar.set_postfix(valid=f"{loss:.4f}")
+            bar.say(f"valid {loss:.4f}")
             if loss < best:
                 best = loss
                 kept = {k: v.detach().clone() for k, v in self.parameters.items()}

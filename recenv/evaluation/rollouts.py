@@ -8,9 +8,9 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from tqdm.auto import tqdm
 
 from recenv.errors import ConfigError
+from recenv.progress import Progress
 from recenv.recommenders.base import PrivilegedRecommender, Recommender
 from recenv.recommenders.play import Round, play
 from recenv.sim.simulator import Simulator
@@ -94,7 +94,7 @@ def rollout(
     episodes_per_user: int = 10,
     seed: int = 0,
     batch_size: int = 4096,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> Rollout:
     """Play ``episodes_per_user`` visits of every user to their end.
 
@@ -117,7 +117,7 @@ def rollout(
         seed: zero or more.
         batch_size: visits at a time; memory grows with it, results do not change unless the
             recommender learns.
-        progress: show a bar.
+        progress: False for silence; see ``recenv.progress``.
 
     Raises:
         ConfigError: an argument is out of range, a pool is empty, or a user does not exist.
@@ -143,9 +143,7 @@ def rollout(
     sessions = visitors.astype(np.uint64) * np.uint64(_EPISODES) + episodes
     sessions += np.uint64(_EVALUATION)
     totals = _Totals(len(visitors), len(simulator.world.catalog))
-    with tqdm(
-        total=len(visitors), desc=recommender.name, unit="visit", disable=not progress
-    ) as bar:
+    with Progress(recommender.name, len(visitors), unit="visits", shown=progress) as bar:
         for start in range(0, len(visitors), batch_size):
             rows = np.arange(start, min(start + batch_size, len(visitors)))
             state = simulator.reset(

@@ -24,6 +24,14 @@ class ALSConfig(Config):
     elsewhere. The defaults were the best compromise of a grid (8 to 64 factors, regularization
     0.1 to 50, confidence 1 to 16) on the reward from held-out users of three planted worlds and
     of MovieLens 100K. Choosing them there favours ALS: it is the baseline to beat.
+
+    Attributes:
+        factors: values of a user's or an item's vector, 1 or more.
+        regularization: weight of the vectors' squared length, 0 or more.
+        iterations: rounds of least squares, 1 or more.
+        click_confidence: what a click adds to a cell's confidence, positive.
+        purchase_confidence: what a purchase adds beside its click, 0 or more.
+        seed: of the first vectors.
     """
 
     factors: int = 8

@@ -11,9 +11,8 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tqdm.auto import tqdm
-
 from recenv.artifacts import write_atomically
+from recenv.progress import Progress
 
 _PACKAGE = Path(__file__).parents[1]
 
@@ -48,7 +47,7 @@ def sources_hash(*paths: str) -> str:
 
 
 def run_cells(
-    cells: Sequence[Cell], folder: Path, *, bar: tqdm | None = None, jobs: int = 1
+    cells: Sequence[Cell], folder: Path, *, bar: Progress | None = None, jobs: int = 1
 ) -> list[dict[str, Any]]:
     """The results of all cells, in order; those that ``folder`` holds already are read.
 
@@ -77,7 +76,7 @@ def _run(job: tuple[Cell, Path]) -> dict[str, Any]:
     return result
 
 
-def _collect(results: Any, bar: tqdm | None) -> list[dict[str, Any]]:
+def _collect(results: Any, bar: Progress | None) -> list[dict[str, Any]]:
     collected = []
     for result in results:
         collected.append(result)

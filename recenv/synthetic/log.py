@@ -72,7 +72,12 @@ class UniformLogging(Config):
 
 @dataclass(frozen=True)
 class _Softmax(Config):
-    """``mix`` of uniform slots, and a ``temperature`` that the scores are divided by."""
+    """A share of uniform slots, and the others by the softmax of scores.
+
+    Attributes:
+        mix: probability that a slot is filled uniformly, from 0 to 1.
+        temperature: what the scores are divided by, positive.
+    """
 
     mix: float = 0.5
     temperature: float = 0.5

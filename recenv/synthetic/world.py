@@ -27,8 +27,21 @@ _COLUMNS = {**EVENT_COLUMNS, **OPTIONAL_EVENT_COLUMNS}
 class PlantedConfig(Config):
     """Sizes and spreads of a planted world. Biases are in log-odds.
 
-    ``affinity`` is the standard deviation of the click affinity over user-item pairs;
-    ``platform_noise`` that of the noise on the platform's item vectors, relative to theirs.
+    Attributes:
+        num_users: users, 1 or more.
+        num_items: items, 1 or more.
+        num_categories: categories of the items, 1 or more.
+        dim: values of a user's or an item's vector, 1 or more.
+        affinity: standard deviation of the click affinity over user-item pairs.
+        item_bias: standard deviation of the items' click and purchase biases.
+        user_bias: standard deviation of the users' click and purchase biases.
+        click_intercept: mean of the items' click biases.
+        purchase_intercept: mean of the items' purchase biases.
+        platform_noise: standard deviation of the noise on the platform's item vectors, relative
+            to theirs.
+        heldout_users: share of the users who are held out, from 0 to below 1.
+        history_visits: visits of each user in the world's log.
+        seed: of all that is drawn.
     """
 
     num_users: int = 200

@@ -230,6 +230,7 @@ def test_a_missing_package_is_told_in_one_line(tmp_path, name, package):
     )
     assert done.returncode == 2, done.stderr
     assert done.stderr.count("\n") == 1
+    assert f"recenv {name} needs" in done.stderr
     assert f"'{package}'" in done.stderr
     assert "pip install 'recenv[train]'" in done.stderr
 
@@ -281,7 +282,7 @@ def test_a_command_ends_with_a_checkpoint_and_leaves_no_process(tmp_path, number
     assert told.count("Interrupted.") == 1
     if what != "imports":
         if what == "trained":
-            assert "training.evaluate" in told
+            assert "recenv evaluate" in told
         else:
             assert f"--resume {run.path}" in told
     if what in ("rows", "part", "trained"):
@@ -319,7 +320,7 @@ def test_a_search_ends_so_that_it_can_go_on(tmp_path, number):
     started = children(process)
     process.send_signal(number)
     told = finish(process, tmp_path, code=128 + number)
-    assert "training.tune --resume" in told
+    assert "recenv tune --resume" in told
     assert "Traceback" not in told
     _, alive = psutil.wait_procs(started, timeout=120)
     assert not alive

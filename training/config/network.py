@@ -26,18 +26,22 @@ class NetworkConfig(Config):
     """Both agents' networks.
 
     Attributes:
-        hidden: units of the hidden layers.
+        hidden: units of the hidden layers, 1 or more.
         init: what the user and item tables begin as: the world's interest vectors ("lm"),
             collaborative factors ("cf"), both ("hybrid"), or noise of the same size
             ("random"); see ``training.models.initial_tables``.
-        factors: dimensions of collaborative factors.
-        table_rate: how fast the tables leave their seeds; 0 freezes them.
+        factors: dimensions of collaborative factors, 1 or more.
+        table_rate: how fast the tables leave their seeds: what their learned offsets are multiplied
+            by, 0 or more; 0 freezes them.
         history: how the visit's events enter the recommender: as the mean of what was clicked
             ("mean"), or also through a recurrent network ("gru") or attention ("transformer");
             see ``training.models.history``.
-        slates: how slates are drawn from scores; see ``training.models.distributions``.
-        interest_weight, popularity_weight: what one standard deviation of the inner product of
-            interest and item, and of log popularity, add to a candidate's score before training.
+        slates: how slates are drawn from scores, see ``training.models.distributions``: item after
+            item without repeats ("plackett-luce"), each slot by itself ("independent"), or the
+            best ("greedy", of algorithms that learn values).
+        interest_weight: what one standard deviation of the inner product of interest and item adds
+            to a candidate's score before training.
+        popularity_weight: what one standard deviation of log popularity adds to it.
     """
 
     hidden: int = 64

@@ -42,8 +42,8 @@ class TrainConfig(Config):
 
     Attributes:
         env: an environment id, or the folder of a saved world.
-        algorithm: the learning algorithm; its settings are the field of the same name.
-        train: which side learns.
+        algorithm: the learning algorithm; its settings bear its name.
+        train: which side learns, or both.
         opponent: who recommends if the recommender does not learn: "random", "popularity",
             "content", "als", or the folder of a run that trained a recommender.
         fixed_user: who answers if the user does not learn: "fitted", or the folder of a run that
@@ -51,34 +51,44 @@ class TrainConfig(Config):
         regime: how sides that both learn meet: "together", each against the other as it is now;
             "alternating", one at a time against the other held still; "population", each against
             a pool of what the other was; see ``training.sampling.regimes``.
-        alternate_every: iterations until the other side's turn to learn, if alternating.
-        snapshot_every: iterations between the snapshots of a population.
-        pool_size: snapshots of each side that a population keeps.
+        alternate_every: iterations until the other side's turn to learn, if alternating, 1 or more.
+        snapshot_every: iterations between the snapshots of a population, 1 or more.
+        pool_size: snapshots of each side that a population keeps, 1 or more.
         limit_ends: learn as if the round limit ended visits, which is what a sum of rewards over a
             visit counts; by default they are cut off there, and worth what would have followed
             (Pardo et al., ICML 2018, "Time limits in reinforcement learning").
         kl_weight: what a nat of a learning user's divergence from the fitted user costs it,
             per turn, in the algorithm's own units (see ``training.sampling.divergence``): 0 sets it
-            free, and with a very large one it stays the fitted user.
+            free, and with a very large one it stays the fitted user. 0 or more.
         warm_start: folder of a run, whose policies the learning sides' networks begin as; where
             it has none of a side, that side begins as ever.
         seed: of networks, visits and policies.
-        rounds: rounds to train for (a round is one slate and its answer).
+        rounds: rounds to train for (a round is one slate and its answer), 1 or more.
         num_env_runners: further processes that sample; 0 samples in this one.
-        num_envs_per_env_runner: visits that each of them steps together.
+        num_envs_per_env_runner: visits that each of them steps together, 1 or more.
         batched_runner: step those visits as one batch; False takes RLlib's own runner.
         num_learners: further processes that learn; 0 learns in this one.
-        gpus_per_learner, gpus_per_env_runner: GPUs of each.
+        gpus_per_learner: GPUs of each process that learns; a fraction shares one.
+        gpus_per_env_runner: GPUs of each process that samples; a fraction shares one.
         ray_address: of a Ray cluster that is running, host:port or "auto"; "local" starts Ray on
             this machine. Empty: what the variable RAY_ADDRESS says, else local.
-        torch_threads: threads of this process's networks.
-        checkpoint_every: iterations between checkpoints.
+        torch_threads: threads of this process's networks, 1 or more.
+        checkpoint_every: iterations between checkpoints, 1 or more.
         evaluation_every: iterations between evaluations of the greedy policies on users of the
             training pool; 0 for none.
-        evaluation_visits: visits of each.
+        evaluation_visits: visits of each evaluation, 1 or more.
         evaluation_member: member of the world's ensemble (``GameConfig.member``) to evaluate on;
             by default the one that is trained on.
         game: settings of ``GameConfig`` that differ from the environment's own.
+        network: both agents' networks, see ``NetworkConfig``.
+        ippo: settings of the algorithm, see ``IPPO``.
+        mappo: settings of the algorithm, see ``MAPPO``.
+        impala: settings of the algorithm, see ``IMPALA``.
+        appo: settings of the algorithm, see ``APPO``.
+        bc: settings of the algorithm, see ``BC``.
+        slateq: settings of the algorithm, see ``SlateQ``.
+        idqn: settings of the algorithm, see ``IDQN``.
+        sac: settings of the algorithm, see ``SAC``.
     """
 
     env: str = "recenv/MovieLens100K-v0"

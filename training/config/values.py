@@ -18,9 +18,11 @@ class ValueConfig(Config):
     Attributes:
         kind: "slateq" (``training.models.value_networks.SlateQNetwork``), "slots" (``SlotQNetwork``
             for the recommender, ``AnswerQNetwork`` for the user), or "soft": policies, for which
-            the latter are critics. choice, search: see ``training.models.slate_search``; of
-            "slateq" alone.
-        kl_weight: what a nat of a user's divergence from the fitted one costs it, in rewards.
+            the latter are critics.
+        choice: how clicks are modelled, see ``training.models.slate_search``; of "slateq" alone.
+        search: how slates are searched for, see there; of "slateq" alone.
+        kl_weight: what a nat of a user's divergence from the fitted one costs it, in rewards, 0 or
+            more.
     """
 
     kind: Literal["slateq", "slots", "soft"] = "slots"

@@ -12,7 +12,7 @@
 # Train from any of the machines, with the same TOKEN_FILE:
 #
 #   RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=~/cluster-token \
-#     python -m training.train --ray-address HEAD_IP:PORT --num-env-runners 8
+#     recenv train --ray-address HEAD_IP:PORT --num-env-runners 8
 set -euo pipefail
 
 role=${1:?'say "head", or "worker HEAD_IP:PORT"'}

@@ -75,7 +75,7 @@ class Checkpoint:
         """
         remedy = (
             f"Put {self.folder} back from a copy, or begin a new run; the run's other checkpoint "
-            "and its policies may still be whole (python -m training.evaluate --checkpoint best)."
+            "and its policies may still be whole (recenv evaluate --checkpoint best)."
         )
         if not self.rllib.is_dir():
             raise ArtifactError(f"The checkpoint {self.folder} is missing. {remedy}")
@@ -151,7 +151,7 @@ class RunFolder:
         if not self.exists:
             raise ArtifactError(
                 f"There is no run in {self.path} ({self._config.name} is missing). Give the "
-                "folder that python -m training.train printed."
+                "folder that recenv train printed."
             )
         own = _version("recenv")
         try:

@@ -262,7 +262,7 @@ def _missing(path: Path, side: Side) -> str:
         return message + f"The run trains the {other} alone: take that ({how})."
     if run.checkpoint() is not None:
         return message + (
-            "The run was not trained to its end: go on with python -m training.train --resume "
+            "The run was not trained to its end: go on with recenv train --resume "
             f'{path}, or load what it has so far with checkpoint="last" or "best".'
         )
     seeds = [p.name for p in seed_folders(path)]

@@ -223,7 +223,7 @@ def read_meta(path: Path) -> dict[str, Any]:
     Raises:
         ArtifactError: as ``load``.
     """
-    advice = "Record visits with python -m training.record --out FILE.parquet."
+    advice = "Record visits with recenv record --out FILE.parquet."
     if not path.is_file():
         raise ArtifactError(f"There is no recording {path}. {advice}")
     try:

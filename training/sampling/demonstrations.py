@@ -178,7 +178,7 @@ def logged_visits(world: World, game: GameConfig) -> RecordedVisits:
         what = "impressions" if not log.has_impressions else " and ".join(missing)
         raise ConfigError(
             f"The log of the world {world.name!r} has no {what}, so it does not tell which slates "
-            "were shown. Record visits instead: python -m training.record."
+            "were shown. Record visits instead: recenv record."
         )
     position = log.column("position").astype(np.int64)
     kept = np.isin(log.column("user"), world.pool(game.users)) & (position <= k)

@@ -123,7 +123,7 @@ class SearchFolder:
         if not self._search.is_file():
             raise ArtifactError(
                 f"There is no search in {self.path} ({self._search.name} is missing). Give the "
-                "folder that python -m training.tune printed."
+                "folder that recenv tune printed."
             )
         content = json.loads(self._search.read_text())
         base = TrainConfig.from_toml(self.path / "base.toml")

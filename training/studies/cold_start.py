@@ -30,7 +30,7 @@ from recenv.recommenders import PrivilegedRecommender, Recommender, baselines
 from recenv.schema import CLICK
 from recenv.sim.simulator import Simulator
 from recenv.world import World
-from training.cli import add_progress, config_of, make_parser, parse
+from training.cli import SettingsParser, config_of, parse
 from training.config import TrainConfig
 from training.config.network import Init
 from training.evaluate import check_report
@@ -148,7 +148,13 @@ class ColdStart:
         self, recommender: Recommender | PrivilegedRecommender, users: Pool
     ) -> npt.NDArray[np.float64]:
         """(U,) mean reward of a visit from each user of the pool, on the same draws for all."""
-        played = rollout(self._simulator, recommender, users=users, episodes_per_user=self.episodes)
+        played = rollout(
+            self._simulator,
+            recommender,
+            users=users,
+            episodes_per_user=self.episodes,
+            progress=False,
+        )
         return per_user(played.recommender_reward, played.user)
 
     def _file(self, config: TrainConfig) -> Path:
@@ -185,7 +191,7 @@ def train_all(
 
 def main(argv: list[str] | None = None) -> int:
     """The command; see ``--help``. Returns the exit code."""
-    parser = make_parser(__doc__ or "", **_DEFAULTS)
+    parser = SettingsParser("python -m training.studies.cold_start", __doc__ or "", **_DEFAULTS)
     inits = get_args(Init)
     parser.add_argument(
         "--inits", nargs="+", choices=inits, default=["random", "lm", "cf", "hybrid"]
@@ -199,7 +205,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--out", type=Path, required=True, help="folder of cold-start.{json,md,png}"
     )
-    add_progress(parser)
+    parser.add_progress()
     parser.add_argument("--verbose", action="store_true", help="show notices of Ray and RLlib")
     shown = sys.argv[1:] if argv is None else argv
     return command.run(lambda stop: _run(*parse(parser, argv), stop, shown))

@@ -48,7 +48,7 @@ def read_amazon(
     liked: float = 4.0,
     sample_users: float = 1.0,
     block_bytes: int = BLOCK_BYTES,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> tuple[InteractionLog, Catalog]:
     """Read one category; every review is a click, and items are products (``parent_asin``).
 
@@ -151,7 +151,9 @@ def _events(folder: Path, category: str | None) -> Source:
     return found[0]
 
 
-def _describe(items: Items, meta: list[Source], block_bytes: int, progress: bool) -> list[str]:
+def _describe(
+    items: Items, meta: list[Source], block_bytes: int, progress: bool | None
+) -> list[str]:
     """Title, categories and price; a note on prices that are no plain number ("from 9.99")."""
     unread = 0
     place = {name: at for at, name in enumerate(items.ids)}

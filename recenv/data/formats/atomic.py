@@ -65,7 +65,7 @@ def read_atomic(
     impressions: bool = False,
     sample_users: float = 1.0,
     block_bytes: int = BLOCK_BYTES,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> tuple[InteractionLog, Catalog]:
     """Read ``<dataset>.inter`` and, where there is one, ``<dataset>.item``.
 

@@ -57,7 +57,7 @@ def read_kuairand(
     purchase: Literal["long_view", "is_like", "is_follow"] = "long_view",
     sample_users: float = 1.0,
     block_bytes: int = BLOCK_BYTES,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> tuple[InteractionLog, Catalog]:
     """Read KuaiRand-Pure, -1K or -27K: every row is a video that was shown.
 
@@ -143,7 +143,7 @@ def read_kuairec(
     liked: float = 2.0,
     sample_users: float = 1.0,
     block_bytes: int = BLOCK_BYTES,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> tuple[InteractionLog, Catalog]:
     """Read KuaiRec's big or small matrix of watch ratios (time watched / length).
 

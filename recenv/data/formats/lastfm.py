@@ -42,7 +42,7 @@ def read_lastfm_1k(
     item: Literal["artist", "track"] = "artist",
     sample_users: float = 1.0,
     block_bytes: int = BLOCK_BYTES,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> tuple[InteractionLog, Catalog]:
     """Read Last.fm-1K: every listen is a click.
 
@@ -118,7 +118,7 @@ def read_lastfm_hetrec(
     *,
     sample_users: float = 1.0,
     block_bytes: int = BLOCK_BYTES,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> tuple[InteractionLog, Catalog]:
     """Read HetRec 2011's ``user_artists.dat``: each artist that a user listened to is a click.
 

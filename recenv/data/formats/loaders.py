@@ -30,7 +30,7 @@ class Loader(Protocol):
         download: bool,
         base_url: str | None,
         sample_users: float,
-        progress: bool,
+        progress: bool | None,
     ) -> tuple[InteractionLog, Catalog]:
         """See ``recenv.data.load``."""
         ...
@@ -38,7 +38,7 @@ class Loader(Protocol):
 
 class _Reader(Protocol):
     def __call__(
-        self, folder: Path, *, sample_users: float, progress: bool
+        self, folder: Path, *, sample_users: float, progress: bool | None
     ) -> tuple[InteractionLog, Catalog]: ...
 
 
@@ -51,7 +51,7 @@ def _local(published: Publication, read: _Reader) -> Loader:
         download: bool,
         base_url: str | None,
         sample_users: float,
-        progress: bool,
+        progress: bool | None,
     ) -> tuple[InteractionLog, Catalog]:
         if base_url is not None:
             raise ConfigError(

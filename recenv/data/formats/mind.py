@@ -41,7 +41,7 @@ def read_mind(
     history: bool = False,
     sample_users: float = 1.0,
     block_bytes: int = BLOCK_BYTES,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> tuple[InteractionLog, Catalog]:
     """Read MIND: each article of an impression was shown, and clicked (1) or ignored (0).
 

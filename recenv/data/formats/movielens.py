@@ -52,7 +52,7 @@ def load_movielens(
     download: bool = True,
     base_url: str | None = None,
     sample_users: float = 1.0,
-    progress: bool = True,
+    progress: bool | None = None,
 ) -> tuple[InteractionLog, Catalog]:
     """MovieLens of one of ``SIZES``, downloaded from GroupLens unless it is there.
 
@@ -79,7 +79,7 @@ def read_movielens(
     liked: float = LIKED,
     sample_users: float = 1.0,
     block_bytes: int = BLOCK_BYTES,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> tuple[InteractionLog, Catalog]:
     """Read ``ratings`` and ``movies``; every rating is a click.
 
@@ -93,7 +93,7 @@ def read_movielens(
         liked: the lowest rating that stands for a purchase.
         sample_users: share of the users to keep, with their whole histories.
         block_bytes: bytes parsed at a time.
-        progress: whether to show a bar.
+        progress: False for silence; see ``recenv.progress``.
 
     Raises:
         DataNotFoundError: a file is missing.
@@ -178,7 +178,7 @@ def _films(
 
 
 def _download(
-    published: Publication, size: str, cache: Path, base_url: str, progress: bool
+    published: Publication, size: str, cache: Path, base_url: str, progress: bool | None
 ) -> None:
     """Fetch the publisher's checksum, then the archive, and unpack the two files."""
     archive_name = f"ml-{size}.zip"

@@ -40,7 +40,7 @@ def read_retailrocket(
     *,
     sample_users: float = 1.0,
     block_bytes: int = BLOCK_BYTES,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> tuple[InteractionLog, Catalog]:
     """Read RetailRocket: views and carts are clicks, transactions purchases.
 
@@ -105,7 +105,7 @@ def read_retailrocket(
 
 
 def _categories(
-    items: Items, properties: list[Source], block_bytes: int, progress: bool
+    items: Items, properties: list[Source], block_bytes: int, progress: bool | None
 ) -> np.ndarray:
     """(N,) int64 latest category of each item, -1 where none is told."""
     types = {
@@ -161,7 +161,7 @@ def read_taobao(
     *,
     sample_users: float = 1.0,
     block_bytes: int = BLOCK_BYTES,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> tuple[InteractionLog, Catalog]:
     """Read Taobao UserBehavior: pv, cart and fav are clicks, buy is a purchase.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from recenv.config import RewardConfig
 from recenv.data.split import Split, make_split
@@ -19,6 +18,7 @@ from recenv.evaluation.fidelity.resample import Resampler
 from recenv.evaluation.fidelity.returns import return_findings
 from recenv.evaluation.fidelity.visits import visit_findings
 from recenv.evaluation.fidelity.world_log import held_out
+from recenv.progress import Progress
 from recenv.schema import InteractionLog
 from recenv.sim.simulator import Simulator
 from recenv.world import World
@@ -39,7 +39,7 @@ def fidelity(
     reward: RewardConfig | None = None,
     make_simulator: MakeSimulator = Simulator,
     command: str = "",
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> FidelityReport:
     """How far the environment's own output is from the held-out part of a log.
 
@@ -57,7 +57,7 @@ def fidelity(
         reward: weights of the rewards that are compared.
         make_simulator: the environment's step, ``Simulator`` or a subclass of it.
         command: for the report.
-        progress: show a bar.
+        progress: False for silence; see ``recenv.progress``.
 
     Raises:
         ConfigError: the log is of other users than the world, nothing is held out, or no log
@@ -76,7 +76,8 @@ def fidelity(
     judge = Judge(world.user_model.laws, config, resampler)
     rng = np.random.default_rng(config.seed)
     found = Findings(counts={"held-out rows": int(held.rows.sum())})
-    for part in tqdm(_PARTS, desc=f"fidelity {world.name}", unit="part", disable=not progress):
+    stage = Progress(f"fidelity {world.name}", len(_PARTS), unit="parts", shown=progress)
+    for part in stage.of(_PARTS):
         found += part(inputs, judge, rng)
     return FidelityReport(
         world=world.name,

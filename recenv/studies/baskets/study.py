@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from recenv.benchmark.tables import markdown, write_study
 from recenv.config import InterestConfig, SplitConfig, UserModelConfig, WorldConfig
@@ -37,6 +36,7 @@ from recenv.errors import ConfigError
 from recenv.evaluation.fidelity.report import Value
 from recenv.evaluation.fidelity.trivial import trivial_world
 from recenv.evaluation.statistics import Estimate, mean_interval, paired_difference
+from recenv.progress import Progress
 from recenv.schema import InteractionLog
 from recenv.studies.baskets import choices, visits
 from recenv.studies.baskets.choices import (
@@ -339,7 +339,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     built, busy = time.monotonic() - began, time.process_time() - busy
     options = Options(given.visits, given.rolled, given.seed)
     found: list[dict[str, HouseholdGroup]] = []
-    for index in tqdm(range(given.members + 1), desc="members", disable=not given.members):
+    stage = Progress("members", given.members + 1, unit="members", shown=given.members > 0)
+    for index in stage.of(range(given.members + 1)):
         member = world.member(index, progress=not given.quiet)
         found.append(evaluate(member, log, options))
     lacking = missed(found[0])

@@ -15,12 +15,12 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata
-from tqdm.auto import tqdm
 
 from recenv.benchmark.tables import markdown
 from recenv.config import SplitConfig
 from recenv.data.split import make_split
 from recenv.evaluation.statistics import CONFIDENCE
+from recenv.progress import Progress
 from recenv.schema import PURCHASE, Catalog, InteractionLog
 from recenv.studies.next_item.cold_start import cold_start_purchase_probs
 from recenv.studies.next_item.rankers import Settings, fit_users
@@ -121,12 +121,13 @@ def like_rates(
     vectors: npt.NDArray[np.float32],
     settings: Settings,
     *,
-    progress: bool = True,
+    progress: bool | None = None,
 ) -> Rates:
     """Fit on the train rows of each split, measure on its test rows."""
     out: Rates = {}
     splits = rows_to_predict(log)
-    for name, test in tqdm(splits.items(), desc="like rates", unit="split", disable=not progress):
+    stage = Progress("like rates", len(splits), unit="splits", shown=progress)
+    for name, test in stage.of(splits.items()):
         train = log.take(~test)
         by = "time" if name == "global" else "user"
         nobody = np.zeros(log.num_users, bool)

@@ -167,7 +167,7 @@ def fit_users(
     settings: Settings,
     *,
     by: Literal["user", "time"] = "user",
-    progress: bool,
+    progress: bool | None,
 ) -> tuple[InterestVectors, UserModel]:
     """Interest vectors and users, fitted twice as in a world.
 
@@ -182,7 +182,7 @@ def fit_users(
             biases are fitted.
         settings: of the fits.
         by: the last events of each user, or of all.
-        progress: show bars.
+        progress: False for silence; see ``recenv.progress``.
     """
     inner = SplitConfig(by=by, valid_fraction=VALID_SHARE, test_fraction=0.0, heldout_users=0.0)
     late = make_split(log, inner).rows("valid", "all") & ~heldout[log.column("user")]
@@ -216,7 +216,7 @@ def fit_users(
     return fit(log, None, chosen)
 
 
-def ours(task: Task, settings: Settings, *, progress: bool) -> dict[str, Scores]:
+def ours(task: Task, settings: Settings, *, progress: bool | None) -> dict[str, Scores]:
     """Scores by our interest vectors, and by the user model fitted from them.
 
     The interest vectors rank by inner product. The user model ranks by log P(click | looked at),

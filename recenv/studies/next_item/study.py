@@ -30,7 +30,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from tqdm.auto import tqdm
 
 from recenv.benchmark.tables import markdown, write_study
 from recenv.config import WorldConfig
@@ -38,6 +37,7 @@ from recenv.data import load
 from recenv.encoders.items import encode_items, item_source
 from recenv.errors import ConfigError
 from recenv.evaluation.statistics import Estimate, mean_interval
+from recenv.progress import Progress
 from recenv.schema import PURCHASE, Catalog, InteractionLog
 from recenv.studies.next_item.rankers import Scores, Settings, Task, classical, ours
 
@@ -204,7 +204,7 @@ class Runner:
         *,
         text: npt.NDArray[np.float32],
         folds: int,
-        progress: bool = True,
+        progress: bool | None = None,
     ) -> None:
         self.log, self.catalog, self.vectors, self.settings = log, catalog, vectors, settings
         self.text, self.folds, self.progress = text, folds, progress
@@ -320,7 +320,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     count = options.folds if options.run is None else options.run
     steps = [(t, f) for t in ("next", "new") if t in options.tables for f in range(count)]
     report: list[str] = []
-    for kind, fold in tqdm(steps, desc="folds", unit="fold", disable=options.quiet):
+    stage = Progress("folds", len(steps), unit="folds", shown=not options.quiet)
+    for kind, fold in stage.of(steps):
         runner.next_items(fold) if kind == "next" else runner.new_items(fold)
     if "next" in options.tables:
         report.append(table(runner, ("warm", "cold")))

@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from recenv.benchmark.tables import write_study
 from recenv.config import WorldConfig
@@ -32,6 +31,7 @@ from recenv.data.split import Split
 from recenv.encoders.interest import fit_interests
 from recenv.encoders.items import encode_items, item_source
 from recenv.evaluation.off_policy import PolicyValue
+from recenv.progress import Progress
 from recenv.schema import CLICK, Catalog, InteractionLog
 from recenv.studies.open_bandit.click_rates import (
     SLOTS,
@@ -57,7 +57,7 @@ def predict_by_users(
     config: WorldConfig | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
-    progress: bool = True,
+    progress: bool | None = None,
 ) -> Prediction:
     """CTR on the target's impressions, of users fitted to the training log alone.
 
@@ -70,7 +70,7 @@ def predict_by_users(
         config: of the fit; its split is not used.
         resamples: bootstrap samples of the users, for the standard error.
         seed: of these.
-        progress: show bars.
+        progress: False for silence; see ``recenv.progress``.
 
     Raises:
         SchemaError: the training log has no click.
@@ -104,7 +104,8 @@ def predict_by_users(
 
     rng = np.random.default_rng(seed)
     drawn: list[float] = []
-    for _ in tqdm(range(resamples), desc="bootstrap", unit="fit", disable=not progress):
+    stage = Progress("bootstrap", resamples, unit="fits", shown=progress)
+    for _ in stage.of(range(resamples)):
         copies = np.bincount(rng.integers(len(ids), size=len(ids)), minlength=len(ids))
         drawn.append(rate(copies.astype(float)))
     return Prediction(rate(None), float(np.std(drawn, ddof=1)))
@@ -139,7 +140,7 @@ def check(
     campaign: open_bandit.Campaign = "all",
     seed: int = 0,
     resamples: int = RESAMPLES,
-    progress: bool = True,
+    progress: bool | None = None,
 ) -> list[PolicyCheck]:
     """Both directions of one campaign; errors as in ``recenv.data.open_bandit.load``."""
     logs: dict[str, InteractionLog] = {}

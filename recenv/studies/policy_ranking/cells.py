@@ -90,10 +90,20 @@ LOG_CHANGES = {  # what is asked of the fit, in words for the report
 
 @dataclass(frozen=True)
 class RankingConfig(Config):
-    """One cell. ``visits`` per user are played in the fitted world, ``true_visits`` in the true.
+    """One cell.
 
-    ``log`` names the logging policy; ``mix`` and ``temperature`` are its own. ``build`` says how
-    the log is split and fitted (its encoder is not used).
+    Attributes:
+        events: impressions in the log, 1 or more.
+        log: the logging policy.
+        mix: share of its slots that are filled uniformly, from 0 to 1.
+        temperature: what its scores are divided by, positive.
+        change: what is changed between log and fit, see ``LOG_CHANGES``.
+        num_users: of the true world, 5 or more.
+        num_items: of the true world, 20 or more.
+        visits: played by each user in the fitted world, 1 or more.
+        true_visits: played by each user in the true world, 1 or more.
+        seed: of the world and the log.
+        build: how the log is split and fitted (its encoder is not used).
     """
 
     events: int = 100_000
@@ -218,7 +228,9 @@ def play(
     """(P, U, V) the recommender's reward of every user's visits under every policy."""
     simulator = Simulator(world, game)
     rewards = [
-        rollout(simulator, p, users="all", episodes_per_user=visits, seed=seed).recommender_reward
+        rollout(
+            simulator, p, users="all", episodes_per_user=visits, seed=seed, progress=False
+        ).recommender_reward
         for p in policies
     ]
     return np.reshape(rewards, (len(policies), world.num_users, visits))

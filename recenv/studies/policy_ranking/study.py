@@ -16,9 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tqdm.auto import tqdm
-
 from recenv.config import WorldConfig
+from recenv.progress import Progress
 from recenv.studies.cells import Cell, run_cells
 from recenv.studies.policy_ranking.cells import (
     LOG_CHANGES,
@@ -65,13 +64,13 @@ def plan(
 
 
 def measure(
-    configs: Sequence[RankingConfig], folder: Path, *, jobs: int = 1, progress: bool = True
+    configs: Sequence[RankingConfig], folder: Path, *, jobs: int = 1, progress: bool | None = None
 ) -> list[dict[str, Any]]:
     """The results of all cells, in order; true rankings, which cells share, are measured first."""
     keys = {config.truth_key: config for config in configs}
     first = [Cell(f"truth-{key}", measure_truth, (config,)) for key, config in keys.items()]
     total = len(first) + len(configs)
-    with tqdm(total=total, desc="ranking", disable=not progress) as bar:
+    with Progress("ranking", total, unit="cells", shown=progress) as bar:
         truths = dict(zip(keys, run_cells(first, folder, bar=bar, jobs=jobs), strict=True))
         cells = [
             Cell(f"cell-{config.key}", measure_cell, (config, truths[config.truth_key]))

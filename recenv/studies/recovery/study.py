@@ -20,13 +20,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from tqdm.auto import tqdm
 
 from recenv.artifacts import write_atomically
 from recenv.benchmark.tables import markdown
 from recenv.config import Config, content_hash
 from recenv.errors import UnknownNameError
 from recenv.plots import Shrinkage, shrinkage_plot
+from recenv.progress import Progress
 from recenv.studies.cells import Cell, run_cells, sources_hash
 from recenv.studies.recovery.laws import LAWS
 
@@ -53,7 +53,13 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class RecoveryConfig(Config):
-    """One cell: one law, one log; ``size`` is a multiple of the law's smallest."""
+    """One cell: one law, one log.
+
+    Attributes:
+        law: whose parameters are planted, a key of ``LAWS``.
+        size: of the log, as a multiple of the law's smallest, 1 or more.
+        seed: of the parameters and the log.
+    """
 
     law: str = "tenure"
     size: int = 1
@@ -271,7 +277,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sizes = SIZES[:2] if options.quick else SIZES
     seeds = 2 if options.quick else options.seeds
     cells = plan(seeds, options.laws, sizes=sizes, few=options.quick)
-    with tqdm(total=len(cells), desc="recovery", unit="log") as bar:
+    with Progress("recovery", len(cells), unit="logs") as bar:
         folder = options.out / "recovery-cells"
         results = run_cells([c.cell for c in cells], folder, bar=bar, jobs=options.jobs)
     command = " ".join(["python -m recenv.studies.recovery", *given])

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recenv.errors import ConfigError
+from recenv.progress import Progress
 from recenv.sim.simulator import Simulator
-from recenv.studies.speed.rates import GAME, Bar, Clock, touched_bytes, world_of
+from recenv.studies.speed.rates import GAME, Clock, touched_bytes, world_of
 
 if TYPE_CHECKING:
     from recenv.sim.cuda import CudaSimulator
@@ -22,7 +23,7 @@ SIZES = ((1682, 64), (100_000, 64), (100_000, 384))  # items, dimensions
 BATCHES = (1024, 16384, 65536, 262_144, 1_048_576)
 
 
-def measure_cuda(clock: Clock, *, progress: bool) -> dict[str, Any]:
+def measure_cuda(clock: Clock, *, progress: bool | None) -> dict[str, Any]:
     """Steps on a GPU, launched one by one and from a captured graph, and its copy bandwidth.
 
     Raises:
@@ -38,7 +39,7 @@ def measure_cuda(clock: Clock, *, progress: bool) -> dict[str, Any]:
     seconds = [_seconds(lambda: target.copy_(source)) for _ in range(clock.repeats)]
     copy = source.numel() / statistics.median(seconds)
     rows: list[dict[str, Any]] = []
-    with Bar(progress) as bar:
+    with Progress("measuring", unit="cells", shown=progress) as bar:
         for items, dim in SIZES:
             world = world_of(items, dim)
             for vectors in (False, True):
@@ -49,7 +50,7 @@ def measure_cuda(clock: Clock, *, progress: bool) -> dict[str, Any]:
                     for way, values in _rates(simulator, batch, clock.repeats).items():
                         about = {"items": items, "dim": dim, "vectors": vectors, "rows": batch}
                         rows.append({**about, "way": way, "values": values})
-                    bar()
+                    bar.update()
     fields = Simulator(world_of(1682, 64, users=50), GAME).fields
     return {
         "device": torch.cuda.get_device_name(),

@@ -26,11 +26,11 @@ import numpy as np
 import numpy.typing as npt
 
 from recenv.env.registration import load_world
+from recenv.progress import Progress
 from recenv.sim.simulator import Simulator
 from recenv.studies.speed import peers
 from recenv.studies.speed.rates import (
     GAME,
-    Bar,
     Clock,
     Rate,
     bound,
@@ -176,10 +176,10 @@ class Study:
         return float("nan")
 
 
-def measure(clock: Clock, *, with_peers: bool, folder: Path, progress: bool) -> Study:
+def measure(clock: Clock, *, with_peers: bool, folder: Path, progress: bool | None) -> Study:
     """All of it, on the CPU."""
     study, cores = Study(), min(os.cpu_count() or 1, 2)
-    with Bar(progress) as bar:
+    with Progress("measuring", unit="cells", shown=progress) as bar:
         for items, dim in CATALOGUES:
             world = world_of(items, dim)
             about: dict[str, Any] = {"items": items, "dim": dim}
@@ -188,14 +188,14 @@ def measure(clock: Clock, *, with_peers: bool, folder: Path, progress: bool) -> 
                     study.add(
                         kernel_rate(clock, world, GAME, batch, threads), **about, threads=threads
                     )
-                    bar()
+                    bar.update()
                 if batch < 65536:  # vectors of that many users take more memory than they are worth
                     game = GAME.replace(vectors=True)
                     what = "kernel, vectors observed"
                     study.add(kernel_rate(clock, world, game, batch, 1, what), **about, threads=1)
-                    bar()
+                    bar.update()
             if (items, dim) == CATALOGUES[0]:
-                _environments(study, clock, world, about, cores, bar)
+                _environments(study, clock, world, about, cores, bar.update)
             for threads in range(1, cores + 1):
                 told = bound(world, GAME, BATCHES[-1], threads)
                 reached = study.median("kernel", BATCHES[-1], **about, threads=threads)
@@ -208,9 +208,9 @@ def measure(clock: Clock, *, with_peers: bool, folder: Path, progress: bool) -> 
                         "reached_with_arithmetic": reached / told["steps_with_arithmetic"],
                     }
                 )
-                bar()
+                bar.update()
         study.tables = item_tables(clock)
-        study.growth = growth(clock, bar)
+        study.growth = growth(clock, bar.update)
         fresh(_FIRST_STEP)  # fills the caches
         starts = [fresh(_FIRST_STEP) for _ in range(clock.repeats)]
         study.start = {
@@ -222,12 +222,12 @@ def measure(clock: Clock, *, with_peers: bool, folder: Path, progress: bool) -> 
             study.memory.append(
                 {"users": batch, "base_mb": base, "peak_mb": peak, "bytes_per_user": each}
             )
-            bar()
+            bar.update()
         if with_peers:
             study.peers = peers.measure_peers(
                 folder, seconds=max(clock.seconds, 1.0), repeats=clock.repeats, progress=False
             )
-            bar()
+            bar.update()
     return study
 
 

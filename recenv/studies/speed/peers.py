@@ -29,11 +29,11 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
-from tqdm.auto import tqdm
 
 from recenv.artifacts import home, write_atomically
 from recenv.benchmark.tables import markdown, write_study
 from recenv.errors import ConfigError, RecenvError
+from recenv.progress import Progress
 
 SLATE, CANDIDATES = 10, 50
 
@@ -157,7 +157,7 @@ class PeerResult:
         return statistics.median(self.steps_per_second) if self.steps_per_second else math.nan
 
 
-def make_environments(folder: Path, *, progress: bool = True) -> dict[str, Path]:
+def make_environments(folder: Path, *, progress: bool | None = None) -> dict[str, Path]:
     """Make the virtual environments that ``PEERS`` needs; those that are complete are kept.
 
     An environment that was interrupted, failed, or was made of other pins or by another Python is
@@ -165,7 +165,7 @@ def make_environments(folder: Path, *, progress: bool = True) -> dict[str, Path]
 
     Args:
         folder: for the environments, one folder each; made if needed.
-        progress: show a bar.
+        progress: False for silence; see ``recenv.progress``.
 
     Returns:
         The Python of each, by the group's name.
@@ -181,7 +181,7 @@ def make_environments(folder: Path, *, progress: bool = True) -> dict[str, Path]
 
 
 def measure_peers(
-    folder: Path, *, seconds: float = 2.0, repeats: int = 5, progress: bool = True
+    folder: Path, *, seconds: float = 2.0, repeats: int = 5, progress: bool | None = None
 ) -> list[PeerResult]:
     """Measure every peer of ``PEERS``, each in a fresh process of its own environment.
 
@@ -189,7 +189,7 @@ def measure_peers(
         folder: of the environments (see ``make_environments``), which are made first.
         seconds: length of a repeat.
         repeats: of each peer, one after another in the same process.
-        progress: show bars.
+        progress: False for silence; see ``recenv.progress``.
 
     Returns:
         One result per peer, in the order of ``PEERS``. A peer that cannot be installed or run has
@@ -204,7 +204,8 @@ def measure_peers(
         raise ConfigError(f"repeats must be at least 1, not {repeats}.")
     pythons, errors = _make_all(folder, progress=progress)
     results = []
-    for peer in tqdm(PEERS, desc="peers", unit="peer", disable=not progress):
+    stage = Progress("peers", len(PEERS), unit="peers", shown=progress)
+    for peer in stage.of(PEERS):
         if peer.group in errors:
             results.append(_failed(peer, errors[peer.group]))
         else:
@@ -234,12 +235,13 @@ def table(results: Sequence[PeerResult]) -> str:
     return "\n\n".join([markdown(header, lines), *errors])
 
 
-def _make_all(folder: Path, *, progress: bool) -> tuple[dict[str, Path], dict[str, str]]:
+def _make_all(folder: Path, *, progress: bool | None) -> tuple[dict[str, Path], dict[str, str]]:
     """Pythons of the groups that could be made, and what went wrong with the others."""
     wanted = list(dict.fromkeys(peer.group for peer in PEERS))
     pythons: dict[str, Path] = {}
     errors: dict[str, str] = {}
-    for name in tqdm(wanted, desc="environments", unit="venv", disable=not progress):
+    stage = Progress("environments", len(wanted), unit="venvs", shown=progress)
+    for name in stage.of(wanted):
         try:
             pythons[name] = make_environment(folder, name)
         except (PeerError, OSError) as error:

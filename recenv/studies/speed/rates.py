@@ -17,7 +17,6 @@ import numpy as np
 from gymnasium import spaces
 from numba import prange
 from pettingzoo import ParallelEnv
-from tqdm.auto import tqdm
 
 from recenv import rng
 from recenv.config import GameConfig
@@ -421,19 +420,6 @@ def short(value: float) -> str:
         if value >= size:
             return f"{value / size:.3g}{unit}"
     return f"{value:.3g}"
-
-
-class Bar:
-    """Counts what was measured."""
-
-    def __init__(self, show: bool) -> None:
-        self._bar = tqdm(desc="measuring", unit="cell", disable=not show)
-
-    def __enter__(self) -> Callable[[], object]:
-        return self._bar.update
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
 
 
 if __name__ == "__main__":

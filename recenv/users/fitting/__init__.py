@@ -26,7 +26,7 @@ def fit_user_model(
     folded: npt.NDArray[np.bool_] | None = None,
     weight: npt.NDArray[np.floating] | None = None,
     goes_on: Continuation | None = None,
-    progress: bool = True,
+    progress: bool | None = None,
 ) -> UserModel:
     """Fit every law that the log identifies by penalised maximum likelihood.
 
@@ -45,7 +45,7 @@ def fit_user_model(
         weight: (U,) what each user's events count (a bootstrap's multiplicities).
         goes_on: visits that go on and users who come back after the given events, so that
             their lengths and returns are censored.
-        progress: show a bar.
+        progress: False for silence; see ``recenv.progress``.
 
     Raises:
         SchemaError: no event is left to fit on, or sizes differ.

@@ -10,9 +10,9 @@ import numpy.typing as npt
 import torch
 from scipy.optimize import brentq
 from scipy.special import expit
-from tqdm.auto import tqdm
 
 from recenv.config import UserModelConfig
+from recenv.progress import Progress
 from recenv.schema import CLICK, PURCHASE
 from recenv.users.fitting.examples import Negatives, Rows, with_past
 from recenv.users.fitting.network import Batch, LawsNetwork
@@ -109,7 +109,7 @@ def optimise(
     network: LawsNetwork,
     problem: Problem,
     config: UserModelConfig,
-    bar: tqdm,
+    bar: Progress,
     *,
     share: float = 1.0,
 ) -> None:
@@ -134,7 +134,7 @@ def optimise(
     wanted = np.clip(config.epochs * per_epoch, config.min_updates, config.max_updates)
     updates = max(1, round(share * wanted))
     epochs = math.ceil(updates / per_epoch)
-    bar.total = (bar.total or 0) + epochs
+    bar.extend(epochs)
     parameters = [p for p in network.parameters() if p.requires_grad]
     optimiser = torch.optim.Adam(parameters, lr=share**0.5 * config.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs * per_epoch + 1)
@@ -150,8 +150,7 @@ def optimise(
             optimiser.step()
             schedule.step()
             total += float(loss.detach()) * len(rows)
-        bar.update()
-        bar.set_postfix_str(f"loss {total / len(order):.4f}")
+        bar.update(note=f"loss {total / len(order):.4f}")
     if shared:
         settle(network, problem, config.seed)
 

@@ -24,12 +24,12 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 import torch
-from tqdm.auto import tqdm
 
 from recenv.config import UserModelConfig
 from recenv.data.continuation import Continuation
 from recenv.encoders.interest import InterestVectors, one_thread
 from recenv.errors import SchemaError
+from recenv.progress import Progress
 from recenv.schema import CLICK, Catalog, InteractionLog
 from recenv.users.fitting import calibration, durations, errors, levels, notes
 from recenv.users.fitting.calibration import Scale
@@ -60,14 +60,14 @@ def fit(
     folded: npt.NDArray[np.bool_] | None,
     weight: npt.NDArray[np.floating] | None,
     goes_on: Continuation | None,
-    progress: bool,
+    progress: bool | None,
 ) -> UserModel:
     """See ``recenv.users.fitting.fit_user_model``."""
     folded = np.zeros(log.num_users, bool) if folded is None else folded
     _check(log, catalog, interests, folded)
     with (
         one_thread(),
-        tqdm(total=0, desc="user model", unit="epoch", disable=not progress) as bar,
+        Progress("user model", unit="epochs", shown=progress) as bar,
     ):
         stages = _Fit(log, catalog, interests, config, folded, weight, goes_on, chosen, bar)
         return stages.run(valid)
@@ -106,7 +106,7 @@ class _Fit:
         weight: npt.NDArray[np.floating] | None,
         goes_on: Continuation | None,
         chosen: UserModel | None,
-        bar: tqdm,
+        bar: Progress,
     ) -> None:
         self.log, self.interests, self.config = log, interests, config
         self.folded, self.weight, self.goes_on, self.bar = folded, weight, goes_on, bar

@@ -2,14 +2,15 @@
 
 import pytest
 
-from recenv.config import Config
+from recenv.config import Config, GameConfig, RewardConfig, describe
 from recenv.errors import ConfigError, UnknownNameError
-from training.cli import config_of, make_parser, parse
+from training.cli import PAGES, SettingsParser, config_of, parse
 from training.config import TrainConfig
+from training.config.algorithms import ALGORITHMS
 
 
 def flags(*words):
-    return parse(make_parser(""), list(words))[1]
+    return parse(SettingsParser("recenv train", ""), list(words))[1]
 
 
 def test_no_flags_give_the_defaults():
@@ -52,17 +53,67 @@ def test_a_commands_own_defaults_lie_below_the_file(tmp_path):
         TrainConfig(train="both", rounds=5).to_dict()
     )
     assert config_of(None, {"train": "user"}, train="recommender").train == "user"
-    help_text = make_parser("", train="recommender").format_help()
+    help_text = SettingsParser("recenv suite", "", train="recommender").format_help()
     assert "[recommender]" in help_text
 
 
-def test_every_plain_setting_has_a_flag():
-    text = make_parser("").format_help()
+def test_every_plain_setting_has_a_flag_and_its_meaning():
+    parser = SettingsParser("recenv train", "")
+    text = " ".join(parser.page("all").split())
     config = TrainConfig()
-    for prefix, part in (("", config), ("ippo.", config.ippo), ("network.", config.network)):
-        for name, value in vars(part).items():
-            if not isinstance(value, (Config, dict)):
-                assert f"--{prefix}{name}".replace("_", "-") in text, name
+    parts = [("", config), *((f"{p}.", getattr(config, p)) for p in ("network", *ALGORITHMS))]
+    parts += [("game.", GameConfig()), ("game.reward.", RewardConfig(behaviour_weight=0))]
+    shown = 0
+    for prefix, part in parts:
+        for name, meaning in describe(type(part)).items():
+            value = getattr(part, name)
+            if isinstance(value, (Config, dict)) or name == "behaviour_weight":
+                continue
+            flag = f"--{prefix}{name}".replace("_", "-")
+            assert flag in text, flag
+            said = meaning.replace("``", "").rstrip(".")
+            assert said in text, flag
+            if value not in (None, "") and not prefix.startswith("game."):
+                assert f"{said} [{value}]" in text, flag
+            shown += 1
+    assert shown > 130
+    assert "behaviour-weight" not in text
+
+
+def test_help_is_short_and_has_a_page_for_each_kind_of_setting(capsys):
+    for words, line in (
+        (["--help"], "--warm-start"),
+        (["--help", "sac"], "--sac.entropy-target"),
+        (["--help", "reward"], "--game.reward.cooperation"),
+        (["-h", "network"], "--network.hidden"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            flags(*words)
+        assert stop.value.code == 0
+        text = capsys.readouterr().out
+        assert line in text
+        assert len(text.splitlines()) < 90
+        assert ", ".join(PAGES) in text
+    with pytest.raises(SystemExit) as stop:
+        flags("--help", "rewards")
+    assert stop.value.code == 2
+    assert "Did you mean 'reward'?" in capsys.readouterr().err
+
+
+def test_a_mistyped_flag_is_told_with_the_algorithms_own_first(capsys):
+    for words, wanted in (
+        (["--lerning-rate", "1"], "--lerning-rate. Did you mean --ippo.learning-rate or "),
+        (["--algorithm", "sac", "--lerning-rate=1"], "Did you mean --sac.learning-rate or "),
+        (["--rouns", "3"], "Did you mean --rounds?"),
+        (["--gam.slate-size", "3"], "Did you mean --game.slate-size?"),
+        (["--algorithm", "ipo"], "Did you mean 'ippo'?"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            flags(*words)
+        assert stop.value.code == 2
+        err = capsys.readouterr().err
+        assert wanted in err
+        assert err.count("\n") == 1
 
 
 def test_an_iteration_is_as_long_as_it_says():
@@ -72,7 +123,10 @@ def test_an_iteration_is_as_long_as_it_says():
 
 def test_a_setting_and_one_inside_it_are_refused():
     with pytest.raises(ConfigError, match="'reward' was given the value 3"):
-        parse(make_parser(""), ["--game.reward", "3", "--game.reward.cooperation", "1"])
+        parse(
+            SettingsParser("recenv train", ""),
+            ["--game.reward", "3", "--game.reward.cooperation", "1"],
+        )
 
 
 @pytest.mark.parametrize(

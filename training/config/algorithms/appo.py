@@ -11,9 +11,12 @@ from training.config.algorithms.impala import IMPALA
 class APPO(IMPALA):
     """Asynchronous PPO, RLlib's form of IMPACT (Luo et al., ICLR 2020).
 
-    As ``IMPALA``, but the policy's ratios to a target network are clipped at 1 +- ``clip``, which
-    makes several ``passes`` over a batch safe. The target network becomes the policy every
-    ``target_every`` batches.
+    As ``IMPALA``, but the policy's ratios to a target network are clipped, which makes several
+    passes over a batch safe.
+
+    Attributes:
+        clip: ratios are clipped at 1 - clip and 1 + clip; positive.
+        target_every: batches after which the target network becomes the policy, 1 or more.
     """
 
     passes: int = 4

@@ -18,7 +18,8 @@ class AlgorithmSettings(Config):
         asynchronous: learners tell what they learned in a later iteration than they were asked in.
         sides: the sides that it can train.
         slates: kinds of slates that it can learn with, as in ``NetworkConfig.slates``.
-        rounds_per_iteration: rounds sampled in one iteration.
+        rounds_per_iteration: rounds sampled in one iteration, 1 or more; all runners' visits divide
+            them.
     """
 
     central: ClassVar[bool] = False

@@ -14,10 +14,18 @@ LOG = "log"
 class BC(AlgorithmSettings):
     """Behaviour cloning (Pomerleau, NIPS 1988): the likelihood of what was done is maximised.
 
-    ``data`` is a file of ``python -m training.record``, or "log": the slates and answers in the
-    world's own log, where it has impressions. The recommender learns the Plackett-Luce likelihood
-    of slates, the user that of answers. ``heldout`` is the share of visits that is not learned
-    from but asked for its likelihood. Nothing is sampled: ``rounds`` are rounds learned from.
+    The recommender learns the Plackett-Luce likelihood of slates, the user that of answers.
+    Nothing is sampled: ``rounds`` are rounds learned from.
+
+    Attributes:
+        rounds_per_iteration: rounds learned from in one iteration, 1 or more.
+        data: a file of ``recenv record``, or "log": the slates and answers in the world's own
+            log, where it has impressions.
+        learning_rate: of Adam, positive.
+        minibatch_size: turns of one side in each step, 1 or more.
+        gradient_clip: greatest norm of a gradient, positive.
+        heldout: share of the visits that is not learned from but asked for its likelihood, from
+            0 to below 1.
     """
 
     data: str = ""
@@ -37,6 +45,5 @@ class BC(AlgorithmSettings):
         self.require(
             bool(self.data),
             "data",
-            f'a file of python -m training.record (--bc.data FILE), or "{LOG}" for the '
-            "world's own log",
+            f'a file of recenv record (--bc.data FILE), or "{LOG}" for the world\'s own log',
         )

@@ -13,8 +13,11 @@ class IDQN(EpsilonSettings):
     """Independent Q-learning (Tan, ICML 1993; Tampuu et al. 2017) by double deep Q-networks.
 
     A slate's value is a sum over slots and an answer's a sum over its parts (see
-    ``training.models.value_networks``). ``slot_credit`` tells the recommender which slot earned
-    what. What ``TrainConfig.kl_weight`` weighs is in units of the user's reward.
+    ``training.models.value_networks``). What ``TrainConfig.kl_weight`` weighs is in units of the
+    user's reward.
+
+    Attributes:
+        slot_credit: tell the recommender which slot earned what.
     """
 
     slot_credit: bool = True

@@ -13,9 +13,21 @@ from training.config.algorithms.base import AlgorithmSettings
 class IMPALA(AlgorithmSettings):
     """IMPALA (Espeholt et al., ICML 2018) with RLlib's asynchronous runners and learner thread.
 
-    Each batch holds ``batch_rounds`` rounds of every visit of one runner and is learned as a
-    whole, ``passes`` times. ``lam`` is V-trace's lambda, ``rho_clip`` its rho-bar. ``slot_credit``
-    as in ``IPPO``, and so is what ``TrainConfig.kl_weight`` weighs.
+    Each batch holds some rounds of every visit of one runner and is learned as a whole.
+    ``TrainConfig.kl_weight`` weighs nats against advantages of unit variance.
+
+    Attributes:
+        batch_rounds: rounds of each visit in a batch, 1 or more; times the visits of a runner they
+            divide rounds_per_iteration.
+        passes: how often a batch is learned from, 1 or more.
+        learning_rate: of Adam, positive.
+        gamma: discount per turn of one side, from 0 to 1.
+        lam: V-trace's lambda: from 0 (one step's error) to 1 (all that followed).
+        rho_clip: V-trace's rho-bar, the greatest weight of a step of an earlier policy; positive.
+        entropy: weight of the policy's entropy in the loss, 0 or more.
+        value_weight: weight of the critic's error in the loss, 0 or more.
+        gradient_clip: greatest norm of a gradient, positive.
+        slot_credit: tell the recommender which slot earned what.
     """
 
     asynchronous: ClassVar[bool] = True

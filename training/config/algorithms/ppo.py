@@ -12,11 +12,24 @@ from training.config.algorithms.base import AlgorithmSettings
 class IPPO(AlgorithmSettings):
     """Independent PPO (Schulman et al. 2017; de Witt et al. 2020) with GAE (Schulman et al. 2016).
 
-    Each side learns by itself; its critic reads what its actor sees. ``minibatch_size`` counts
-    turns of one side. ``slot_credit`` tells the recommender which slot earned what (see
-    ``training.algorithms.ppo``). The weight of the entropy goes on a straight line to
-    ``entropy_end``, if that is given, which it reaches with the run's last round.
-    ``TrainConfig.kl_weight`` weighs nats against advantages of unit variance.
+    Each side learns by itself; its critic reads what its actor sees. ``TrainConfig.kl_weight``
+    weighs nats against advantages of unit variance.
+
+    Attributes:
+        learning_rate: of Adam, positive.
+        epochs: passes over the rounds of an iteration, 1 or more.
+        minibatch_size: turns of one side in each step, from 1 to rounds_per_iteration.
+        gamma: discount per turn of one side, from 0 to 1.
+        gae_lambda: from 0 (advantages of one step) to 1 (of all that followed).
+        clip: ratios of the policy to the one that sampled are clipped at 1 - clip and 1 + clip;
+            positive.
+        entropy: weight of the policy's entropy in the loss, 0 or more.
+        entropy_end: weight that the entropy's goes to on a straight line, and reaches with the
+            run's last round, 0 or more; by default it stays.
+        value_weight: weight of the critic's error in the loss, 0 or more.
+        value_clip: greatest squared error of the critic that counts, positive.
+        gradient_clip: greatest norm of a gradient, positive.
+        slot_credit: tell the recommender which slot earned what (``training.algorithms.ppo``).
     """
 
     learning_rate: float = 0.001

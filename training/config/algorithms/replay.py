@@ -13,14 +13,14 @@ class ReplaySettings(AlgorithmSettings):
     """Sampling, replay and updates.
 
     Attributes:
-        rounds_per_iteration: rounds sampled in one iteration.
-        updates: gradient steps after them.
-        minibatch_size: turns of one side in each step.
-        replay_size: observations kept, see ``training.algorithms.replay_buffer.Replay``.
-        learning_rate: of Adam.
-        gamma: discount per turn of one side.
-        target_rate: share of the way that target networks go after each step.
-        gradient_clip: greatest norm of a gradient.
+        updates: gradient steps after the rounds of an iteration, 1 or more.
+        minibatch_size: turns of one side in each step, 1 or more.
+        replay_size: observations kept, at least twice rounds_per_iteration; see
+            ``training.algorithms.replay_buffer.Replay``.
+        learning_rate: of Adam, positive.
+        gamma: discount per turn of one side, from 0 to 1.
+        target_rate: share of the way that target networks go after each step, above 0, at most 1.
+        gradient_clip: greatest norm of a gradient, positive.
     """
 
     slates: ClassVar[tuple[str, ...]] = ("plackett-luce", "greedy")
@@ -54,8 +54,9 @@ class EpsilonSettings(ReplaySettings):
     """Replay with epsilon-greedy exploration.
 
     Attributes:
-        epsilon_start, epsilon: shares of uniformly drawn actions, at first and from
-            ``epsilon_rounds`` rounds on; in between on a straight line.
+        epsilon_start: share of uniformly drawn actions at first, from 0 to 1.
+        epsilon: the same from ``epsilon_rounds`` rounds on; in between it goes on a straight line.
+        epsilon_rounds: rounds until then, 0 or more.
     """
 
     epsilon_start: float = 0.5

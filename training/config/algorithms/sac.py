@@ -13,9 +13,13 @@ from training.config.values import ValueConfig
 class SAC(ReplaySettings):
     """Soft actor-critic (Haarnoja et al. 2018) for discrete actions (Christodoulou 2019).
 
-    The policies are those of ``IPPO``, the critics' values those of ``IDQN``. The entropy's
-    weight follows ``entropy_target``, a share of the greatest entropy there is. What
+    The policies are those of ``IPPO``, the critics' values those of ``IDQN``. What
     ``TrainConfig.kl_weight`` weighs is in units of the user's reward.
+
+    Attributes:
+        entropy_target: what the entropy's weight follows: a share, from 0 to 1, of the greatest
+            entropy there is.
+        slot_credit: tell the recommender which slot earned what.
     """
 
     slates: ClassVar[tuple[str, ...]] = ("plackett-luce",)

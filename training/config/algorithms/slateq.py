@@ -14,10 +14,12 @@ class SlateQ(EpsilonSettings):
     """SlateQ (Ie et al., IJCAI 2019), for rounds with several clicks.
 
     Attributes:
-        choice: how clicks are modelled, see ``training.models.slate_search.click_probabilities``.
-        labels: what the choice model learns from: the clicks, as a platform can, or the fitted
-            user's probabilities of them ("fitted"), which only a simulator knows.
-        search: how slates are searched for, see ``training.models.slate_search.search_slates``.
+        choice: how clicks are modelled, see ``training.models.slate_search.click_probabilities``:
+            each slot by itself ("independent"), or one click at most ("single").
+        labels: what the choice model learns from: the clicks ("clicks"), as a platform can, or the
+            fitted user's probabilities of them ("fitted"), which only a simulator knows.
+        search: how slates are searched for, see ``training.models.slate_search.search_slates``:
+            "exact" is for single clicks.
     """
 
     sides: ClassVar[tuple[str, ...]] = ("recommender",)

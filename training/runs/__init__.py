@@ -1,0 +1,1 @@
+"""Folders of runs, and the policies, opponents and recordings that are kept."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -114,7 +116,7 @@ def test_argparse_errors_exit_2(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 BUILD = """
-import signal, sys, time
+import os, signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 import recenv.world
 from recenv.cli import main
@@ -125,10 +127,16 @@ from recenv.world import build_world
 from recenv.config import WorldConfig
 
 config = WorldConfig().replace(encoder={"model": "hashing", "hashing_dim": 32})
+moment, number, at = sys.argv[1], *map(int, sys.argv[2:] or (0, 0))
 
 def make():
     world = planted_world(PlantedConfig(num_users=60, num_items=50, history_visits=2))
-    return build_world(world.train, world.catalog, config)
+    sys.setprofile(count if moment == "counted" else None)
+    try:
+        return build_world(world.train, world.catalog, config)
+    finally:
+        sys.setprofile(None)
+        print("calls", calls, flush=True)
 
 def slow(*args, **kwargs):
     print("begun", flush=True)
@@ -137,37 +145,92 @@ def slow(*args, **kwargs):
 def slow_write(folder, *args, **kwargs):
     slow()
 
-if sys.argv[1] == "writing":
+calls = 0
+
+def count(frame, event, argument):
+    global calls
+    calls += event in ("call", "c_call")
+    if calls == at:
+        os.kill(os.getpid(), number)
+
+if moment == "writing":
     recenv.artifacts._swap = slow_write
-else:
+elif moment == "fitting":
     recenv.world.fit_interests = slow
 registration.REGISTRY["recenv/Own-v0"] = registration.EnvSpec("recenv/Own-v0", make)
 sys.exit(main(["build", "recenv/Own-v0"]))
 """
-
-
-@pytest.mark.parametrize("moment", ["fitting", "writing"])
-@pytest.mark.parametrize(
+ENDED = pytest.mark.parametrize(
     ("number", "status", "word"),
     [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
 )
-def test_a_build_that_is_ended_says_so_in_one_line(
-    home: Path, moment: str, number: int, status: int, word: str
-) -> None:
-    """No traceback; locks are released, and nothing half-written is left."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", BUILD, moment],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout
-    assert process.stdout.readline() == "begun\n"
-    assert len(list((home / "locks").glob("*.lock"))) >= 2
-    process.send_signal(number)
-    _, told = process.communicate(timeout=120)
-    assert process.returncode == status
+
+
+def check_ended(home: Path, process: subprocess.Popen[str], status: int, word: str) -> None:
+    """One line and the exit code; no lock, nothing half-written and no process is left."""
+    _, told = process.communicate(timeout=300)
+    assert process.returncode == status, told
     assert told.splitlines()[-1] == f"recenv: {word}; what was finished is kept."
     assert "Traceback" not in told
     assert not list(home.rglob(".part-*"))
     assert [p.name for p in (home / "locks").iterdir()] == ["guard"]
+    with pytest.raises(ProcessLookupError):  # its process group
+        os.killpg(process.pid, 0)
+
+
+def begin_build(*arguments: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", BUILD, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+@pytest.mark.parametrize("moment", ["fitting", "writing"])
+@ENDED
+def test_a_build_that_is_ended_says_so_in_one_line(
+    home: Path, moment: str, number: int, status: int, word: str
+) -> None:
+    """No traceback; locks are released, and nothing half-written is left."""
+    process = begin_build(moment)
+    assert process.stdout
+    assert process.stdout.readline() == "begun\n"
+    assert len(list((home / "locks").glob("*.lock"))) >= 2
+    process.send_signal(number)
+    check_ended(home, process, status, word)
+
+
+def whole_build(moment: str = "") -> tuple[int, list[str]]:
+    """(calls of functions that a build made, if they are counted, what it says of the world)."""
+    process = begin_build(moment)
+    printed, told = process.communicate(timeout=600)
+    assert process.returncode == 0, told
+    calls, *described = printed.splitlines()
+    return int(calls.removeprefix("calls ")), described
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, list[str]]:
+    """``whole_build`` of a build that finds its functions compiled."""
+    for name in ("compiling", "counted"):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("RECENV_HOME", str(tmp_path_factory.mktemp(name)))
+            told = whole_build("counted")
+    return told
+
+
+@pytest.mark.slow
+@ENDED
+def test_a_build_can_be_ended_at_any_moment_and_run_again(
+    home: Path, undisturbed: tuple[int, list[str]], number: int, status: int, word: str
+) -> None:
+    """Ten moments, spread evenly over the calls of functions; after each the command finishes."""
+    calls, described = undisturbed
+    assert calls > 10_000
+    for moment in range(10):
+        process = begin_build("counted", number, calls * (2 * moment + 1) // 20)
+        check_ended(home, process, status, word)
+        assert whole_build()[1] == described
+        shutil.rmtree(home)

@@ -1,11 +1,15 @@
 """Settings: one default each, from TOML and from flags."""
 
 import pytest
+from ray.rllib.algorithms import algorithm_config as rllib
 
 from recenv.config import Config
 from recenv.errors import ConfigError, UnknownNameError
+from training.algorithms import bc
 from training.cli import config_of, make_parser, parse
 from training.config import TrainConfig
+from training.config.algorithms import ALGORITHMS
+from training.session import algorithm_config
 
 
 def flags(*words):
@@ -102,3 +106,16 @@ def test_iterations_cover_the_rounds():
         ippo={"rounds_per_iteration": 30, "minibatch_size": 30}
     )
     assert config.iterations == 4
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_rllib_is_told_nothing_in_a_deprecated_way(algorithm, env_config, monkeypatch):
+    def fail(*args, **kwargs):
+        raise AssertionError(args, kwargs)
+
+    monkeypatch.setattr(rllib, "deprecation_warning", fail)
+    monkeypatch.setattr(bc, "demonstrations", lambda settings, config: None)
+    env, game = env_config["env"], env_config["game"]
+    config = TrainConfig(env=env, game=game, algorithm=algorithm, train="recommender")
+    built = algorithm_config(config.replace(bc={"data": "log"}))
+    assert built.get_default_learner_class() is not built.learner_class

@@ -1,7 +1,6 @@
 """A disk that is full: an error with a way on, and the last state whole."""
 
 import errno
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,9 +9,9 @@ from training_without_ray import StandIn, begin
 
 from recenv import artifacts
 from recenv.errors import ArtifactError
-from training import command, runs
+from training import command
 from training.command import DiskFullError, full_disk_told
-from training.runs import recording
+from training.runs import folder, recording
 from training.runs.policy import load
 from training.train import train
 
@@ -35,7 +34,7 @@ class Disk:
     def __init__(self, monkeypatch, at=None):
         self.count, self.at = 0, at
         for place, name in (
-            (runs, "write_atomically"),
+            (folder, "write_atomically"),
             (artifacts, "save"),
             (StandIn, "save"),
             (SummaryWriter, "add_scalar"),
@@ -117,29 +116,6 @@ def test_a_recording_that_finds_no_space_leaves_nothing(monkeypatch, tmp_path, w
     with pytest.raises(OSError, match="No space"):
         recording.save(tmp_path / "x.parquet", visits, {})
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """Makes a file system of so many bytes; needs the right to mount one."""
-    mounted = []
-
-    def make(size):
-        place = tmp_path / f"disk-{size}"
-        place.mkdir()
-        done = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)],
-            capture_output=True,
-            check=False,
-        )
-        if done.returncode:
-            pytest.skip("no right to mount a file system")
-        mounted.append(place)
-        return place
-
-    yield make
-    for place in mounted:
-        subprocess.run(["umount", str(place)], check=True)
 
 
 @pytest.mark.slow

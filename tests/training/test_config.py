@@ -116,6 +116,6 @@ def test_rllib_is_told_nothing_in_a_deprecated_way(algorithm, env_config, monkey
     monkeypatch.setattr(rllib, "deprecation_warning", fail)
     monkeypatch.setattr(bc, "demonstrations", lambda settings, config: None)
     env, game = env_config["env"], env_config["game"]
-    config = TrainConfig(env=env, game=game, algorithm=algorithm, train="recommender")
-    built = algorithm_config(config.replace(bc={"data": "log"}))
-    assert built.get_default_learner_class() is not built.learner_class
+    config = TrainConfig(env=env, game=game, train="recommender", bc={"data": "log"})
+    built = algorithm_config(config.replace(algorithm=algorithm))
+    assert built.learner_class.__module__.startswith("training.algorithms")

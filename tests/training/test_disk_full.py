@@ -3,6 +3,7 @@
 import errno
 from pathlib import Path
 
+import numpy as np
 import pytest
 from torch.utils.tensorboard import SummaryWriter
 from training_without_ray import StandIn, begin
@@ -53,7 +54,10 @@ class Disk:
         return wrapper
 
 
-def test_a_run_survives_a_disk_that_is_full_at_any_write(monkeypatch, tmp_path, env_config):
+@pytest.mark.parametrize("moments", [10, pytest.param(1000, marks=pytest.mark.slow)])
+def test_a_run_survives_a_disk_that_is_full_at_any_write(
+    monkeypatch, tmp_path, env_config, moments
+):
     def begun(name):
         return begin(monkeypatch, env_config, tmp_path / name, iterations=3)
 
@@ -62,7 +66,7 @@ def test_a_run_survives_a_disk_that_is_full_at_any_write(monkeypatch, tmp_path, 
         disk = Disk(patch)
         assert train(whole, progress=False)
     assert disk.count > 30
-    for n in range(disk.count):
+    for n in np.unique(np.linspace(0, disk.count - 1, moments).astype(int)).tolist():
         run = begun(f"run-{n}")
         with monkeypatch.context() as patch:
             Disk(patch, at=n)

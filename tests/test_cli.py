@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -116,7 +115,7 @@ def test_argparse_errors_exit_2(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 BUILD = """
-import os, signal, sys, time
+import json, os, signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 import recenv.world
 from recenv.cli import main
@@ -127,7 +126,7 @@ from recenv.world import build_world
 from recenv.config import WorldConfig
 
 config = WorldConfig().replace(encoder={"model": "hashing", "hashing_dim": 32})
-moment, number, at = sys.argv[1], *map(int, sys.argv[2:] or (0, 0))
+moment, number, at, calls = sys.argv[1], 0, 0, 0
 
 def make():
     world = planted_world(PlantedConfig(num_users=60, num_items=50, history_visits=2))
@@ -136,7 +135,6 @@ def make():
         return build_world(world.train, world.catalog, config)
     finally:
         sys.setprofile(None)
-        print("calls", calls, flush=True)
 
 def slow(*args, **kwargs):
     print("begun", flush=True)
@@ -144,8 +142,6 @@ def slow(*args, **kwargs):
 
 def slow_write(folder, *args, **kwargs):
     slow()
-
-calls = 0
 
 def count(frame, event, argument):
     global calls
@@ -157,8 +153,25 @@ if moment == "writing":
     recenv.artifacts._swap = slow_write
 elif moment == "fitting":
     recenv.world.fit_interests = slow
+else:  # a process for each line, which has imported all that takes long
+    for line in sys.stdin:
+        home, number, at = json.loads(line)
+        process = os.fork()
+        if process == 0:
+            os.setsid()
+            os.environ["RECENV_HOME"] = home
+            output = os.open(home + ".txt", os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
+            os.dup2(output, 1)
+            os.dup2(output, 2)
+            break
+        status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+        print(json.dumps([process, status]), flush=True)
+    else:
+        sys.exit()
 registration.REGISTRY["recenv/Own-v0"] = registration.EnvSpec("recenv/Own-v0", make)
-sys.exit(main(["build", "recenv/Own-v0"]))
+status = main(["build", "recenv/Own-v0"])
+print("calls", calls)
+sys.exit(status)
 """
 ENDED = pytest.mark.parametrize(
     ("number", "status", "word"),
@@ -166,26 +179,14 @@ ENDED = pytest.mark.parametrize(
 )
 
 
-def check_ended(home: Path, process: subprocess.Popen[str], status: int, word: str) -> None:
-    """One line and the exit code; no lock, nothing half-written and no process is left."""
-    _, told = process.communicate(timeout=300)
-    assert process.returncode == status, told
+def check_ended(home: Path, process: int, told: str, word: str) -> None:
+    """One line; no lock, nothing half-written and no process is left."""
     assert told.splitlines()[-1] == f"recenv: {word}; what was finished is kept."
     assert "Traceback" not in told
     assert not list(home.rglob(".part-*"))
     assert [p.name for p in (home / "locks").iterdir()] == ["guard"]
     with pytest.raises(ProcessLookupError):  # its process group
-        os.killpg(process.pid, 0)
-
-
-def begin_build(*arguments: object) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", BUILD, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+        os.killpg(process, 0)
 
 
 @pytest.mark.parametrize("moment", ["fitting", "writing"])
@@ -194,43 +195,60 @@ def test_a_build_that_is_ended_says_so_in_one_line(
     home: Path, moment: str, number: int, status: int, word: str
 ) -> None:
     """No traceback; locks are released, and nothing half-written is left."""
-    process = begin_build(moment)
+    process = subprocess.Popen(
+        [sys.executable, "-c", BUILD, moment],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     assert process.stdout
     assert process.stdout.readline() == "begun\n"
     assert len(list((home / "locks").glob("*.lock"))) >= 2
     process.send_signal(number)
-    check_ended(home, process, status, word)
-
-
-def whole_build(moment: str = "") -> tuple[int, list[str]]:
-    """(calls of functions that a build made, if they are counted, what it says of the world)."""
-    process = begin_build(moment)
-    printed, told = process.communicate(timeout=600)
-    assert process.returncode == 0, told
-    calls, *described = printed.splitlines()
-    return int(calls.removeprefix("calls ")), described
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, list[str]]:
-    """``whole_build`` of a build that finds its functions compiled."""
-    for name in ("compiling", "counted"):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("RECENV_HOME", str(tmp_path_factory.mktemp(name)))
-            told = whole_build("counted")
-    return told
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == status
+    check_ended(home, process.pid, told, word)
 
 
 @pytest.mark.slow
-@ENDED
-def test_a_build_can_be_ended_at_any_moment_and_run_again(
-    home: Path, undisturbed: tuple[int, list[str]], number: int, status: int, word: str
-) -> None:
-    """Ten moments, spread evenly over the calls of functions; after each the command finishes."""
-    calls, described = undisturbed
-    assert calls > 10_000
-    for moment in range(10):
-        process = begin_build("counted", number, calls * (2 * moment + 1) // 20)
-        check_ended(home, process, status, word)
-        assert whole_build()[1] == described
-        shutil.rmtree(home)
+@pytest.mark.timeout(1800)
+def test_a_build_can_be_ended_at_any_moment_and_run_again(tmp_path: Path) -> None:
+    """Both signals at ten moments, spread over its calls of functions; then it finishes."""
+    server = subprocess.Popen(
+        [sys.executable, "-c", BUILD, "counted"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+    def build(home: Path, number: int = 0, at: int = 0) -> tuple[int, int, str]:
+        """(its process, its exit code, what it printed)."""
+        assert server.stdin
+        assert server.stdout
+        server.stdin.write(json.dumps([str(home), number, at]) + "\n")
+        server.stdin.flush()
+        process, status = json.loads(server.stdout.readline())
+        return process, status, home.with_name(f"{home.name}.txt").read_text()
+
+    def whole(home: Path) -> tuple[int, list[str]]:
+        """(calls of functions that it made, what it said of the world)."""
+        _, status, told = build(home)
+        assert status == 0, told
+        lines = told.splitlines()
+        first = next(k for k, line in enumerate(lines) if "60 users" in line)
+        return int(lines[-1].removeprefix("calls ")), lines[first:-1]
+
+    try:
+        whole(tmp_path / "compiling")
+        calls, described = whole(tmp_path / "undisturbed")
+        assert calls > 10_000
+        for number, code, word in ((signal.SIGINT, 130, "interrupted"), (15, 143, "terminated")):
+            for moment in range(10):
+                home = tmp_path / f"{word}-{moment}"
+                process, status, told = build(home, number, calls * (2 * moment + 1) // 20)
+                assert status == code, told
+                check_ended(home, process, told.rpartition("calls")[0].strip(), word)
+                assert whole(home)[1] == described
+    finally:
+        server.communicate()

@@ -110,7 +110,7 @@ def kept() -> Iterator[None]:
 
     Signals that come inside wait until the end. So they do in all threads that are begun inside,
     for ever, but not in processes. A thread from before may still take one: for it, handlers that
-    are replaced in C++ are put back within about a millisecond.
+    are replaced in C++ are put back again and again, every millisecond if the machine is not busy.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

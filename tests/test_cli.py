@@ -125,7 +125,11 @@ from recenv.synthetic.world import PlantedConfig
 from recenv.world import build_world
 from recenv.config import WorldConfig
 
-config = WorldConfig().replace(encoder={"model": "hashing", "hashing_dim": 32})
+config = WorldConfig().replace(
+    encoder={"model": "hashing", "hashing_dim": 32},
+    interest={"dim": 6, "epochs": 2},
+    user_model={"epochs": 2, "min_updates": 20},
+)
 moment, number, at, calls = sys.argv[1], 0, 0, 0
 
 def make():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -222,7 +223,7 @@ def test_argparse_errors_exit_2(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 BUILD = """
-import signal, sys, time
+import json, os, signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 import recenv.world
 from recenv.cli import main
@@ -232,11 +233,20 @@ from recenv.synthetic.world import PlantedConfig
 from recenv.world import build_world
 from recenv.config import WorldConfig
 
-config = WorldConfig().replace(encoder={"model": "hashing", "hashing_dim": 32})
+config = WorldConfig().replace(
+    encoder={"model": "hashing", "hashing_dim": 32},
+    interest={"dim": 6, "epochs": 2},
+    user_model={"epochs": 2, "min_updates": 20},
+)
+moment, number, at, calls = sys.argv[1], 0, 0, 0
 
 def make():
     world = planted_world(PlantedConfig(num_users=60, num_items=50, history_visits=2))
-    return build_world(world.train, world.catalog, config)
+    sys.setprofile(count if moment == "counted" else None)
+    try:
+        return build_world(world.train, world.catalog, config)
+    finally:
+        sys.setprofile(None)
 
 def slow(*args, **kwargs):
     print("begun", flush=True)
@@ -245,20 +255,54 @@ def slow(*args, **kwargs):
 def slow_write(folder, *args, **kwargs):
     slow()
 
-if sys.argv[1] == "writing":
+def count(frame, event, argument):
+    global calls
+    calls += event in ("call", "c_call")
+    if calls == at:
+        os.kill(os.getpid(), number)
+
+if moment == "writing":
     recenv.artifacts._swap = slow_write
-else:
+elif moment == "fitting":
     recenv.world.fit_interests = slow
+else:  # a process for each line, which has imported all that takes long
+    for line in sys.stdin:
+        home, number, at = json.loads(line)
+        process = os.fork()
+        if process == 0:
+            os.setsid()
+            os.environ["RECENV_HOME"] = home
+            output = os.open(home + ".txt", os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
+            os.dup2(output, 1)
+            os.dup2(output, 2)
+            break
+        status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+        print(json.dumps([process, status]), flush=True)
+    else:
+        sys.exit()
 registration.REGISTRY["recenv/Own-v0"] = registration.EnvSpec("recenv/Own-v0", make)
-sys.exit(main(["build", "recenv/Own-v0"]))
+status = main(["build", "recenv/Own-v0"])
+print("calls", calls)
+sys.exit(status)
 """
-
-
-@pytest.mark.parametrize("moment", ["fitting", "writing"])
-@pytest.mark.parametrize(
+ENDED = pytest.mark.parametrize(
     ("number", "status", "word"),
     [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
 )
+
+
+def check_ended(home: Path, process: int, told: str, word: str) -> None:
+    """One line; no lock, nothing half-written and no process is left."""
+    assert told.splitlines()[-1] == f"recenv: {word}; what was finished is kept."
+    assert "Traceback" not in told
+    assert not list(home.rglob(".part-*"))
+    assert [p.name for p in (home / "locks").iterdir()] == ["guard"]
+    with pytest.raises(ProcessLookupError):  # its process group
+        os.killpg(process, 0)
+
+
+@pytest.mark.parametrize("moment", ["fitting", "writing"])
+@ENDED
 def test_a_build_that_is_ended_says_so_in_one_line(
     home: Path, moment: str, number: int, status: int, word: str
 ) -> None:
@@ -268,6 +312,7 @@ def test_a_build_that_is_ended_says_so_in_one_line(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
     assert process.stdout
     assert process.stdout.readline() == "begun\n"
@@ -275,7 +320,47 @@ def test_a_build_that_is_ended_says_so_in_one_line(
     process.send_signal(number)
     _, told = process.communicate(timeout=120)
     assert process.returncode == status
-    assert told.splitlines()[-1] == f"recenv: {word}; what was finished is kept."
-    assert "Traceback" not in told
-    assert not list(home.rglob(".part-*"))
-    assert [p.name for p in (home / "locks").iterdir()] == ["guard"]
+    check_ended(home, process.pid, told, word)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_build_can_be_ended_at_any_moment_and_run_again(tmp_path: Path) -> None:
+    """Both signals at ten moments, spread over its calls of functions; then it finishes."""
+    server = subprocess.Popen(
+        [sys.executable, "-c", BUILD, "counted"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+    def build(home: Path, number: int = 0, at: int = 0) -> tuple[int, int, str]:
+        """(its process, its exit code, what it printed)."""
+        assert server.stdin
+        assert server.stdout
+        server.stdin.write(json.dumps([str(home), number, at]) + "\n")
+        server.stdin.flush()
+        process, status = json.loads(server.stdout.readline())
+        return process, status, home.with_name(f"{home.name}.txt").read_text()
+
+    def whole(home: Path) -> tuple[int, list[str]]:
+        """(calls of functions that it made, what it said of the world)."""
+        _, status, told = build(home)
+        assert status == 0, told
+        lines = told.splitlines()
+        first = next(k for k, line in enumerate(lines) if "60 users" in line)
+        return int(lines[-1].removeprefix("calls ")), lines[first:-1]
+
+    try:
+        whole(tmp_path / "compiling")
+        calls, described = whole(tmp_path / "undisturbed")
+        assert calls > 10_000
+        for number, code, word in ((signal.SIGINT, 130, "interrupted"), (15, 143, "terminated")):
+            for moment in range(10):
+                home = tmp_path / f"{word}-{moment}"
+                process, status, told = build(home, number, calls * (2 * moment + 1) // 20)
+                assert status == code, told
+                check_ended(home, process, told.rpartition("calls")[0].strip(), word)
+                assert whole(home)[1] == described
+    finally:
+        server.communicate()

@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -371,6 +372,25 @@ def test_a_full_disk_during_a_build(home, small_log, monkeypatch):
             assert not list(place.rglob(".part-*"))
             assert [p.name for p in (place / "locks").iterdir()] == ["guard"]
             assert_same_world(build_world(*small_log, SMALL, progress=False), expected)
+
+
+@pytest.mark.slow
+def test_a_build_on_a_disk_that_is_too_small_can_go_on_on_a_larger_one(
+    home, small_log, small_disk, monkeypatch
+):
+    """Ten sizes of a real file system, from next to nothing to most of what is needed."""
+    expected = build_world(*small_log, SMALL, progress=False)
+    needed = sum(-(-p.stat().st_size // 4096) for p in home.rglob("*") if p.is_file())
+    for size in np.linspace(2, 0.9 * needed, 10).astype(int).tolist():
+        place = small_disk(4096 * size)
+        monkeypatch.setenv("RECENV_HOME", str(place / "home"))
+        with pytest.raises(ArtifactError, match="(?s)No space left on device.*[Ff]ree space"):
+            build_world(*small_log, SMALL, progress=False)
+        assert not list(place.rglob(".part-*"))
+        assert {p.name for p in place.glob("home/locks/*")} <= {"guard"}
+        small_disk(4096 * needed * 4)
+        assert_same_world(build_world(*small_log, SMALL, progress=False), expected)
+        shutil.rmtree(place / "home")
 
 
 def test_an_empty_pool_is_named(toy, tmp_path):

@@ -22,7 +22,6 @@ import torch
 from ray._common.utils import get_default_system_temp_dir
 from ray._private import ray_constants
 from ray._private import utils as ray_utils
-from ray._private import worker as ray_worker
 from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
 from ray.job_config import JobConfig
 from ray.util.placement_group import placement_group, remove_placement_group
@@ -202,21 +201,16 @@ def _own_handlers() -> Iterator[None]:
     """Keep this process's handlers of signals while Ray starts.
 
     Ray puts one of its own in place when it begins, and one in C++, which ends the process with a
-    stack, when it connects. Signals wait only while it connects: the processes that it starts
-    before would inherit that they wait.
+    stack, when it connects. Threads that it begins never take a signal.
     """
-    utils, worker = cast("Any", ray_utils), cast("Any", ray_worker)
-    put, connect = utils.set_sigterm_handler, worker.connect
-
-    def connect_and_keep(*args: Any, **kwargs: Any) -> Any:
-        with kept():
-            return connect(*args, **kwargs)
-
-    utils.set_sigterm_handler, worker.connect = lambda handler: None, connect_and_keep
+    utils = cast("Any", ray_utils)
+    put = utils.set_sigterm_handler
+    utils.set_sigterm_handler = lambda handler: None
     try:
-        yield
+        with kept():
+            yield
     finally:
-        utils.set_sigterm_handler, worker.connect = put, connect
+        utils.set_sigterm_handler = put
 
 
 _HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"

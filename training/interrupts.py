@@ -6,12 +6,14 @@ and without a checkpoint. ``kept`` keeps what was there before.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -106,24 +108,79 @@ def _install(handlers: dict[signal.Signals, Any]) -> None:
 def kept() -> Iterator[None]:
     """Keep the handlers of SIGINT and SIGTERM over calls that put their own in place.
 
-    Signals that come inside wait until the handlers are back, unless a library's thread takes
-    them, which can happen for moments while Ray connects and when it ends.
+    Signals that come inside wait until the end. So they do in all threads that are begun inside,
+    for ever, but not in processes. A thread from before may still take one: for it, handlers that
+    are replaced in C++ are put back again and again, every millisecond if the machine is not busy.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
-    blocked = _block() if hasattr(signal, "pthread_sigmask") else None
+    done = threading.Event()
+    before = _hold_back()
+    keeper = threading.Thread(target=_put_back, args=(_actions(), done), daemon=True)
+    keeper.start()
     try:
-        yield
+        try:
+            yield
+        finally:
+            done.set()
+            keeper.join()
     finally:
         _install(handlers)  # also where Python believes they are in place: C++ tells it nothing
-        if blocked is not None:
-            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        _let_through(before)
 
 
-def _block() -> set[int]:
-    return signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # type: ignore[return-value]
+_masks: list[set[int]] = []
+"""What the main thread blocked before each ``kept`` that it is in."""
+
+
+def _hold_back() -> bool:
+    """Let signals wait in this thread and in those it begins; whether the system can do that."""
+    if not hasattr(signal, "pthread_sigmask"):
+        return False
+    _masks.append(set(signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)))
+    return True
+
+
+def _let_through(held: bool) -> None:
+    if held:
+        signal.pthread_sigmask(signal.SIG_SETMASK, _masks.pop())
+
+
+def _in_child() -> None:
+    # a process that is begun inside would else never end by SIGTERM, nor would those that it begins
+    if _masks:
+        signal.pthread_sigmask(signal.SIG_SETMASK, _masks[0])
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)
+
+
+def _actions() -> dict[int, Any]:
+    """What C knows of the handlers, as it wants it back; empty where there is no ``sigaction``."""
+    if os.name != "posix":
+        return {}
+    out: dict[int, Any] = {}
+    for number in SIGNALS:
+        out[number] = ctypes.create_string_buffer(512)  # more than any system's struct takes
+        _libc().sigaction(int(number), None, out[number])
+    return out
+
+
+def _put_back(actions: dict[int, Any], done: threading.Event) -> None:
+    """Undo what others do to handlers from C, where Python's ``signal`` may only be called in the
+    main thread, which is inside their call.
+    """
+    while not done.wait(0.001):
+        for number, action in actions.items():
+            _libc().sigaction(int(number), action, None)
+
+
+@cache
+def _libc() -> Any:
+    return ctypes.CDLL(None)
 
 
 def command_module() -> str:

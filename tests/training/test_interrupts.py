@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -83,24 +84,77 @@ def test_handlers_are_kept_over_those_of_others():
         assert stop.code == 143
 
 
-def test_ray_starts_and_ends_without_its_handlers(monkeypatch):
+TAKEN = """
+import ctypes, os, signal, sys, threading, time
+from pathlib import Path
+from training.interrupts import kept, stop_on_signals
+
+def caught():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    mask = next(line for line in lines if line.startswith("SigCgt")).split()[1]
+    return int(mask, 16) >> (signal.SIGTERM - 1) & 1
+
+def wait_until(true):
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+threading.Thread(target=time.sleep, args=(100,), daemon=True).start()  # it takes signals
+with stop_on_signals() as stop, stop.held():
+    with kept():
+        reset = ctypes.CDLL(None).signal
+        reset.argtypes = (ctypes.c_int, ctypes.c_void_p)
+        reset(signal.SIGTERM, None)  # what the system does: it ends the process
+        wait_until(caught)
+        os.kill(os.getpid(), signal.SIGTERM)
+        wait_until(lambda: stop)
+    print("code", stop.code)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_thread_from_before_that_takes_a_signal_does_not_end_the_process():
+    done = subprocess.run(
+        [sys.executable, "-c", TAKEN], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "code 143\n"), done.stderr
+
+
+def has_sigterm(status, field):
+    """Whether a mask of signals in a file of Linux, ``/proc/.../status``, holds SIGTERM."""
+    line = next(line for line in status.splitlines() if line.startswith(field))
+    return bool(int(line.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+def test_signals_wait_in_threads_that_are_begun_inside_but_not_in_processes():
+    mine, inside = Path("/proc/thread-self/status"), []
+    with kept():
+        thread = threading.Thread(target=lambda: inside.append(mine.read_text()))
+        thread.start()
+        thread.join()
+        command, nothing = ["cat", "/proc/self/status"], lambda: None  # as Ray begins its own
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=nothing)
+        status, _ = child.communicate()
+        assert has_sigterm(mine.read_text(), "SigBlk")
+    assert has_sigterm(inside[0], "SigBlk")
+    assert not has_sigterm(status, "SigBlk")
+    assert not has_sigterm(mine.read_text(), "SigBlk")
+
+
+def test_ray_starts_and_ends_without_its_handlers():
     """Ray's own in Python is not put in place, and what C++ puts there is undone."""
-
-    def connect():
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        return "connected"
-
-    monkeypatch.setattr(cluster.ray_worker, "connect", connect)
     put = cluster.ray_utils.set_sigterm_handler
     with stop_on_signals() as stop:
         ours = signal.getsignal(signal.SIGTERM)
         with cluster._own_handlers():
             cluster.ray_utils.set_sigterm_handler(lambda number, frame: sys.exit(number))
             assert signal.getsignal(signal.SIGTERM) is ours
-            assert cluster.ray_worker.connect() == "connected"
-            assert signal.getsignal(signal.SIGTERM) is ours
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        assert signal.getsignal(signal.SIGTERM) is ours
         assert not stop
-    assert cluster.ray_worker.connect is connect
     assert cluster.ray_utils.set_sigterm_handler is put
 
 
@@ -187,6 +241,11 @@ def test_every_command_ends_in_one_line(name, number, monkeypatch, tmp_path, cap
     assert not list(tmp_path.iterdir())
 
 
+def catches(process):
+    """Whether a command has its handlers, which are there before anything that takes long."""
+    return has_sigterm(Path(f"/proc/{process.pid}/status").read_text(), "SigCgt")
+
+
 @BOTH
 def test_a_command_that_is_still_being_imported_ends_in_one_line(number):
     process = subprocess.Popen(
@@ -194,15 +253,8 @@ def test_a_command_that_is_still_being_imported_ends_in_one_line(number):
         stderr=subprocess.PIPE,
         text=True,
     )
-    caught = 1 << (signal.SIGTERM - 1)
-
-    def ready():  # the handler is there before anything that takes long
-        with open(f"/proc/{process.pid}/status") as status:  # noqa: PTH123
-            line = next(line for line in status if line.startswith("SigCgt"))
-        return int(line.split()[1], 16) & caught
-
     try:
-        wait_until(ready, process)
+        wait_until(lambda: catches(process), process)
         process.send_signal(number)
         _, told = process.communicate(timeout=60)
     finally:
@@ -236,8 +288,8 @@ def test_a_missing_package_is_told_in_one_line(tmp_path, name, package):
 
 
 MOMENTS = [
-    ("imports", 0.5),
-    ("imports", 4.0),
+    ("imports", 0.0),
+    ("imports", 3.0),
     ("begun", 0.0),
     ("begun", 3.0),
     ("begun", 6.0),
@@ -259,6 +311,7 @@ def test_a_command_ends_with_a_checkpoint_and_leaves_no_process(tmp_path, number
     output = tmp_path / "output.txt"
     try:
         if what == "imports":
+            wait_until(lambda: catches(process), process)
             time.sleep(when)
         elif what == "begun":
             wait_until(lambda: run.exists, process)
@@ -300,7 +353,7 @@ def test_a_second_signal_ends_at_once_and_leaves_no_process(tmp_path):
     started = children(process)
     process.send_signal(signal.SIGTERM)
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=20) in (128 + signal.SIGINT, 128 + signal.SIGTERM)
+    assert process.wait(timeout=60) in (128 + signal.SIGINT, 128 + signal.SIGTERM)
     _, alive = psutil.wait_procs(started, timeout=120)
     assert not alive
 

@@ -63,6 +63,7 @@ def test_ippo_trains_both_sides_and_reports(trained):
     assert "Traceback" not in output
 
 
+@pytest.mark.timeout(600)
 def test_the_same_seed_gives_the_same_run(trained, tmp_path):
     finish(start(tmp_path, *SHORT, "--no-report", PYTHONHASHSEED="2"), tmp_path)
     first, again = (folder(path) for path in (trained[0], tmp_path))
@@ -96,6 +97,7 @@ def test_another_seed_gives_another_run(trained, tmp_path):
     assert curve(folder(tmp_path))[1] != curve(first)[1]
 
 
+@pytest.mark.timeout(600)
 def test_killed_run_resumes_with_the_same_curve(tmp_path):
     first = start(tmp_path, "--rounds", "1280000", "--checkpoint-every", "2", "--train",
                   "recommender", "--no-report")  # fmt: skip

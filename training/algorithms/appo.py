@@ -51,8 +51,8 @@ class AppoLearner(VTraceLoss, WatchedThread, APPOTorchLearner):  # type: ignore[
 
 def build(settings: APPO, config: TrainConfig) -> AlgorithmConfig:
     """RLlib's config of APPO in a run."""
-    return asynchronous(APPOConfig(), settings, config).training(
-        learner_class=AppoLearner,
+    rllib = asynchronous(APPOConfig(), settings, config).learners(learner_class=AppoLearner)
+    return rllib.training(
         clip_param=settings.clip,
         target_network_update_freq=settings.target_every,
         tau=1.0,

@@ -148,19 +148,24 @@ def build(settings: BC, config: TrainConfig) -> AlgorithmConfig:
     demonstrations(settings, config)  # found wanting here rather than inside RLlib
     rllib: Any = rllib_bc.BCConfig(algo_class=BehaviourCloning)
     rllib._is_online = True  # RLlib takes the spaces of several agents from a runner alone
-    return rllib.training(
-        learner_class=CloningLearner,
-        learner_config_dict={
-            DEMONSTRATIONS: partial(demonstrations, settings, config),
-            "heldout": settings.heldout,
-            "rounds": settings.rounds_per_iteration,
-        },
-        lr=settings.learning_rate,
-        minibatch_size=settings.minibatch_size,
-        train_batch_size_per_learner=settings.rounds_per_iteration,
-        grad_clip=settings.gradient_clip,
-        grad_clip_by="global_norm",
-    ).offline_data(dataset_num_iters_per_learner=1)
+    return (
+        rllib.learners(
+            learner_class=CloningLearner,
+            learner_config_dict={
+                DEMONSTRATIONS: partial(demonstrations, settings, config),
+                "heldout": settings.heldout,
+                "rounds": settings.rounds_per_iteration,
+            },
+        )
+        .training(
+            lr=settings.learning_rate,
+            minibatch_size=settings.minibatch_size,
+            train_batch_size_per_learner=settings.rounds_per_iteration,
+            grad_clip=settings.gradient_clip,
+            grad_clip_by="global_norm",
+        )
+        .offline_data(dataset_num_iters_per_learner=1)
+    )
 
 
 def demonstrations(settings: BC, config: TrainConfig) -> Demonstrations:

@@ -173,7 +173,7 @@ class ImpalaLearner(VTraceLoss, WatchedThread, IMPALATorchLearner):  # type: ign
 def build(settings: IMPALA, config: TrainConfig) -> AlgorithmConfig:
     """RLlib's config of IMPALA in a run."""
     rllib = asynchronous(IMPALAConfig(), settings, config)
-    return rllib.training(learner_class=ImpalaLearner, learner_queue_size=1)
+    return rllib.learners(learner_class=ImpalaLearner).training(learner_queue_size=1)
 
 
 def asynchronous(rllib: Any, settings: IMPALA, config: TrainConfig) -> Any:
@@ -183,6 +183,12 @@ def asynchronous(rllib: Any, settings: IMPALA, config: TrainConfig) -> Any:
         rllib.learners(
             add_default_connectors_to_learner_pipeline=False,
             learner_connector=lambda observations, actions: FragmentConnector(),
+            learner_config_dict={
+                "slot_credit": settings.slot_credit,
+                "kl_weight": config.kl_weight,
+                "lam": settings.lam,
+                "passes": settings.passes,
+            },
         )
         .env_runners(
             rollout_fragment_length=settings.batch_rounds * steps,
@@ -194,12 +200,6 @@ def asynchronous(rllib: Any, settings: IMPALA, config: TrainConfig) -> Any:
             min_sample_timesteps_per_iteration=config.steps_per_iteration,
         )
         .training(
-            learner_config_dict={
-                "slot_credit": settings.slot_credit,
-                "kl_weight": config.kl_weight,
-                "lam": settings.lam,
-                "passes": settings.passes,
-            },
             lr=settings.learning_rate,
             train_batch_size_per_learner=batch * steps,
             gamma=settings.gamma,

@@ -121,7 +121,13 @@ class TwoSidedLearner(FittedUserKL, PPOTorchLearner):
 def build(settings: IPPO, config: TrainConfig) -> AlgorithmConfig:
     """RLlib's config of PPO in a run."""
 
-    rllib: Any = PPOConfig()
+    rllib: Any = PPOConfig().learners(
+        learner_class=TwoSidedLearner,
+        learner_config_dict={
+            "slot_credit": settings.slot_credit,
+            "kl_weight": config.kl_weight,
+        },
+    )
     if config.batched_runner:
         rllib = rllib.learners(
             add_default_connectors_to_learner_pipeline=False,
@@ -130,11 +136,6 @@ def build(settings: IPPO, config: TrainConfig) -> AlgorithmConfig:
             ),
         )
     return rllib.training(
-        learner_class=TwoSidedLearner,
-        learner_config_dict={
-            "slot_credit": settings.slot_credit,
-            "kl_weight": config.kl_weight,
-        },
         lr=settings.learning_rate,
         num_epochs=settings.epochs,
         minibatch_size=settings.minibatch_size,

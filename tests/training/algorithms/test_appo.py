@@ -95,6 +95,7 @@ APPO = (
 )  # fmt: skip
 
 
+@pytest.mark.timeout(600)
 def test_appo_trains_both_sides(tmp_path):
     output = finish(start(tmp_path, *APPO), tmp_path)
     assert len(check_whole(folder(tmp_path))) == 3

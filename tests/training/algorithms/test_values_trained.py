@@ -24,6 +24,7 @@ def tiny(algorithm, *flags):
     )
 
 
+@pytest.mark.timeout(600)
 def test_slateq_trains_evaluates_and_saves_its_policy(tmp_path):
     flags = tiny("slateq", "--train", "recommender", "--rounds", "640", "--evaluation-every", "2",
                  "--slateq.epsilon-rounds", "256")  # fmt: skip
@@ -42,6 +43,7 @@ def test_slateq_trains_evaluates_and_saves_its_policy(tmp_path):
     assert "Traceback" not in output
 
 
+@pytest.mark.timeout(600)
 def test_idqn_trains_both_sides(tmp_path):
     finish(start(tmp_path, *tiny("idqn", "--rounds", "384", "--no-report")), tmp_path)
     rows = check_whole(folder(tmp_path))

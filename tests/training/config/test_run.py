@@ -1,12 +1,15 @@
 """Settings: one default each, from TOML and from flags."""
 
 import pytest
+from ray.rllib.algorithms import algorithm_config as rllib
 
 from recenv.config import Config, GameConfig, RewardConfig, describe
 from recenv.errors import ConfigError, UnknownNameError
+from training.algorithms import bc
 from training.cli import PAGES, SettingsParser, config_of, parse
 from training.config import TrainConfig
 from training.config.algorithms import ALGORITHMS
+from training.session import algorithm_config
 
 
 def flags(*words):
@@ -156,3 +159,16 @@ def test_iterations_cover_the_rounds():
         ippo={"rounds_per_iteration": 30, "minibatch_size": 30}
     )
     assert config.iterations == 4
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_rllib_is_told_nothing_in_a_deprecated_way(algorithm, env_config, monkeypatch):
+    def fail(*args, **kwargs):
+        raise AssertionError(args, kwargs)
+
+    monkeypatch.setattr(rllib, "deprecation_warning", fail)
+    monkeypatch.setattr(bc, "demonstrations", lambda settings, config: None)
+    env, game = env_config["env"], env_config["game"]
+    config = TrainConfig(env=env, game=game, train="recommender", bc={"data": "log"})
+    built = algorithm_config(config.replace(algorithm=algorithm))
+    assert built.learner_class.__module__.startswith("training.algorithms")

@@ -210,19 +210,10 @@ class InteractionLog:
         """Return self.
 
         Raises:
-            SchemaError: a column is missing or of another dtype, a value is out of range, or
-                an event stands twice (two rows are equal in every column); the message names
-                the column, the row and the value.
+            SchemaError: as ``check_events``, or an event stands twice (two rows are equal in every
+                column); the message names the column, the row and the value.
         """
-        if len(self.events) == 0:
-            raise SchemaError(
-                f"The log {self.name!r} is empty. Give at least one event with a click."
-            )
-        self.check_columns(catalog)
-        if not (self.column("response") >= CLICK).any():
-            raise SchemaError(
-                f"The log {self.name!r} has no click and no purchase, so no user can be fitted."
-            )
+        self.check_events(catalog)
         again = repeated({str(name): self.column(str(name)) for name in self.events})
         if again.any():
             row = int(np.flatnonzero(again)[0])
@@ -234,6 +225,24 @@ class InteractionLog:
                 "log.take(~log.events.duplicated().to_numpy())."
             )
         return self
+
+    def check_events(self, catalog: Catalog) -> None:
+        """Check the columns, and that somebody clicked.
+
+        Raises:
+            SchemaError: the log is empty or has no click, a column is missing or of another
+                dtype, or a value is out of range.
+        """
+        if len(self.events) == 0:
+            raise SchemaError(
+                f"The log {self.name!r} is empty. Give at least one event with a click."
+            )
+        self.check_columns(catalog)
+        if not (self.column("response") >= CLICK).any():
+            raise SchemaError(
+                f"The log {self.name!r} has no click and no purchase, so no user can be fitted. "
+                "Give a log in which at least one item was clicked."
+            )
 
     def check_columns(self, catalog: Catalog) -> None:
         """Check each column's dtype and range, and the order of the events.

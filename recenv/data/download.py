@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from recenv.data.source import BROKEN
+from recenv.data.files import BROKEN
 from recenv.errors import DataNotFoundError
 
 _BLOCK = 1 << 16

@@ -11,7 +11,8 @@ What is debatable is decided by what a user would want:
   1980 or after 2100 is a doubt), a whole column of dates such as 20170913 where seconds are
   wanted, a public log whose every event lies before 1990, an amount written as 12,99 or 0x10, a
   blank id, a flag other than 0 and 1.
-- Every row has as many cells as the header. Last.fm-1K alone may leave others out, counted.
+- Every row has as many cells as the header. Last.fm-1K alone may leave others out, counted; a
+  line of blanks is one of them, with a single cell.
 - Public logs are not quoted. A quote in a column that is not read changes nothing else in the
   file; no quote may join rows. In one's own tables a quoted cell may hold a line break in an
   item's text, and in a column that is not read unless a whole row may hide in it.
@@ -133,6 +134,7 @@ class Judge:
     def __init__(self, files: Mapping[str, bytes]) -> None:
         self.files = dict(files)
         self.verdict = Verdict()
+        self.lines_of_blanks = 0  # in files without a header, where they are rows of one cell
         self._seen: Counter[tuple[str, ...]] = Counter()
 
     # --- files --------------------------------------------------------------------------------
@@ -294,6 +296,7 @@ class Judge:
                     self.refuse(name, "blank line", doubt=True)
                 if line and shape.columns is not None and len(shape.columns) > 1:
                     self.refuse(name, "line of blanks", doubt=True)
+                    self.lines_of_blanks += 1
                 continue
             full += 1
             cells = line.split(shape.separator)
@@ -1184,6 +1187,7 @@ def lastfm_1k(files: Mapping[str, bytes]) -> Verdict:
         return True
 
     rows = j.records(name, Shape("\t", columns, "none"), columns, uneven=count)
+    uneven += j.lines_of_blanks
     for record, cells in rows:
         blank = not cells["artist"].strip()
         if blank and cells["artist"]:

@@ -117,6 +117,10 @@ class Shape:
     typed: bool = False  # RecBole's name:type
 
 
+_UNDECODED = re.compile("[\udc80-\udcff]")
+"""Bytes that are no UTF-8, as ``surrogateescape`` shows them."""
+
+
 class Bad(Exception):  # noqa: N818
     """A cell that cannot be right."""
 
@@ -242,10 +246,10 @@ class Judge:
             if record.hiding and not name.startswith("items"):
                 self.refuse(name, "a row may hide in a cell", record)
             if (record.broken or "\0" in "".join(record.cells)
-                    or any(0xDC80 <= ord(c) <= 0xDCFF for c in "".join(record.cells))):  # fmt: skip
+                    or _UNDECODED.search("".join(record.cells))):  # fmt: skip
                 self.refuse(name, "odd cell", record, doubt=True)
             for column, cell in cells.items():
-                if any(0xDC80 <= ord(c) <= 0xDCFF for c in cell):
+                if _UNDECODED.search(cell):
                     self.refuse(name, "not UTF-8", record, column)
             found.append((record, cells))
         return found
@@ -1089,9 +1093,9 @@ def _object(j: Judge, record: Record, said: object, keys: set[str], twice: set[s
         if key not in keys and key.strip().lower() in keys:
             j.refuse(name, f"key {key!r} in other letters", record, doubt=True)
             j.verdict.anything = True
-    if not row.isprintable() or any(0xDC80 <= ord(c) <= 0xDCFF for c in row):
+    if not row.isprintable() or _UNDECODED.search(row):
         j.refuse(name, "odd characters", record, doubt=True)
-    if any(0xDC80 <= ord(c) <= 0xDCFF for k in keys for c in str(said.get(k, ""))):
+    if any(_UNDECODED.search(str(said.get(k, ""))) for k in keys):
         j.refuse(name, "not UTF-8", record)
     found.append((record, said))
 
@@ -1246,7 +1250,7 @@ def open_bandit(files: Mapping[str, bytes]) -> Verdict:
         chance = j.cell(record, cells, "propensity_score", within("0", "1"))
         if chance is not None and Decimal(str(chance)) <= 0:
             j.refuse("all.csv", "no chance", record, "propensity_score")
-        user = None if None in users else "-".join(str(u) for u in users)
+        user = None if None in users else "-".join(str(u).strip() for u in users)
         j.add(record, user, item, time, int(str(click or 0)))
     if j.verdict.events and not any(e[3] for e in j.verdict.events):
         j.refuse("all.csv", "no click")

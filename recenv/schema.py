@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import cached_property
 
 import numpy as np
@@ -21,6 +22,18 @@ from recenv.errors import SchemaError
 
 IGNORE, CLICK, PURCHASE = 0, 1, 2
 """What a user did with a shown item; a purchase implies a click."""
+
+
+class Exposure(StrEnum):
+    """What a log tells of the items that a user passed over."""
+
+    IMPRESSIONS = "impressions"
+    """All that was shown."""
+    CATALOGUE = "catalogue"
+    """Every visit could choose from the whole catalogue and passed over what it did not take."""
+    CONSUMPTION = "consumption"
+    """Nothing: only what was clicked or bought is known."""
+
 
 EVENT_COLUMNS = {
     "user": np.dtype(np.int32),
@@ -186,6 +199,13 @@ class InteractionLog:
     def num_users(self) -> int:
         """Number of distinct users."""
         return len(self.user_ids)
+
+    @property
+    def exposure(self) -> Exposure:
+        """What the log tells of the items that a user passed over."""
+        if self.has_impressions:
+            return Exposure.IMPRESSIONS
+        return Exposure.CATALOGUE if self.exposes_catalog else Exposure.CONSUMPTION
 
     def column(self, name: str) -> np.ndarray:
         """One column of ``events`` as an array.

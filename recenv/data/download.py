@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from http.client import HTTPException
 from pathlib import Path
 
-from recenv.data.source import BROKEN
+from recenv.data.files import BROKEN
 from recenv.errors import DataNotFoundError
 from recenv.progress import Progress
 

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from recenv.data.build import repeats_note
-from recenv.data.order import SESSION_GAP
+from recenv.data.event_order import SESSION_GAP
+from recenv.data.log_builder import repeats_note
 from recenv.schema import IGNORE, PURCHASE
 
 

@@ -21,6 +21,8 @@ _LOST = (
     "A float of this size skips whole numbers, so several ids may have become one. Read the "
     "column as text or as int64 from the start (pandas: dtype={...: str})."
 )
+_DATES = (datetime.date, np.datetime64)
+_DATED = ("session", "request")  # what may go by its date
 _WANTED = "Ids are text or whole numbers. Turn the column into text first."
 
 
@@ -56,7 +58,9 @@ def identifiers(values: pd.Series, key: str) -> tuple[npt.NDArray[np.object_], t
     if kind == "string":
         return _of_texts(values, np.asarray(values, dtype=object), key)
     wrong = [
-        not isinstance(cell, _KINDS) or (isinstance(cell, (bool, np.bool_)) and key != "event")
+        not isinstance(cell, _KINDS)
+        or (isinstance(cell, (bool, np.bool_)) and key != "event")
+        or (isinstance(cell, _DATES) and key not in _DATED)
         for cell in values
     ]
     cells.refuse(np.array(wrong), values, f"names no {key}", _WANTED)

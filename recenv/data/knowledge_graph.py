@@ -20,8 +20,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recenv.data.source import Source, find, text_of
-from recenv.data.stream import BLOCK_BYTES, Layout, read_delimited
+from recenv.data.files import Source, find, text_of
+from recenv.data.text_chunks import BLOCK_BYTES, Layout, read_delimited
 from recenv.errors import DataNotFoundError, SchemaError
 
 _TRIPLE = ("head_id", "relation_id", "tail_id")

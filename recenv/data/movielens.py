@@ -18,18 +18,25 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from recenv import artifacts
-from recenv.data.build import once_each
 from recenv.data.download import downloaded, fetch, unpack
-from recenv.data.order import sessionize
-from recenv.data.source import Source, encoding_of, find
-from recenv.data.stream import Chunk, Layout, read_delimited
+from recenv.data.event_order import sessionize
+from recenv.data.files import Source, encoding_of
+from recenv.data.log_builder import once_each
+from recenv.data.publication import Publication
+from recenv.data.text_chunks import Chunk, Layout, read_delimited
 from recenv.errors import DataNotFoundError, SchemaError
 from recenv.schema import CLICK, PURCHASE, Catalog, InteractionLog
 
 NAME = "movielens-100k"
 BASE_URL = "https://files.grouplens.org/datasets/movielens"
 ARCHIVE = "ml-100k.zip"
+PUBLISHED = Publication(
+    name=NAME,
+    page="https://grouplens.org/datasets/movielens/100k/",
+    files="u.data and u.item of ml-100k.zip, or ml-100k.inter and ml-100k.item",
+    cite="Cite Harper & Konstan (2015), doi:10.1145/2827872. The data may not be redistributed "
+    "(GroupLens terms).",
+)
 ARCHIVE_MD5 = "0e33842e24a9c977be4e0107933c0723"
 """As GroupLens publishes it in ml-100k.zip.md5."""
 
@@ -52,8 +59,7 @@ NOTES = (
     "MovieLens has no impressions: what was shown and passed over is unknown, so the overall "
     "click rate is a stated parameter and not an estimate.",
     "A visit ends after 30 minutes without a rating; events of equal time stand in random order.",
-    "Cite Harper & Konstan (2015), doi:10.1145/2827872. The data may not be redistributed "
-    "(GroupLens terms).",
+    PUBLISHED.cite,
 )
 
 _ORIGINAL = ("u.data", "u.item", "u.genre")
@@ -78,7 +84,7 @@ def load(
     """
     if folder is not None:
         return read(Path(folder))
-    cache = artifacts.home() / "data" / NAME
+    cache = PUBLISHED.cache
     for place in (cache, _recbole_folder()):
         if place is not None and _find(place) is not None:
             return read(place)
@@ -119,10 +125,11 @@ def read(folder: Path) -> tuple[InteractionLog, Catalog]:
             "ml-100k or in a zip archive there. Name the folder that has them."
         )
     notes: tuple[str, ...] = ()
+    data, listed = found.values()  # as in _NEEDED: first the ratings, then the films
     if "u.data" in found:
-        ratings, films, notes = _read_original(found["u.data"], found["u.item"])
+        ratings, films, notes = _read_original(data, listed)
     else:
-        ratings, films = _read_recbole(found["ml-100k.inter"], found["ml-100k.item"])
+        ratings, films = _read_recbole(data, listed)
     films = films.sort_values("item", ignore_index=True)
     catalog = _catalog(films)
     user_ids, user = np.unique(ratings["user"].to_numpy(), return_inverse=True)
@@ -130,9 +137,8 @@ def read(folder: Path) -> tuple[InteractionLog, Catalog]:
     if (item < 0).any():
         row = int(np.flatnonzero(item < 0)[0])
         raise SchemaError(
-            f"{folder}, line {ratings['line'].iloc[row]} of the ratings: film "
-            f"{ratings['item'].iloc[row]} is not in the item file. The files do not belong "
-            "together; get them afresh."
+            f"{data}, line {ratings['line'].iloc[row]}: film {ratings['item'].iloc[row]} is not in "
+            f"{listed}. The files do not belong together; get them afresh."
         )
     response = np.where(ratings["rating"] >= LIKED, PURCHASE, CLICK)
     time = ratings["time"].to_numpy(np.float64)
@@ -153,7 +159,8 @@ def read(folder: Path) -> tuple[InteractionLog, Catalog]:
         has_impressions=False,
         notes=(*NOTES, *notes, *told),
     )
-    return log.validate(catalog), catalog
+    log.check_events(catalog)
+    return log, catalog
 
 
 def normal_title(title: str) -> str:
@@ -246,7 +253,7 @@ def _read_original(
     titles: list[str] = []
     genres: list[list[str]] = []
     for chunk in _chunks(item, layout, types):
-        numbers += _whole(chunk, "item").tolist()
+        numbers += _once(chunk, "item", numbers)
         titles += chunk.columns["title"].to_pylist()
         on = np.stack([chunk.words(flag, {"0": 0, "1": 1}) for flag in flags], axis=1)  # (n, 19)
         genres += [[GENRES[j] for j in np.flatnonzero(row)] or ["unknown"] for row in on]
@@ -268,7 +275,7 @@ def _read_recbole(inter: Source, item: Source) -> tuple[pd.DataFrame, pd.DataFra
     titles: list[str] = []
     genres: list[list[str]] = []
     for chunk in _chunks(item, Layout("\t"), types):
-        numbers += _whole(chunk, "item_id:token").tolist()
+        numbers += _once(chunk, "item_id:token", numbers)
         title, year, named = (chunk.columns[name].to_pylist() for name in texts)
         titles += [f"{t} ({y})" for t, y in zip(title, year, strict=True)]
         genres += [g.split() or ["unknown"] for g in named]
@@ -307,16 +314,18 @@ def _whole(chunk: Chunk, name: str) -> npt.NDArray[np.int64]:
     return np.asarray(chunk.ids(name), dtype=np.int64)
 
 
+def _once(chunk: Chunk, name: str, before: Sequence[int]) -> list[int]:
+    """Numbers of films; SchemaError where one stands there or in ``before`` already."""
+    numbers = _whole(chunk, name).tolist()
+    again = pd.Index([*before, *numbers]).duplicated()[len(before) :]
+    chunk.refuse(again, name, "stands there twice")
+    return numbers
+
+
 def _find(folder: Path) -> dict[str, Source] | None:
     """The files of one of the formats by name; None if neither is there."""
     for names in _NEEDED.values():
-        found = {name: find(folder, name) for name in names}
-        for name, sources in found.items():
-            if len(sources) > 1:
-                raise SchemaError(
-                    f"{NAME}: {folder} holds several files {name}: "
-                    f"{', '.join(map(str, sources))}. Name the folder of one of them."
-                )
+        found = {name: PUBLISHED.at_most_one(folder, name) for name in names}
         if all(found.values()):
             return {name: sources[0] for name, sources in found.items()}
     return None

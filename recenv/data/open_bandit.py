@@ -20,16 +20,23 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from recenv import artifacts
-from recenv.data.build import once_each
-from recenv.data.source import Source, find
-from recenv.data.stream import COMMAS, read_delimited
+from recenv.data.files import Source
+from recenv.data.log_builder import once_each
+from recenv.data.publication import Publication
+from recenv.data.text_chunks import COMMAS, read_delimited, trimmed
 from recenv.errors import ConfigError, DataNotFoundError, SchemaError
 from recenv.schema import CLICK, IGNORE, Catalog, InteractionLog
 
 NAME = "open-bandit"
 PACKAGE = "obp==0.4.1"
 FULL_SET = "https://research.zozo.com/data.html"
+PUBLISHED = Publication(
+    name=NAME,
+    page=FULL_SET,
+    files="POLICY/CAMPAIGN/CAMPAIGN.csv with item_context.csv beside it, of the full set, or of "
+    f"the sample in the wheel {PACKAGE}",
+    cite="Cite Saito et al. (2020), arXiv:2008.07146.",
+)
 Campaign = Literal["all", "men", "women"]
 Policy = Literal["random", "bts", "both"]
 DEFAULT = ("all", "random")
@@ -44,7 +51,7 @@ NOTES = (
     "unknown. Position 1 is left, 2 the centre, 3 right.",
     "Items are known by hashed features alone: a language model has nothing to read in them.",
     "No purchases are recorded.",
-    "Cite Saito et al. (2020), arXiv:2008.07146.",
+    PUBLISHED.cite,
 )
 _SAMPLE_NOTE = (
     "This is the sample of 10 000 impressions a file, with 38 to 69 clicks: a click rate is known "
@@ -135,7 +142,8 @@ def load(
         has_impressions=True,
         notes=(*notes, _SAMPLE_NOTE) if sample else notes,
     )
-    return log.validate(catalog), catalog
+    log.check_events(catalog)
+    return log, catalog
 
 
 def _catalog(path: Source) -> Catalog:
@@ -184,11 +192,10 @@ def _impressions(source: Source, num_items: int) -> pd.DataFrame:
         low = float(np.nextafter(0, 1))
         chunk.numbers("propensity_score", low, 1, "a probability in (0, 1]")
         chunk.seconds("timestamp")
-        for name in _USER:
-            chunk.ids(name)
         columns = dict(chunk.columns)
         for name in _USER:  # 32 letters each, and few of them
-            columns[name] = columns[name].dictionary_encode()
+            chunk.ids(name)
+            columns[name] = trimmed(columns[name]).dictionary_encode()
         parts.append(pa.table(columns))
     if not parts:
         raise SchemaError(f"{source} has no rows. Get the file afresh.")
@@ -216,13 +223,7 @@ def _files(folder: str | Path | None, policy: str, campaign: Campaign) -> tuple[
     places = [Path(folder)] if folder is not None else _places()
     wanted = [f"{policy}/{campaign}/{name}" for name in (f"{campaign}.csv", "item_context.csv")]
     for place in places:
-        found = [find(place, name) for name in wanted]
-        for name, sources in zip(wanted, found, strict=True):
-            if len(sources) > 1:
-                raise SchemaError(
-                    f"{NAME}: {place} holds several files {name}: "
-                    f"{', '.join(map(str, sources))}. Name the folder of one of them."
-                )
+        found = [PUBLISHED.at_most_one(place, name) for name in wanted]
         if all(found):
             return found[0][0], found[1][0]
         if folder is not None or any(found):
@@ -241,7 +242,7 @@ def _files(folder: str | Path | None, policy: str, campaign: Campaign) -> tuple[
 
 def _places() -> list[Path]:
     """recenv's cache, and the sample in the installed wheel."""
-    places = [artifacts.home() / "data" / NAME]
+    places = [PUBLISHED.cache]
     spec = importlib.util.find_spec("obp")
     if spec is not None and spec.submodule_search_locations:
         places.append(Path(spec.submodule_search_locations[0]) / "dataset" / "obd")

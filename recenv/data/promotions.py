@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recenv.errors import SchemaError
+from recenv.data.parquet import Column, plain, readable, require, typed
 
 DISPLAY, MAILER = 1, 2
 """Bits of a promotion: on display in the store, featured in the weekly mailer."""
@@ -19,7 +20,8 @@ DISPLAY, MAILER = 1, 2
 WEEKS = 64
 """More than any week number (1 to 53), so that store and week pack into one key."""
 
-_COLUMNS = ("product_id", "store_id", "week", "display_location", "mailer_location")
+_PLACES = ("display_location", "mailer_location")
+_COLUMNS = ("product_id", "store_id", "week", *_PLACES)
 _BLOCK = 1 << 20  # rows
 
 
@@ -105,32 +107,27 @@ def read_promotions(
     Raises:
         SchemaError: the file is damaged.
     """
-    try:
-        file = pq.ParquetFile(path, read_dictionary=["display_location", "mailer_location"])
+    with readable(path):
+        file = pq.ParquetFile(path, read_dictionary=list(_PLACES))
+        require(path, file.schema_arrow.names, dict.fromkeys(_COLUMNS))
         stores: set[int] = set()
-        for block in file.iter_batches(columns=["store_id"]):
-            stores.update(np.unique(block["store_id"].to_numpy()).tolist())
+        for block in _blocks(file, path, ("store_id",)):
+            stores.update(np.unique(block["store_id"].cells.to_numpy()).tolist())
         store_ids = np.array(sorted(stores), dtype=np.int64)
         # two bits of marks in a key, so that one sort of whole numbers brings equal keys together
         largest = len(store_ids) * WEEKS * num_items << 2
         packed = np.empty(file.metadata.num_rows, np.uint32 if largest < 1 << 32 else np.int64)
         filled = 0
-        for block in file.iter_batches(_BLOCK, columns=list(_COLUMNS)):
-            week = block["week"].to_numpy()
-            if week.min(initial=0) < 0 or week.max(initial=0) >= WEEKS:
-                raise SchemaError(f"{path}: weeks must lie in [0, {WEEKS}). Get it afresh.")
-            item = _mapped(block["product_id"], products, of_product)
-            store = _mapped(block["store_id"], store_ids, np.arange(len(store_ids)))
-            marks = _not_zero(block["display_location"], DISPLAY)
-            marks |= _not_zero(block["mailer_location"], MAILER)
+        for block in _blocks(file, path, _COLUMNS):
+            week = block["week"].numbers(0, WEEKS - 1, f"a week from 0 to {WEEKS - 1}")
+            item = _mapped(block["product_id"].cells, products, of_product)
+            store = _mapped(block["store_id"].cells, store_ids, np.arange(len(store_ids)))
+            marks = _not_zero(block["display_location"].cells, DISPLAY)
+            marks |= _not_zero(block["mailer_location"].cells, MAILER)
             key = ((store * WEEKS + week) * num_items + item << 2) + marks
             key = key[(item >= 0) & (marks > 0)]
             packed[filled : filled + len(key)] = key
             filled += len(key)
-    except SchemaError:
-        raise
-    except (pa.ArrowException, KeyError, TypeError, ValueError, OSError) as error:
-        raise SchemaError(f"{path} is damaged ({error}). Get the file afresh.") from error
     packed = packed[:filled]
     packed.sort()
     key = packed >> 2
@@ -139,6 +136,24 @@ def read_promotions(
     first = np.flatnonzero(np.append(True, key[1:] != key[:-1]))
     marks = np.bitwise_or.reduceat((packed & 3).astype(np.int8), first)
     return Promotions(store_ids, num_items, key[first].astype(np.int64), marks)
+
+
+def _blocks(file: pq.ParquetFile, path: Path, names: Sequence[str]) -> Iterator[dict[str, Column]]:
+    """Columns block by block: places as dictionaries of texts, all else whole numbers."""
+    row = 0
+    for batch in file.iter_batches(_BLOCK, columns=list(names)):
+        block = {}
+        for name in names:
+            cells = batch.column(name)
+            if name not in _PLACES:
+                block[name] = typed(Column(path, name, plain(cells), row), pa.int64())
+            elif pa.types.is_dictionary(kind := cells.type) and pa.types.is_string(kind.value_type):
+                block[name] = Column(path, name, cells, row)
+            else:
+                texts = typed(Column(path, name, plain(cells), row), pa.string(), blank=True)
+                block[name] = Column(path, name, texts.cells.dictionary_encode(), row)
+        yield block
+        row += len(batch)
 
 
 def _mapped(

@@ -16,13 +16,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recenv.data import cells
-from recenv.data.build import NO_IMPRESSIONS, repeats_note
+from recenv.data.event_order import sort_by_time
 from recenv.data.funnel import merge_funnel, unmerged_note
 from recenv.data.identifiers import identifiers
-from recenv.data.order import sort_by_time
+from recenv.data.log_builder import NO_IMPRESSIONS, repeats_note
 from recenv.data.text import read_text
 from recenv.data.times import TimeUnit, counter_note, times
-from recenv.errors import SchemaError, UnknownNameError
+from recenv.errors import DataNotFoundError, SchemaError, UnknownNameError
 from recenv.schema import CLICK, IGNORE, PURCHASE, Catalog, InteractionLog
 
 Source = str | Path | pd.DataFrame
@@ -104,7 +104,7 @@ def read_table(
             column, the data row (0-based, the header not counted), the line of a text file, and
             what to do.
         UnknownNameError: a key of ``columns`` or ``item_columns`` that recenv does not know.
-        FileNotFoundError: there is no such file.
+        DataNotFoundError: there is no such file.
     """
     table, known_as = _open(events, "event table")
     chosen = _choose(table, columns, _REQUIRED, _OPTIONAL, "event table")
@@ -179,7 +179,7 @@ def _open(source: Source, what: str) -> tuple[pd.DataFrame, str]:
         )
     path = Path(source)
     if not path.is_file():
-        raise FileNotFoundError(f"There is no {what} at {path}. Give the path of a file.")
+        raise DataNotFoundError(f"There is no {what} at {path}. Give the path of a file.")
     suffixes = [s.lower() for s in path.suffixes if s.lower() != ".gz"]
     kind = suffixes[-1] if suffixes else ""
     stem = path.name.split(".")[0] or "log"

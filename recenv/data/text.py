@@ -1,7 +1,7 @@
 """Delimited text read whole, strictly: every row has the header's cells, every quote its pair.
 
-For tables of moderate size, all columns as text; ``recenv.data.stream`` reads large files chunk by
-chunk.
+For tables of moderate size, all columns as text; ``recenv.data.text_chunks`` reads large files
+chunk by chunk.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import csv
 import gzip
 import io
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,7 @@ import pyarrow.csv as pa_csv
 
 from recenv.errors import SchemaError
 
+_NO_LIMIT = 2**31 - 1  # the largest that every platform takes
 _BLOCK = 1 << 26  # bytes; a row may not be longer
 
 
@@ -96,6 +98,32 @@ def read_text(
     return frame
 
 
+class CsvRows:
+    """``csv.reader`` without its limit of 131 072 characters a cell.
+
+    The limit is one for the whole process: it is lifted while a row is read, and then put back.
+    Arguments are those of ``csv.reader``.
+    """
+
+    def __init__(self, lines: Iterable[str], **options: Any) -> None:
+        self._reader = csv.reader(lines, **options)
+
+    @property
+    def line_num(self) -> int:
+        """Lines read so far."""
+        return self._reader.line_num
+
+    def __iter__(self) -> CsvRows:
+        return self
+
+    def __next__(self) -> list[str]:
+        limit = csv.field_size_limit(_NO_LIMIT)
+        try:
+            return next(self._reader)
+        finally:
+            csv.field_size_limit(limit)
+
+
 class _Checked:
     """Text whose rows are checked one by one, which tells a line that Arrow does not."""
 
@@ -141,7 +169,7 @@ class _Checked:
 
     def _rows(self) -> Iterator[tuple[int, list[str]]]:
         """(line, cells) of each row that is not blank."""
-        reader = csv.reader(
+        reader = CsvRows(
             io.StringIO(self._text, newline=""),
             delimiter=self._separator,
             quoting=csv.QUOTE_MINIMAL if self._quoted else csv.QUOTE_NONE,

@@ -7,6 +7,7 @@ before 1980: then they are a counter that starts anywhere, which a log may have 
 
 from __future__ import annotations
 
+import datetime
 from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
@@ -48,7 +49,9 @@ def seconds_of(number: npt.NDArray[np.float64], unit: str) -> npt.NDArray[np.flo
     """(n,) seconds since 1970 of numbers in this unit; NaN where a date is none."""
     if unit != "date":
         return number / TICKS[unit]
-    whole = np.isfinite(number) & (number >= 101) & (number < 1e8) & (number % 1 == 0)
+    whole = (number >= 101) & (number < 1e8)
+    number = np.where(whole, number, 101)
+    whole &= number % 1 == 0
     day = np.where(whole, number, 101).astype(np.int64)
     year, month, day = day // 10_000, day // 100 % 100, day % 100
     whole &= (month >= 1) & (month <= 12) & (day >= 1)
@@ -148,11 +151,9 @@ def _dated(values: pd.Series) -> npt.NDArray[np.float64]:
     """Datetimes, or ISO 8601 text; "UTC" may stand for "Z"."""
     read = values
     if not pd.api.types.is_datetime64_any_dtype(values):
-        text = values.map(lambda cell: isinstance(cell, str)).to_numpy(bool)
-        spelled = values.astype(object).where(~text, values.map(_iso))
-        vague = np.array([cell is None for cell in spelled], dtype=bool)
-        cells.refuse(vague, values, "is no ISO 8601 time")
-        read = spelled
+        read = values.astype(object).map(_stamp)
+        none = np.array([cell is None for cell in read], dtype=bool)
+        cells.refuse(none, values, "is no ISO 8601 time")
     stamps = pd.to_datetime(read, format="ISO8601", utc=True, errors="coerce")
     stamps = pd.DatetimeIndex(cast("pd.Series", stamps))
     cells.refuse(np.asarray(stamps.isna()), values, "is no ISO 8601 time")
@@ -167,9 +168,15 @@ def _dated(values: pd.Series) -> npt.NDArray[np.float64]:
     return seconds
 
 
-def _iso(cell: object) -> str | None:
-    """The text, as pandas reads it; None where it would stand for the time of reading."""
-    text = str(cell).strip()
+def _stamp(cell: object) -> object:
+    """What pandas reads as a datetime: one, or ISO 8601 text; None for anything else.
+
+    Not all that pandas would read is meant: "now" and "today" stand for the time of reading, and
+    a number among dates has no unit.
+    """
+    if isinstance(cell, (datetime.date, np.datetime64)):
+        return cell
+    text = cell.strip() if isinstance(cell, str) else ""
     if not text[:1].isdigit():
         return None
     return text.removesuffix("UTC").rstrip() + "Z" if text.endswith("UTC") else text
@@ -182,9 +189,20 @@ def _of_other_kind(values: pd.Series) -> npt.NDArray[np.bool_]:
                 "mixed-integer-float"):  # fmt: skip
         return np.zeros(len(values), dtype=bool)
     if values.dtype != object:
-        fine = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+        fine = pd.api.types.is_numeric_dtype(values) and not (
+            pd.api.types.is_bool_dtype(values) or pd.api.types.is_complex_dtype(values)
+        )
         return np.full(len(values), not (fine or kind == "categorical"))
-    wrong = (bool, np.bool_, pd.Period, pd.Timedelta, np.timedelta64, bytes, complex)
+    wrong = (
+        bool,
+        np.bool_,
+        pd.Period,
+        pd.Timedelta,
+        np.timedelta64,
+        bytes,
+        complex,
+        np.complexfloating,
+    )
     return np.array([isinstance(cell, wrong) for cell in values], dtype=bool)
 
 

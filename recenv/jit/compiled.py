@@ -49,7 +49,7 @@ _TAKE_PART = (
     "jit/**/*.py",
     "rng.py",
     "schema.py",
-    "data/order.py",
+    "data/event_order.py",
     "studies/speed/rates.py",
     "sim/**/*.py",
     "users/**/*.py",

@@ -15,6 +15,7 @@ import pytest
 from helpers.handmade import events, items, told, write
 
 from recenv.data import dataset_names, formats, load, movielens
+from recenv.data.datasets import DATA_SETS
 from recenv.errors import ConfigError, DataNotFoundError, SchemaError
 
 # --- MovieLens --------------------------------------------------------------------------------
@@ -189,7 +190,7 @@ def test_taobao(tmp_path: Path) -> None:
 
 # --- by name ----------------------------------------------------------------------------------
 
-NAMES = sorted(formats.LOADERS)
+NAMES = sorted(n for n, one in DATA_SETS.items() if "sample_users" in one.options)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -168,7 +168,7 @@ def test_folder_without_the_files(tmp_path: Path) -> None:
             "22\t1\t4",
             r"u\.data, line 2: .*Expected 4 columns, got 3",
         ),
-        ("u.data", "22\t1\t4", "22\t7\t4", r"line 2 of the ratings: film 7 is not in the item"),
+        ("u.data", "22\t1\t4", "22\t7\t4", r"u.data, line 2: film 7 is not in .*u.item"),
         ("u.item", "1|Toy", "one|Toy", r"u\.item, line 1, column 'item': .*'one'"),
     ],
 )

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from recenv.config import SplitConfig
 from recenv.data import Split, make_split, read_table, sessionize
-from recenv.data.order import sort_by_time
+from recenv.data.event_order import sort_by_time
 from recenv.errors import ArtifactError, ConfigError, SchemaError
 from recenv.schema import InteractionLog
 

@@ -11,12 +11,12 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from recenv.data import order
-from recenv.data.build import LogBuilder, Names, share_of
+from recenv.data import event_order
+from recenv.data.event_order import TIE_SEED, sessionize, sort_by_time
+from recenv.data.files import Source, find
 from recenv.data.formats import read_movielens
-from recenv.data.order import TIE_SEED, sessionize, sort_by_time
-from recenv.data.source import Source, find
-from recenv.data.stream import Chunk, Layout, read_delimited, read_json_lines, read_lines
+from recenv.data.log_builder import LogBuilder, Names, share_of
+from recenv.data.text_chunks import Chunk, Layout, read_delimited, read_json_lines, read_lines
 from recenv.errors import ConfigError, SchemaError
 
 COMMAS, QUOTED = Layout(), Layout(quoted=True)
@@ -273,7 +273,7 @@ def test_the_lean_order_is_the_plain_one(
     ties: int, kind: str, few: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Against lexsorts, as the order was first defined."""
-    monkeypatch.setattr(order, "_FEW", few)
+    monkeypatch.setattr(event_order, "_FEW", few)
     rng = np.random.default_rng(1)
     n = 3000
     wide = 2**31 - 1 if kind == "wide" else 40

@@ -8,13 +8,11 @@ from recenv.data.formats.amazon import read_amazon
 from recenv.data.formats.atomic import read_atomic
 from recenv.data.formats.kuaishou import read_kuairand, read_kuairec
 from recenv.data.formats.lastfm import read_lastfm_1k, read_lastfm_hetrec
-from recenv.data.formats.loaders import LOADERS
 from recenv.data.formats.mind import read_mind
 from recenv.data.formats.movielens import read_movielens
 from recenv.data.formats.shops import read_retailrocket, read_taobao
 
 __all__ = [
-    "LOADERS",
     "read_amazon",
     "read_atomic",
     "read_kuairand",

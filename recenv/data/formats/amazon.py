@@ -15,10 +15,10 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
-from recenv.data.build import NO_IMPRESSIONS, VISITS, Items, LogBuilder
-from recenv.data.formats.common import Publication, rated
-from recenv.data.source import Source, find
-from recenv.data.stream import (
+from recenv.data.files import Source, find
+from recenv.data.log_builder import NO_IMPRESSIONS, VISITS, Items, LogBuilder
+from recenv.data.publication import Publication, rated
+from recenv.data.text_chunks import (
     BLOCK_BYTES,
     COMMAS,
     read_delimited,
@@ -88,7 +88,7 @@ def read_amazon(
         chunks = read_json_lines([source], types, block_bytes=block_bytes, progress=progress)
     else:
         chunks = read_delimited([source], COMMAS, types, block_bytes=block_bytes, progress=progress)
-    builder = LogBuilder(sample_users)
+    builder = LogBuilder(sample_users, [source])
     unmarked = 0
     for chunk in chunks:
         response = rated(chunk.numbers("rating", 0, 5, "a rating to 5"), liked, CLICK, PURCHASE)
@@ -154,14 +154,14 @@ def _events(folder: Path, category: str | None) -> Source:
 def _describe(
     items: Items, meta: list[Source], block_bytes: int, progress: bool | None
 ) -> list[str]:
-    """Title, categories and price; a note on prices that are no plain number ("from 9.99")."""
+    """Title, categories and price; notes on prices such as "from 9.99", and on repeated items."""
     unread = 0
     place = {name: at for at, name in enumerate(items.ids)}
     for source, line, text in read_lines(meta, block_bytes=block_bytes, progress=progress):
         try:
             product = json.loads(text)
-            at = place.get(product["parent_asin"])
-        except (ValueError, KeyError, TypeError) as error:
+            at = place.get(product["parent_asin"].strip())
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise SchemaError(
                 f"{source}, line {line}: no JSON object with a 'parent_asin' ({error!r}). Get the "
                 "file afresh, or mend the line."
@@ -177,14 +177,14 @@ def _describe(
         categories = [str(c) for c in named]
         title = str(product.get("title") or "").strip()
         parts = [title, ", ".join(categories)]
-        items.text[at] = ". ".join(p for p in parts if p) or items.ids[at]
         # the first of the path is the whole category; the second tells products apart
         label = categories[1] if len(categories) > 1 else product.get("main_category")
-        items.label[at] = str(label or "unknown")
         price = _price(product.get("price"))
         unread += price is None
-        items.price[at] = price or 0.0
-    return [f"{unread} prices are no plain number and count as unknown."] if unread else []
+        text = ". ".join(p for p in parts if p)
+        items.describe(at, text, str(label or ""), price or 0.0)
+    notes = [f"{unread} prices are no plain number and count as unknown."] if unread else []
+    return [*notes, *items.retold(meta[0])]
 
 
 def _price(value: object) -> float | None:

@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from recenv.data.build import NO_IMPRESSIONS, VISITS, Items, LogBuilder
-from recenv.data.formats.common import Publication, objects, rated
-from recenv.data.source import Source, find, text_of
-from recenv.data.stream import BLOCK_BYTES, Chunk, Layout, read_delimited
+from recenv.data.files import Source, find, text_of
+from recenv.data.log_builder import NO_IMPRESSIONS, VISITS, Items, LogBuilder
+from recenv.data.publication import Publication, objects, rated
+from recenv.data.text_chunks import BLOCK_BYTES, Chunk, Layout, read_delimited
 from recenv.data.times import TimeUnit, seconds_of, wrong_times
 from recenv.errors import ConfigError, SchemaError
 from recenv.schema import CLICK, IGNORE, PURCHASE, Catalog, InteractionLog
@@ -117,7 +117,7 @@ def read_atomic(
             types[wanted[key]] = pa.float64()
     for key in ("user", "item"):
         types[wanted[key]] = pa.string()
-    builder = LogBuilder(sample_users)
+    builder = LogBuilder(sample_users, [inter])
     extremes = [np.empty(0)]
     for chunk in read_delimited([inter], layout, types, block_bytes=block_bytes, progress=progress):
         response = _responses(chunk, wanted, liked)
@@ -263,33 +263,23 @@ def _fill(items: Items, source: Source, block_bytes: int) -> list[str]:
     rest = [c for c in kinds if c in ("release_year", "year") or c == category]
     heads = {c: f"{c}:{kinds[c]}" for c in (key, title, category, price, *rest) if c is not None}
     types = {heads[c]: pa.float64() if c == price else pa.string() for c in heads}
-    told: dict[int, str] = {}
-    twice: set[int] = set()
     for chunk in read_delimited([source], Layout(separator="\t"), types, block_bytes=block_bytes):
         place = items.find(chunk.ids(heads[key]))
-        known = place >= 0
         columns = {c: chunk.columns[head].to_pylist() for c, head in heads.items()}
         texts = _texts(columns, title, rest, len(chunk))
-        for row in np.flatnonzero(known & (place >= 0)):
-            at = int(place[row])
-            if told.setdefault(at, texts[row]) != texts[row]:
-                twice.add(at)
-            items.text[at] = texts[row] or items.ids[at]
+        money = None
+        if price is not None:
+            money = chunk.numbers(heads[price], 0, 1e9, "a price", blank=0.0)
+        for row in np.flatnonzero(place >= 0):
+            label = None
             if category is not None:
                 parts = columns[category][row].replace(",", " ").split()
                 first = columns[category][row] if kinds[category] == "token" else parts[:1]
-                items.label[place[row]] = "".join(first).strip() or "unknown"
-        if price is not None:
-            money = chunk.numbers(heads[price], 0, 1e9, "a price", blank=0.0)
-            items.price[place[known]] = money[known]
-    missing = len(items.ids) - len(told)
-    notes = []
-    if twice:
-        notes.append(
-            f"{len(twice)} items stand in {source.name} more than once, with other words: the "
-            "last row counts."
-        )
-    if missing:
+                label = "".join(first).strip()
+            paid = None if money is None else float(money[row])
+            items.describe(int(place[row]), texts[row], label, paid)
+    notes = [*items.retold(source)]
+    if missing := items.missing():
         notes.append(f"{missing} items are not in {source.name}: an id stands in for the text.")
     return notes
 

@@ -17,10 +17,11 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
-from recenv.data.build import NO_IMPRESSIONS, VISITS, Items, LogBuilder
-from recenv.data.formats.common import Publication, same_folder
-from recenv.data.source import Source, text_of
-from recenv.data.stream import BLOCK_BYTES, COMMAS, Layout, read_delimited
+from recenv.data.files import Source, text_of
+from recenv.data.log_builder import NO_IMPRESSIONS, VISITS, Items, LogBuilder
+from recenv.data.publication import Publication, same_folder
+from recenv.data.text import CsvRows
+from recenv.data.text_chunks import BLOCK_BYTES, COMMAS, Layout, read_delimited
 from recenv.errors import ConfigError, SchemaError
 from recenv.schema import CLICK, IGNORE, PURCHASE, Catalog, InteractionLog
 
@@ -89,7 +90,7 @@ def read_kuairand(
         "is_click": pa.int64(),
         purchase: pa.int64(),
     }
-    builder = LogBuilder(sample_users)
+    builder = LogBuilder(sample_users, found)
     for chunk in read_delimited(
         same_folder(found), COMMAS, types, block_bytes=block_bytes, progress=progress
     ):
@@ -103,8 +104,9 @@ def read_kuairand(
             propensity=np.full(len(chunk), 1 / POOL) if logs == "random" else None,
         )
     items = builder.items()
+    features = KUAIRAND.at_most_one(folder, "video_features_basic_*.csv")
     for chunk in read_delimited(
-        KUAIRAND.at_most_one(folder, "video_features_basic_*.csv"),
+        features,
         Layout(quoted=True),
         {"video_id": pa.int64(), "tag": pa.string()},
         block_bytes=block_bytes,
@@ -114,6 +116,7 @@ def read_kuairand(
         rows = np.flatnonzero(place >= 0)
         tags = chunk.columns["tag"].take(rows).to_pylist()
         _tagged(items, place[rows], [re.findall(r"\d+", tag) for tag in tags])
+    retold = items.retold(features[0]) if features else ()
     exposure = {
         "standard": "The log holds what Kuaishou's own policies showed.",
         "random": f"Videos were put in at random from a pool of {POOL}: propensity 1/{POOL}.",
@@ -128,6 +131,7 @@ def read_kuairand(
             "more than 7 s, or to its end.",
             exposure[logs] + " It tells no position of a video on the screen.",
             "Texts are not published: a video's text is its tags' numbers.",
+            *retold,
             VISITS,
             KUAIRAND.cite,
         ),
@@ -176,10 +180,11 @@ def read_kuairec(
         "watch_ratio": pa.float64(),
     }
     small = matrix == "small"
-    builder = LogBuilder(sample_users)
+    source = KUAIREC.one(folder, f"{matrix}_matrix.csv")
+    builder = LogBuilder(sample_users, [source])
     untimed = 0
     for chunk in read_delimited(
-        [KUAIREC.one(folder, f"{matrix}_matrix.csv")],
+        [source],
         COMMAS,
         types,
         block_bytes=block_bytes,
@@ -198,8 +203,9 @@ def read_kuairec(
             keep=timed & (small | (response >= CLICK)),
         )
     items = builder.items()
+    categories = KUAIREC.at_most_one(folder, "item_categories.csv")
     for chunk in read_delimited(
-        KUAIREC.at_most_one(folder, "item_categories.csv"),
+        categories,
         Layout(quoted=True),
         {"video_id": pa.int64(), "feat": pa.string()},
         block_bytes=block_bytes,
@@ -208,9 +214,10 @@ def read_kuairec(
         rows = np.flatnonzero(place >= 0)
         tags = chunk.columns["feat"].take(rows).to_pylist()
         _tagged(items, place[rows], [re.findall(r"\d+", tag) for tag in tags])
+    retold = items.retold(categories[0]) if categories else ()
     broken = 0
-    for source in KUAIREC.at_most_one(folder, "kuairec_caption_category.csv"):
-        broken += _captions(items, source)
+    for captions in KUAIREC.at_most_one(folder, "kuairec_caption_category.csv"):
+        broken += _captions(items, captions)
     return builder.finish(
         items,
         name=f"{KUAIREC.name}-{matrix}",
@@ -220,6 +227,7 @@ def read_kuairec(
             *(("Nearly every user watched nearly every video, by design: the items shown are not "
                "a recommender's choice.",) if small else (NO_IMPRESSIONS,)),
             *((f"{untimed} rows without a time were left out.",) if untimed else ()),
+            *retold,
             *((f"{broken} rows of the caption file are broken: their captions were not read.",)
               if broken else ()),
             VISITS,
@@ -232,8 +240,8 @@ def read_kuairec(
 def _tagged(items: Items, place: np.ndarray, tags: Sequence[list[str]]) -> None:
     """Text and category (the first tag) of the items at ``place``."""
     for at, names in zip(place.tolist(), tags, strict=True):
-        items.text[at] = f"Video {items.ids[at]}." + (f" Tags {', '.join(names)}." if names else "")
-        items.label[at] = names[0] if names else "unknown"
+        text = f"Video {items.ids[at]}." + (f" Tags {', '.join(names)}." if names else "")
+        items.describe(at, text, names[0] if names else "")
 
 
 _RECORD = re.compile(r"\d+,")  # a video's number: how a row of the caption file begins
@@ -251,7 +259,7 @@ def _captions(items: Items, source: Source) -> int:
     place = {str(name): at for at, name in enumerate(items.ids)}
     broken = 0
     with text_of(source) as file:
-        names = next(csv.reader([file.readline()]), [])
+        names = next(CsvRows([file.readline()]), [])
         for name in ("video_id", "caption", "manual_cover_text", *_LEVELS):
             if names.count(name) != 1:
                 raise SchemaError(
@@ -260,7 +268,7 @@ def _captions(items: Items, source: Source) -> int:
                 )
         for record in _records(file):
             try:
-                cells = next(csv.reader([record], strict=True), [])
+                cells = next(CsvRows([record], strict=True), [])
             except csv.Error:  # a quote that is not closed
                 cells = []
             if len(cells) != len(names) or "\ufffd" in record:

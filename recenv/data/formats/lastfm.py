@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recenv.data.build import NO_IMPRESSIONS, VISITS, LogBuilder
-from recenv.data.formats.common import Publication
-from recenv.data.stream import BLOCK_BYTES, Layout, read_delimited
+from recenv.data.log_builder import NO_IMPRESSIONS, VISITS, LogBuilder
+from recenv.data.publication import Publication
+from recenv.data.text_chunks import BLOCK_BYTES, Layout, read_delimited, trimmed
 from recenv.errors import ConfigError
 from recenv.schema import CLICK, Catalog, InteractionLog
 
@@ -69,16 +69,17 @@ def read_lastfm_1k(
         "artist": pa.string(),
         "track": pa.string(),
     }
-    builder = LogBuilder(sample_users)
+    source = LASTFM_1K.one(folder, "userid-timestamp-artid-artname-traid-traname.tsv")
+    builder = LogBuilder(sample_users, [source], titles=True)
     uneven = nameless = 0
     for chunk in read_delimited(
-        [LASTFM_1K.one(folder, "userid-timestamp-artid-artname-traid-traname.tsv")],
+        [source],
         layout,
         types,
         block_bytes=block_bytes,
         progress=progress,
     ):
-        artist, track = chunk.columns["artist"], chunk.columns["track"]
+        artist, track = trimmed(chunk.columns["artist"]), trimmed(chunk.columns["track"])
         wanted = [artist] if item == "artist" else [artist, track]
         keep = np.ones(len(chunk), dtype=bool)
         for column in wanted:
@@ -135,9 +136,10 @@ def read_lastfm_hetrec(
     """
     layout = Layout(separator="\t")
     types = {"userID": pa.int64(), "artistID": pa.int64()}
-    builder = LogBuilder(sample_users)
+    source = HETREC.one(folder, "user_artists.dat")
+    builder = LogBuilder(sample_users, [source])
     for chunk in read_delimited(
-        [HETREC.one(folder, "user_artists.dat")],
+        [source],
         layout,
         types,
         block_bytes=block_bytes,
@@ -150,16 +152,17 @@ def read_lastfm_hetrec(
             np.full(len(chunk), CLICK, dtype=np.int8),
         )
     items = builder.items()
+    artists = HETREC.at_most_one(folder, "artists.dat")
     for chunk in read_delimited(
-        HETREC.at_most_one(folder, "artists.dat"),
+        artists,
         layout,
         {"id": pa.int64(), "name": pa.string()},
         block_bytes=block_bytes,
     ):
         place = items.find(chunk.ids("id"))
         for at, name in zip(place.tolist(), chunk.columns["name"].to_pylist(), strict=True):
-            if at >= 0 and name:
-                items.text[at] = name
+            if at >= 0:
+                items.describe(at, name)
     return builder.finish(
         items,
         name=HETREC.name,
@@ -167,6 +170,7 @@ def read_lastfm_hetrec(
             "Every artist that a user listened to is read as one click. " + _NO_PURCHASES,
             NO_IMPRESSIONS,
             "The file has no times: all are 0, and the order of a user's events is random.",
+            *(items.retold(artists[0]) if artists else ()),
             HETREC.cite,
         ),
     )

@@ -13,11 +13,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recenv.data.build import VISITS, Items, LogBuilder
-from recenv.data.formats.common import Publication
-from recenv.data.order import SESSION_GAP
-from recenv.data.source import Source
-from recenv.data.stream import BLOCK_BYTES, Chunk, Ids, Layout, read_delimited
+from recenv.data.event_order import SESSION_GAP
+from recenv.data.files import Source
+from recenv.data.log_builder import VISITS, Items, LogBuilder
+from recenv.data.publication import Publication
+from recenv.data.text_chunks import BLOCK_BYTES, Chunk, Ids, Layout, is_blank, read_delimited
 from recenv.errors import SchemaError
 from recenv.schema import CLICK, IGNORE, Catalog, InteractionLog
 
@@ -31,6 +31,7 @@ MIND = Publication(
 )
 
 _BEHAVIORS = ("impression", "user", "time", "history", "impressions")
+_TIME = r"[0-9 ]"  # how a time begins
 _NEWS = ("id", "category", "subcategory", "title", "abstract", "url", "title_entities",
          "abstract_entities")  # fmt: skip
 
@@ -61,7 +62,7 @@ def read_mind(
     """
     behaviors = MIND.files_in(folder, "behaviors.tsv")
     news = MIND.files_in(folder, "news.tsv")
-    builder = LogBuilder(sample_users)
+    builder = LogBuilder(sample_users, behaviors)
     first: dict[str, tuple[float, str]] = {}  # of each user: time and history of the first row
     layout = Layout(separator="\t", columns=_BEHAVIORS)
     types = {name: pa.string() for name in _BEHAVIORS[1:]}
@@ -82,7 +83,7 @@ def read_mind(
                     first[name] = (when, clicks)
     earlier = _add_history(builder, first)
     items = builder.items()
-    _describe(items, news, block_bytes)
+    more = _describe(items, news, block_bytes)
     return builder.finish(
         items,
         name=MIND.name,
@@ -94,6 +95,7 @@ def read_mind(
             *((f"{earlier} earlier clicks stand before the log, at made-up times and without "
                "what was shown beside them: the click rate is too high by them.",)
               if history else ()),
+            *more,
             VISITS,
             MIND.cite,
         ),
@@ -104,9 +106,9 @@ def read_mind(
 def _times(chunk: Chunk) -> np.ndarray:
     """(n,) seconds; the file writes "11/13/2019 8:36:57 AM"."""
     code, texts = chunk.distinct("time")
-    stamps = pd.to_datetime(
-        pd.Series(texts), format="%m/%d/%Y %I:%M:%S %p", utc=True, errors="coerce"
-    )
+    spelled = pd.Series(texts, dtype=object)
+    spelled = spelled.where(spelled.str.match(_TIME), None)  # pandas takes "now" for a time
+    stamps = pd.to_datetime(spelled, format="%m/%d/%Y %I:%M:%S %p", utc=True, errors="coerce")
     chunk.refuse(np.asarray(stamps.isna())[code], "time", "is no time (MM/DD/YYYY HH:MM:SS AM)")
     seconds = np.asarray(pd.DatetimeIndex(stamps).as_unit("s").asi8, dtype=np.float64)
     return seconds[code]
@@ -123,13 +125,15 @@ def _shown(chunk: Chunk) -> tuple[np.ndarray, Ids, np.ndarray]:
     words = lists.flatten()
     clicked = np.asarray(pc.ends_with(words, "-1"))  # pyright: ignore[reportAttributeAccessIssue]
     ignored = np.asarray(pc.ends_with(words, "-0"))  # pyright: ignore[reportAttributeAccessIssue]
-    bad = np.zeros(len(chunk), dtype=bool)
-    bad[row[~(clicked | ignored)]] = True
-    chunk.refuse(
-        bad, "impressions", "has an article without a label -0 or -1 (the test part has none)"
-    )
     article = pc.utf8_slice_codeunits(  # pyright: ignore[reportAttributeAccessIssue]
         words, 0, -2
+    )
+    bad = np.zeros(len(chunk), dtype=bool)
+    bad[row[~(clicked | ignored) | is_blank(article)]] = True
+    chunk.refuse(
+        bad,
+        "impressions",
+        "has an article without a name or a label -0 or -1 (the test part has no labels)",
     )
     return row, article, np.where(clicked, CLICK, IGNORE).astype(np.int8)
 
@@ -156,8 +160,8 @@ def _add_history(builder: LogBuilder, first: dict[str, tuple[float, str]]) -> in
     return len(rows)
 
 
-def _describe(items: Items, news: list[Source], block_bytes: int) -> None:
-    """Texts and categories; SchemaError if an article is missing."""
+def _describe(items: Items, news: list[Source], block_bytes: int) -> tuple[str, ...]:
+    """Texts and categories; a note on repeated articles, SchemaError if one is missing."""
     layout = Layout(separator="\t", columns=_NEWS)
     types = {name: pa.string() for name in _NEWS[:5]}
     known = np.zeros(len(items.ids), dtype=bool)
@@ -167,11 +171,11 @@ def _describe(items: Items, news: list[Source], block_bytes: int) -> None:
         for at, title, abstract, category in zip(place.tolist(), *columns, strict=True):
             if at >= 0:
                 known[at] = True
-                items.text[at] = " ".join(p for p in (title, abstract) if p) or items.ids[at]
-                items.label[at] = category or "unknown"
+                items.describe(at, " ".join(p for p in (title, abstract) if p), category)
     if not known.all():
         missing = items.ids[~known]
         raise SchemaError(
             f"Article {missing[0]!r} was shown but is not in {', '.join(map(str, news))} "
             f"({len(missing)} such articles). The files do not belong together; get them afresh."
         )
+    return items.retold(news[0])

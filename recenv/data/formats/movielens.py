@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from recenv.data.build import NO_IMPRESSIONS, VISITS, LogBuilder
 from recenv.data.download import downloaded, fetch, unpack
-from recenv.data.formats.common import Publication, objects, rated, saved_again
+from recenv.data.files import Source, find
+from recenv.data.log_builder import NO_IMPRESSIONS, VISITS, LogBuilder
 from recenv.data.movielens import BASE_URL, LIKED, film_text
-from recenv.data.source import Source, find
-from recenv.data.stream import BLOCK_BYTES, Layout, read_delimited
+from recenv.data.publication import Publication, objects, rated, saved_again
+from recenv.data.text_chunks import BLOCK_BYTES, Layout, read_delimited
 from recenv.errors import DataNotFoundError, SchemaError
 from recenv.schema import CLICK, PURCHASE, Catalog, InteractionLog
 
@@ -107,7 +107,7 @@ def read_movielens(
     layout = Layout(separator="::", columns=names) if old else Layout()
     kinds = (pa.int64(), pa.int64(), pa.float64(), pa.int64())
     types: dict[str, pa.DataType] = dict(zip(names, kinds, strict=True))
-    builder = LogBuilder(sample_users)
+    builder = LogBuilder(sample_users, [ratings])
     for chunk in read_delimited(
         [ratings], layout, types, block_bytes=block_bytes, progress=progress
     ):

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from recenv.data.build import NO_IMPRESSIONS, VISITS, Items, LogBuilder
-from recenv.data.formats.common import Publication, objects
-from recenv.data.source import Source
-from recenv.data.stream import BLOCK_BYTES, COMMAS, Chunk, Layout, read_delimited
+from recenv.data.files import Source
+from recenv.data.log_builder import NO_IMPRESSIONS, VISITS, Items, LogBuilder
+from recenv.data.publication import Publication, objects
+from recenv.data.text_chunks import BLOCK_BYTES, COMMAS, Chunk, Layout, read_delimited
 from recenv.schema import CLICK, PURCHASE, Catalog, InteractionLog
 
 RETAILROCKET = Publication(
@@ -63,7 +63,7 @@ def read_retailrocket(
         "event": pa.string(),
         "itemid": pa.int64(),
     }
-    builder = LogBuilder(sample_users)
+    builder = LogBuilder(sample_users, [events])
     for chunk in read_delimited(
         [events], COMMAS, types, block_bytes=block_bytes, progress=progress
     ):
@@ -181,7 +181,7 @@ def read_taobao(
     names = ("user", "item", "category", "behaviour", "time")
     kinds = (pa.int64(), pa.int64(), pa.int64(), pa.string(), pa.int64())
     types: dict[str, pa.DataType] = dict(zip(names, kinds, strict=True))
-    builder = LogBuilder(sample_users)
+    builder = LogBuilder(sample_users, [source])
     category = np.empty(0, dtype=np.int64)  # by provisional item code
     dropped = total = 0
     outside: tuple[Chunk, npt.NDArray[np.bool_]] | None = None  # of the first such row

@@ -10,6 +10,7 @@ from scipy.special import expit, logit
 
 from recenv.evaluation.fidelity import measures as m
 from recenv.evaluation.fidelity.heldout import Bools, Ints
+from recenv.users.probabilities import clipped
 
 Floats = npt.NDArray[np.float64]
 RIGHT = "if the simulator were right"
@@ -43,7 +44,7 @@ class Answers:
         """Log-odds moved so that the mean is the outcomes'; the same where the level is known."""
         if self.level_known:
             return p
-        x = logit(m.clipped(p))
+        x = logit(clipped(p))
         return expit(x + m.level_shift(x, self.weight, self.weight @ self.outcome))
 
 

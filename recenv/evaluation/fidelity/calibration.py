@@ -15,6 +15,7 @@ from recenv.evaluation.fidelity.findings import Findings, Judge, untold
 from recenv.evaluation.fidelity.heldout import Bools
 from recenv.evaluation.fidelity.report import Check, Figure, Value
 from recenv.evaluation.fidelity.resample import Draws, Resampler
+from recenv.users.probabilities import clipped
 
 _CHECKS = ("level", "calibration", "surprise", "against the trivial simulator")
 _BEST = {
@@ -165,7 +166,7 @@ def _surprise(judge: Judge, asked: Answers, own: Floats, y: Floats, level: Seque
         asked.user,
         asked.weight,
     )
-    by_chance = sampling_error(own, asked.weight, logit(m.clipped(own)))
+    by_chance = sampling_error(own, asked.weight, logit(clipped(own)))
     return judge.check(
         f"{asked.name}: surprise",
         found.value,

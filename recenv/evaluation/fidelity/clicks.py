@@ -15,7 +15,7 @@ from recenv.evaluation.fidelity.inputs import Inputs
 from recenv.evaluation.fidelity.memory import consumed_so_far, gain, memory, no_memory
 from recenv.evaluation.fidelity.replay import answer_probabilities
 from recenv.evaluation.fidelity.slates import Slates, contrasts, logged_slates
-from recenv.schema import CLICK, PURCHASE
+from recenv.schema import CLICK, PURCHASE, Exposure
 
 
 def click_findings(inputs: Inputs, judge: Judge, rng: np.random.Generator) -> Findings:
@@ -31,7 +31,7 @@ def click_findings(inputs: Inputs, judge: Judge, rng: np.random.Generator) -> Fi
         }
     )
     click = _clicks(inputs, slates, own, trivial, scored)
-    shown = inputs.kind == "impressions"
+    shown = inputs.exposure == Exposure.IMPRESSIONS
     level = ["click level", "click", "examination"] if shown else ["click"]
     found += calibration(judge, click, level)
     if inputs.least == CLICK:
@@ -51,7 +51,7 @@ def slates_to_score(inputs: Inputs, rng: np.random.Generator) -> Slates:
     held = inputs.held
     inside = np.bincount(held.visit, held.rows, len(held.visitor)) > 0
     chosen = limit(inside, inputs.config.max_visits, rng)
-    if inputs.kind == "impressions":
+    if inputs.exposure == Exposure.IMPRESSIONS:
         return logged_slates(inputs.log, held, chosen)
     some = dataclasses.replace(held, rows=held.rows & chosen[held.visit])
     items, each = len(inputs.world.catalog), inputs.config.passed_over
@@ -85,8 +85,10 @@ def _personal(
 def _within_visits(
     inputs: Inputs, judge: Judge, slates: Slates, click: Answers, scored: Bools
 ) -> Findings:
-    if inputs.kind != "impressions" or not inputs.sessions:
-        return no_memory("no impressions" if inputs.kind != "impressions" else "no sessions")
+    if inputs.exposure != Exposure.IMPRESSIONS or not inputs.sessions:
+        return no_memory(
+            "no impressions" if inputs.exposure != Exposure.IMPRESSIONS else "no sessions"
+        )
     world = inputs.world
     fresh, _ = answer_probabilities(inputs.make, world, slates.alone())
     forgetful = _consumed(inputs, fresh)[slates.slate, slates.slot][scored]
@@ -111,7 +113,7 @@ def _clicks(inputs: Inputs, slates: Slates, own: Floats, trivial: Floats, rows: 
         own=_consumed(inputs, own)[slate, slot],
         trivial=_consumed(inputs, trivial)[slate, slot],
         heldout=inputs.split.heldout[user],
-        level_known=inputs.kind != "consumption",
+        level_known=inputs.exposure != Exposure.CONSUMPTION,
     )
 
 

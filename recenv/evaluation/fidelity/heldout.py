@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,17 +12,7 @@ from recenv.schema import CLICK, PURCHASE, InteractionLog
 
 Ints = npt.NDArray[np.integer]
 Bools = npt.NDArray[np.bool_]
-Kind = Literal["impressions", "catalogue", "consumption"]
-"""What a log tells of what was passed over: slates; the whole catalogue; nothing."""
-
 _WHOLE_SHARE = 0.8
-
-
-def kind_of(log: InteractionLog) -> Kind:
-    """What the log tells of what was passed over."""
-    if log.has_impressions:
-        return "impressions"
-    return "catalogue" if log.exposes_catalog else "consumption"
 
 
 def consumed_from(log: InteractionLog) -> int:

@@ -10,10 +10,10 @@ from recenv.config import RewardConfig
 from recenv.data.split import Split
 from recenv.errors import ConfigError
 from recenv.evaluation.fidelity.config import FidelityConfig
-from recenv.evaluation.fidelity.heldout import HeldOut, Kind, consumed_from, kind_of
+from recenv.evaluation.fidelity.heldout import HeldOut, consumed_from
 from recenv.evaluation.fidelity.replay import MakeSimulator
 from recenv.evaluation.fidelity.trivial import trivial_world
-from recenv.schema import InteractionLog
+from recenv.schema import Exposure, InteractionLog
 from recenv.world import World
 
 
@@ -40,7 +40,7 @@ class Inputs:
     make: MakeSimulator
     reward: RewardConfig
     config: FidelityConfig
-    kind: Kind
+    exposure: Exposure
     least: int
     sessions: bool
 
@@ -77,7 +77,7 @@ class Inputs:
             make=make,
             reward=reward,
             config=config,
-            kind=kind_of(log),
+            exposure=log.exposure,
             least=consumed_from(log),
             sessions="session" in log.events,
         )

@@ -15,10 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit, logit
 
-Floats = npt.NDArray[np.float64]
-SMALLEST = 1e-6
-"""Probabilities are kept this far from 0 and 1 inside a logarithm."""
+from recenv.users.probabilities import clipped
 
+Floats = npt.NDArray[np.float64]
 _CELLS = 2000
 """A score with more different values than this is cut into so many quantiles."""
 
@@ -52,20 +51,15 @@ class Measure:
             return float(self.value(*sums))
 
 
-def clipped(p: npt.ArrayLike) -> Floats:
-    """Probabilities away from 0 and 1."""
-    return np.clip(np.asarray(p, float), SMALLEST, 1 - SMALLEST)
-
-
 def log_likelihood(p: npt.ArrayLike, y: npt.ArrayLike) -> Floats:
     """(n,) nats of outcomes ``y`` under ``p``; a ``y`` between 0 and 1 is a probability of 1."""
-    p, y = clipped(p), np.asarray(y, float)
+    p, y = clipped(np.asarray(p, float)), np.asarray(y, float)
     return y * np.log(p) + (1 - y) * np.log1p(-p)
 
 
 def entropy(p: npt.ArrayLike) -> Floats:
     """(n,) nats: the mean surprise if ``p`` were true."""
-    p = clipped(p)
+    p = clipped(np.asarray(p, float))
     return -p * np.log(p) - (1 - p) * np.log1p(-p)
 
 
@@ -229,7 +223,7 @@ def choice(odds: npt.ArrayLike, real: npt.ArrayLike, distractors: int) -> dict[s
         distractors: m.
     """
     yes = np.asarray(real, float)
-    x, cell = np.unique(np.round(logit(clipped(odds)), 2), return_inverse=True)
+    x, cell = np.unique(np.round(logit(clipped(np.asarray(odds, float))), 2), return_inverse=True)
 
     def chosen(true: Floats, false: Floats) -> tuple[Floats, Floats, Floats]:
         total = true.sum(-1)

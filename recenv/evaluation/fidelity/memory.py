@@ -16,6 +16,7 @@ from recenv.evaluation.fidelity.report import Figure, Value
 from recenv.evaluation.fidelity.slates import Slates
 from recenv.sim.state import EMPTY
 from recenv.users.model import UserModel
+from recenv.users.probabilities import clipped
 
 _PROBE = 0.05  # a rate of drift to look for where the world has none
 _GAIN = "log-likelihood of knowing the visit's past, nats a row"
@@ -77,7 +78,7 @@ def gain(
         judge.resampler.score(m.mean(values), asked.user, asked.weight)
         for values in (seen, claimed, claimed - seen)
     )
-    change = logit(m.clipped(own)) - logit(m.clipped(other))
+    change = logit(clipped(own)) - logit(clipped(other))
     error = max(short.error, sampling_error(own, asked.weight, change))
     enough = said.value > judge.config.standard_errors * error and said.value > 0
     scale = said.value if said.value > 0 else np.nan

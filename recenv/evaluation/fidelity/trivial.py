@@ -6,11 +6,13 @@ import dataclasses
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import logit
 
 from recenv.evaluation.fidelity.heldout import consumed_from, visit_numbers
 from recenv.schema import CLICK, PURCHASE, InteractionLog
 from recenv.users.durations import DurationLaw
 from recenv.users.model import MAX_SLOTS, UserModel
+from recenv.users.probabilities import clipped
 from recenv.world import World
 
 Floats = npt.NDArray[np.float64]
@@ -153,5 +155,4 @@ def _geometric(durations: Floats, users: int, first: int) -> DurationLaw:
 
 
 def _log_odds(p: Floats | float) -> Floats:
-    p = np.clip(p, 1e-6, 0.95)
-    return np.log(p / (1 - p))
+    return logit(clipped(p, most=0.95))

@@ -18,7 +18,7 @@ from recenv.evaluation.fidelity.replay import consume, play_slates
 from recenv.evaluation.fidelity.rewards import reward
 from recenv.evaluation.fidelity.slates import logged_slates
 from recenv.evaluation.fidelity.visit_lengths import no_lengths, rounds_of, visit_lengths
-from recenv.schema import CLICK, PURCHASE
+from recenv.schema import CLICK, PURCHASE, Exposure
 from recenv.world import World
 
 _VISIT = ("leave", "visit length")
@@ -28,7 +28,7 @@ _WITHIN = ("boredom", "drift", *_VISIT)
 
 def visit_findings(inputs: Inputs, judge: Judge, rng: np.random.Generator) -> Findings:
     """Whole visits: length, content, reward."""
-    if inputs.kind == "impressions":
+    if inputs.exposure == Exposure.IMPRESSIONS:
         return _slate_visits(inputs, judge, rng)
     return _consuming_visits(inputs, judge, rng)
 
@@ -133,8 +133,8 @@ def _once(inputs: Inputs) -> bool:
 def _purchases(inputs: Inputs, judge: Judge, sides: Sides, laws: Sequence[str]) -> Findings:
     """Purchases and money per visit."""
     users = sides.log.visitor
-    fixed = "" if inputs.kind == "impressions" else "visits of the logged size"
-    if inputs.least == PURCHASE and inputs.kind != "impressions":
+    fixed = "" if inputs.exposure == Exposure.IMPRESSIONS else "visits of the logged size"
+    if inputs.least == PURCHASE and inputs.exposure != Exposure.IMPRESSIONS:
         found = untold("visits", ["purchases"], [], "visits are compared at equal size")
     else:
         bought = [e.total(e.response == PURCHASE) for e in sides.all]
@@ -157,11 +157,11 @@ def _content(
     catalog = inputs.world.catalog
     # what is clicked nearly always is consumed no more often than what is clicked often: a
     # level that is too high flattens the shares
-    click = ["click", "click level"] if inputs.kind == "consumption" else ["click"]
+    click = ["click", "click level"] if inputs.exposure == Exposure.CONSUMPTION else ["click"]
     found = popularity(judge, consumed, len(catalog), click)
     found += transitions(judge, consumed, catalog.category, [*click, "boredom", "drift"])
     found += repeats(judge, consumed, past, ["click", "repeat"])
-    counted = inputs.least == PURCHASE and inputs.kind != "impressions"
+    counted = inputs.least == PURCHASE and inputs.exposure != Exposure.IMPRESSIONS
     if counted and not inputs.reward.purchase_by_value:
         why = "visits of equal size bring equal rewards"
         return found + untold("reward", ["mean error per visit"], ["reward"], why)

@@ -20,6 +20,7 @@ from recenv.evaluation.fidelity.report import Value
 from recenv.evaluation.fidelity.resample import Draws, Resampler
 from recenv.schema import CLICK, InteractionLog
 from recenv.users.fitting.dynamics import logistic
+from recenv.users.probabilities import clipped
 from recenv.users.repeat import NEVER, feature, past_frequency, visit_numbers
 from recenv.world import World
 
@@ -149,7 +150,7 @@ def model_log_odds(
     users, where = np.unique(visits.user, return_inverse=True)
     pair = np.repeat(users, past.num_items), np.tile(np.arange(past.num_items), len(users))
     p = blank.click_probs(*pair).astype(float) * blank.purchase_probs(*pair)
-    odds = logit(np.clip(p, 1e-12, 1 - 1e-9)).reshape(len(users), -1).astype(np.float32)[where]
+    odds = logit(clipped(p, 1e-12, 1 - 1e-9)).reshape(len(users), -1).astype(np.float32)[where]
     law = model.repeat
     if law is None:
         return odds

@@ -17,6 +17,7 @@ from scipy.special import expit, logit
 from recenv.errors import SchemaError
 from recenv.schema import CLICK, PURCHASE, InteractionLog
 from recenv.users.model import UserModel
+from recenv.users.probabilities import clipped
 
 _MOST_USERS = 1000
 _TINY = 1e-6
@@ -56,7 +57,7 @@ def cold_start_purchase_probs(
         click = model.click_probs(codes, every).astype(np.float64)
         share[row] = activity[user] * click / max(click.sum(), _TINY)
         p = model.purchase_probs(codes, every).astype(np.float64)
-        odds[row] = logit(np.clip(p, _TINY, 1 - _TINY))
+        odds[row] = logit(clipped(p))
     share /= share.sum(axis=0)
     count = np.bincount(log.column("item")[taken], minlength=size)
     rate = float((log.column("response")[taken] == PURCHASE).mean())

@@ -13,8 +13,8 @@ into folds. A fold's users are unseen in training; their vectors come from their
 
 Warm and cold rank the target among all films that the user has not liked before; the films that
 were rated lower stay in. (``unrated`` in the JSON leaves those out as well, which is easier.) A
-tie gets the middle rank. Events of equal time stand in random order (``recenv.data.order``). Warm
-and cold are not comparable: first likes are popular films.
+tie gets the middle rank. Events of equal time stand in random order
+(``recenv.data.event_order``). Warm and cold are not comparable: first likes are popular films.
 
 The second report, P(like | rated), is in ``recenv.studies.next_item.like_rate``.
 """

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import logit
 
 from recenv import rng
 from recenv.recommenders import (
@@ -20,6 +21,7 @@ from recenv.recommenders import (
 )
 from recenv.recommenders.base import Observation
 from recenv.users.model import UserModel
+from recenv.users.probabilities import clipped
 from recenv.world import World
 
 Scores = npt.NDArray[np.floating]
@@ -92,7 +94,7 @@ def candidate_policies(world: World, seed: int = 0) -> list[Recommender]:
     model, category = world.user_model, world.catalog.category
     values = click_values(model)
     click, buy = _tables(model)
-    logits = np.log(click / (1 - click))
+    logits = logit(click)
     users, count = values.shape[0], len(world.catalog.category_names)
     appeal = np.broadcast_to(model.item_click_bias, values.shape)
     member = category[:, None] == np.arange(count)
@@ -127,4 +129,4 @@ def _tables(model: UserModel) -> tuple[Scores, Scores]:
     shape = len(model.user_vectors), len(model.item_vectors)
     users, items = (codes.ravel() for codes in np.indices(shape))
     click = model.click_probs(users, items).astype(np.float64).reshape(shape)
-    return np.clip(click, 1e-6, 1 - 1e-6), model.purchase_probs(users, items).reshape(shape)
+    return clipped(click), model.purchase_probs(users, items).reshape(shape)

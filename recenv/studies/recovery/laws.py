@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit
+from scipy.special import expit, logit
 
 from recenv.config import GameConfig, UserModelConfig
 from recenv.schema import CLICK, PURCHASE, InteractionLog
@@ -161,8 +161,8 @@ def with_tenure(world: World, log: InteractionLog, weight: float, seed: int) -> 
         before[row] = count[u]
         count[u] += 1
     p = world.user_model.purchase_probs(user, item).astype(float)
-    logit = np.log(p / (1 - p)) + weight * (np.log1p(before) - 4)
-    bought = np.random.default_rng(seed).random(len(p)) < expit(logit)
+    odds = logit(p) + weight * (np.log1p(before) - 4)
+    bought = np.random.default_rng(seed).random(len(p)) < expit(odds)
     events = log.events.copy()
     response = log.column("response").copy()
     response[clicked] = np.where(bought, PURCHASE, CLICK)

@@ -20,6 +20,7 @@ from recenv.schema import CLICK, PURCHASE
 from recenv.users.fitting.examples import Rows
 from recenv.users.fitting.identification import Evidence
 from recenv.users.fitting.network import LawsNetwork
+from recenv.users.probabilities import clipped
 from recenv.users.repeat import feature
 
 F32 = npt.NDArray[np.float32]
@@ -98,7 +99,7 @@ def fit_scale(
 
     def loss(scale: Array) -> tuple[float, Array]:
         s = expit(x @ scale + fixed)
-        p = np.clip(seen * s, _TINY, 1 - _TINY)
+        p = clipped(seen * s, _TINY)
         value = -(w @ (y * np.log(p) + (1 - y) * np.log1p(-p)))
         slope = w * (p - y) / (1 - p) * (1 - s)  # d loss / d log-odds
         away = scale - start

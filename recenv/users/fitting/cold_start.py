@@ -14,10 +14,11 @@ import numpy.typing as npt
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from recenv.schema import CLICK, PURCHASE
+from recenv.schema import CLICK, PURCHASE, Exposure
 from recenv.users.fitting.examples import some_users
 from recenv.users.fitting.identification import Evidence
 from recenv.users.fitting.network import LawsNetwork
+from recenv.users.probabilities import clipped
 from recenv.users.repeat import feature
 
 F32 = npt.NDArray[np.float32]
@@ -54,7 +55,7 @@ def cold_start_user(
         for k, law in enumerate(laws):
             logit = law.vectors @ x[:dim].astype(np.float32) + law.fixed + x[dim + k]
             s = expit(logit).astype(float)
-            p = np.clip(law.examined * s, _TINY, 1 - _TINY)
+            p = clipped(law.examined * s, _TINY)
             value -= float(law.weight @ np.where(law.hit, np.log(p), np.log1p(-p)))
             error = (law.weight * (p - law.hit) / (1 - p) * (1 - s)).astype(np.float32)
             slope[:dim] += error @ law.vectors
@@ -89,7 +90,7 @@ def set_users_without_events(
     bought = rows.response[taken] == PURCHASE
     past = feature(rows.past) @ network.repeat_weight.detach().numpy()
     laws: dict[str, LawRows] = {}
-    if evidence.exposure != "clicks":
+    if evidence.exposure != Exposure.CONSUMPTION:
         laws["click"] = LawRows(
             arrays["item_vectors"][item] * arrays["click_weight"],
             (arrays["item_click_bias"][item] + rows.offset + past).astype(np.float32),

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize, minimize_scalar
-from scipy.special import expit
+from scipy.special import expit, logit
 
 from recenv.jit.compiled import compiled
 from recenv.users import laws
@@ -182,7 +182,7 @@ def _hardly_leaving(
 ) -> LeaveFit:
     """Constant hazard, where too few leave to identify its covariates."""
     rate = (left + 0.5) / (tried + 1)
-    intercept = Scalar(float(np.log(rate / (1 - rate))), float((tried * rate) ** -0.5))
+    intercept = Scalar(float(logit(rate)), float((tried * rate) ** -0.5))
     nothing = Scalar(0.0, 0.0)
     return LeaveFit(
         intercept,
@@ -214,7 +214,7 @@ def logistic(
     """(coefficients, standard errors, log-likelihood) of a regression, by Newton's method."""
     x = np.zeros(design.shape[1])
     rate = np.average(hit, weights=weight)
-    x[0] = np.log(rate / (1 - rate))
+    x[0] = logit(rate)
     ridge = 1e-6 * np.eye(len(x))
     information = ridge
     for _ in range(50):
@@ -225,8 +225,8 @@ def logistic(
         x = x + step * min(1.0, 2.0 / max(np.abs(step).max(), 1e-12))
         if np.abs(step).max() < 1e-8:
             break
-    logit = design @ x
-    likelihood = float(weight @ (hit * logit - np.logaddexp(0, logit)))
+    odds = design @ x
+    likelihood = float(weight @ (hit * odds - np.logaddexp(0, odds)))
     return x, np.sqrt(np.diag(np.linalg.inv(information))), likelihood
 
 

@@ -10,7 +10,7 @@ import torch
 from scipy.special import expit
 
 from recenv.config import UserModelConfig
-from recenv.schema import CLICK
+from recenv.schema import CLICK, Exposure
 from recenv.users.fitting.calibration import Scale
 from recenv.users.fitting.dynamics import Scalar
 from recenv.users.fitting.examples import some_users
@@ -19,6 +19,7 @@ from recenv.users.fitting.network import LawsNetwork
 from recenv.users.fitting.within_visit import moved
 from recenv.users.laws import examination_prior
 from recenv.users.model import MAX_SLOTS, Dynamics
+from recenv.users.probabilities import clipped
 from recenv.users.repeat import RepeatLaw
 
 F32 = npt.NDArray[np.float32]
@@ -76,7 +77,7 @@ def examination(
     """((MAX_SLOTS,) P(slot is looked at), standard errors of the fitted slots)."""
     fitted = network.examination.detach().numpy()
     if len(fitted) == 1:
-        if evidence.exposure == "impressions":
+        if evidence.exposure == Exposure.IMPRESSIONS:
             # the fitted click law is already of what was shown, looked at or not
             return np.ones(MAX_SLOTS, np.float32), {}
         return examination_prior(MAX_SLOTS, config.examination_decay), {}
@@ -86,7 +87,7 @@ def examination(
     with torch.no_grad():
         click = expit(network.logits(batch).numpy()[:, 0])
     slot, weight = batch.slot.numpy(), batch.weight.numpy()
-    p = np.clip(fitted[slot] * click, 1e-6, 1 - 1e-6)
+    p = clipped(fitted[slot] * click)
     information = np.bincount(slot, weight * click**2 / (p * (1 - p)), len(fitted))
     errors = 1 / np.sqrt(np.maximum(information, 1e-12))
     k = np.log(np.arange(2, len(fitted) + 1))

@@ -22,7 +22,6 @@ from recenv.users.repeat import HALF_LIVES, past_frequency, visit_numbers
 
 F32 = npt.NDArray[np.float32]
 Index = npt.NDArray[np.int64]
-Exposure = Literal["impressions", "catalogue", "clicks"]
 _CLASHES = 64  # redraws of a negative that the visit took, before it is dropped
 
 
@@ -55,13 +54,6 @@ class Rows(NamedTuple):
     def add(self, other: Rows) -> Rows:
         """Both, one after the other."""
         return Rows._make(np.concatenate(pair) for pair in zip(self, other, strict=True))
-
-
-def exposure(log: InteractionLog) -> Exposure:
-    """Exposure of a log: what is known of items passed over."""
-    if log.has_impressions:
-        return "impressions"
-    return "catalogue" if log.exposes_catalog else "clicks"
 
 
 def make_rows(

@@ -9,13 +9,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from recenv.config import UserModelConfig
-from recenv.schema import CLICK, Catalog, InteractionLog
+from recenv.schema import CLICK, Catalog, Exposure, InteractionLog
 from recenv.users.fitting.examples import (
-    Exposure,
     Negatives,
     Rows,
     any_twice,
-    exposure,
     make_rows,
     mean_tenure,
     purchase_source,
@@ -54,18 +52,18 @@ class Evidence(NamedTuple):
     def problem(self, rows: Rows) -> Problem:
         """Fitting problem of a law on some of the rows, or on later ones."""
         negatives = None
-        if self.exposure != "impressions" and rows.size:
+        if self.exposure != Exposure.IMPRESSIONS and rows.size:
             negatives = Negatives(
                 rows,
                 len(self.catalog),
                 self.negatives,
-                within_visit=self.exposure == "catalogue" or self.repeat_share > 0,
-                known_level=self.exposure == "catalogue",
+                within_visit=self.exposure == Exposure.CATALOGUE or self.repeat_share > 0,
+                known_level=self.exposure == Exposure.CATALOGUE,
             )
         return Problem(
             rows,
             negatives,
-            redraw=self.exposure == "clicks",
+            redraw=self.exposure == Exposure.CONSUMPTION,
             recalls=self.repeat_share > 0,
             num_items=len(self.catalog),
             mean_tenure=self.mean_tenure,
@@ -84,9 +82,9 @@ def gather(
     """The evidence of a log; for the arguments see ``fit_user_model`` and ``make_rows``."""
     rows = _weighted(make_rows(log, config, cut), folded, weight)
     taken = rows.response >= CLICK
-    seen = exposure(log)
+    seen = log.exposure
     # with impressions, past clicks are hard to tell from taste: both come from the same rows
-    tells = "session" in log.events and seen != "impressions"
+    tells = "session" in log.events and seen != Exposure.IMPRESSIONS
     return Evidence(
         catalog=catalog,
         rows=rows,
@@ -96,7 +94,9 @@ def gather(
         purchases=purchase_source(log),
         mean_tenure=mean_tenure(rows.user[taken], len(folded)),
         repeat_share=repeats(rows) if tells else 0.0,
-        once=seen == "clicks" and int(taken.sum()) >= _FEWEST_REPEATABLE and not any_twice(rows),
+        once=seen == Exposure.CONSUMPTION
+        and int(taken.sum()) >= _FEWEST_REPEATABLE
+        and not any_twice(rows),
         negatives=config.negatives,
     )
 

@@ -9,7 +9,7 @@ from scipy.optimize import brentq
 from scipy.special import expit, logit
 
 from recenv.config import UserModelConfig
-from recenv.schema import CLICK
+from recenv.schema import CLICK, Exposure
 from recenv.users.fitting.dynamics import Scalar
 from recenv.users.fitting.errors import estimates
 from recenv.users.fitting.identification import Evidence
@@ -45,7 +45,7 @@ def set_purchases(
 
 def set_level(arrays: dict[str, F32], evidence: Evidence, config: UserModelConfig) -> None:
     """Shift the mean click probability to the stated one, in place, if the log has no level."""
-    if evidence.exposure != "clicks":
+    if evidence.exposure != Exposure.CONSUMPTION:
         return
     users = np.flatnonzero(~evidence.folded & (evidence.per_user > 0))
     arrays["item_click_bias"] += _level_shift(arrays, users, config)

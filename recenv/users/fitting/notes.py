@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from recenv.config import UserModelConfig
-from recenv.schema import CLICK, PURCHASE, InteractionLog
+from recenv.schema import CLICK, PURCHASE, Exposure, InteractionLog
 from recenv.users.fitting.dynamics import LeaveFit, Scalar
-from recenv.users.fitting.examples import exposure, purchase_source
+from recenv.users.fitting.examples import purchase_source
 from recenv.users.provenance import Provenance
 from recenv.users.repeat import HALF_LIVES
 
@@ -13,11 +13,12 @@ from recenv.users.repeat import HALF_LIVES
 def of_click(log: InteractionLog, config: UserModelConfig) -> dict[str, Provenance]:
     """The click law and its level."""
     clicks = int((log.column("response") >= CLICK).sum())
-    kind = exposure(log)
+    kind = log.exposure
     contrast = {
-        "impressions": f"{len(log) - clicks} impressions without a click",
-        "catalogue": f"a sample of what each visit passed over, {config.negatives} per item taken",
-        "clicks": f"{config.negatives} sampled items per click",
+        Exposure.IMPRESSIONS: f"{len(log) - clicks} impressions without a click",
+        Exposure.CATALOGUE: "a sample of what each visit passed over, "
+        f"{config.negatives} per item taken",
+        Exposure.CONSUMPTION: f"{config.negatives} sampled items per click",
     }[kind]
     what = "purchases (of clicks the log tells nothing)" if _only_bought(log) else "clicks"
     by = ", by inverse propensity" if config.propensity_weights else ""
@@ -26,11 +27,11 @@ def of_click(log: InteractionLog, config: UserModelConfig) -> dict[str, Provenan
         f"{config.bias_l2:g} (biases)"
     )
     level = {
-        "impressions": Provenance("fitted", f"{clicks} clicks in {len(log)} impressions"),
-        "catalogue": Provenance(
+        Exposure.IMPRESSIONS: Provenance("fitted", f"{clicks} clicks in {len(log)} impressions"),
+        Exposure.CATALOGUE: Provenance(
             "fitted", f"{clicks} {what} among all that the visits could choose from"
         ),
-        "clicks": Provenance(
+        Exposure.CONSUMPTION: Provenance(
             "prior", f"mean P(click given looked at) stated as {config.click_rate}"
         ),
     }[kind]

@@ -30,7 +30,7 @@ from recenv.data.continuation import Continuation
 from recenv.encoders.interest import InterestVectors, one_thread
 from recenv.errors import SchemaError
 from recenv.progress import Progress
-from recenv.schema import CLICK, Catalog, InteractionLog
+from recenv.schema import CLICK, Catalog, Exposure, InteractionLog
 from recenv.users.fitting import calibration, durations, errors, levels, notes
 from recenv.users.fitting.calibration import Scale
 from recenv.users.fitting.cold_start import set_users_without_events
@@ -124,7 +124,7 @@ class _Fit:
         own = evidence.rows.take(evidence.own)
         network = self._fitted(evidence.problem(own), config)
         found, stated = self._visit_dynamics(network, late)
-        if evidence.exposure == "impressions" and found.boredom is not None:
+        if evidence.exposure == Exposure.IMPRESSIONS and found.boredom is not None:
             problem = evidence.problem(moved(evidence, own, network, stated))
             optimise(network, problem, config, self.bar, share=_REFINEMENT)
             found, stated = self._visit_dynamics(network, late)
@@ -150,7 +150,7 @@ class _Fit:
             torch.from_numpy(self.interests.items / scale),
             torch.from_numpy(_standard_price(evidence.catalog)),
             torch.from_numpy(examination_prior(slots, config.examination_decay)),
-            fit_user_click_bias=evidence.exposure != "clicks",
+            fit_user_click_bias=evidence.exposure != Exposure.CONSUMPTION,
             fit_repeat=evidence.repeat_share > 0,
             fit_purchase=evidence.purchases == "fitted",
             content=self.interests.content_dim,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from recenv.config import UserModelConfig
+from recenv.schema import Exposure
 from recenv.users.fitting.dynamics import (
     FEWEST_VISITS,
     LeaveFit,
@@ -52,7 +53,7 @@ def fit_within_visit(
     """
     rng = np.random.default_rng(config.seed + 2)
     rows = evidence.problem(evidence.rows.take(evidence.own)).draw(rng)
-    if evidence.exposure == "catalogue" or several_rounds(rows) < FEWEST_VISITS:
+    if evidence.exposure == Exposure.CATALOGUE or several_rounds(rows) < FEWEST_VISITS:
         return WithinVisit()
     vectors = vectors_of(network.arrays())
     seen = _replayable(evidence, rows._replace(offset=np.zeros_like(rows.offset)), network)
@@ -76,7 +77,7 @@ def fit_within_visit(
         )
         drift = found.value
     leave = None
-    if evidence.exposure == "impressions" and boredom is not None:
+    if evidence.exposure == Exposure.IMPRESSIONS and boredom is not None:
         told = WithinVisit(boredom, found)
         stated = state(evidence, config, told, drift)
         leave = _leaving(seen, vectors, stated, groups, config.visit_cap, rows)
@@ -118,7 +119,7 @@ def state(
             boredom_weight=max(found.boredom[0].value, 0.0),
             boredom_decay=found.boredom[1].value,
         )
-    if evidence.exposure == "catalogue":
+    if evidence.exposure == Exposure.CATALOGUE:
         # what was fitted is a visit's whole choice: nothing of it changes within the visit
         stated = stated._replace(boredom_weight=0.0, drift_rate=0.0)
     if found.drift is not None:
@@ -132,14 +133,14 @@ def state(
             satisfaction_decay=found.leave.satisfaction_decay,
         )
     return stated._replace(
-        again=NEVER if evidence.once or evidence.exposure == "catalogue" else 0.0,
+        again=NEVER if evidence.once or evidence.exposure == Exposure.CATALOGUE else 0.0,
         funnel=config.funnel if evidence.purchases == "funnel" else 1.0,
     )
 
 
 def moved(evidence: Evidence, rows: Rows, network: LawsNetwork, stated: Dynamics) -> Rows:
     """Impressions with what boredom and drift add to their log-odds as the offset."""
-    if evidence.exposure != "impressions" or not (rows.round >= 0).any():
+    if evidence.exposure != Exposure.IMPRESSIONS or not (rows.round >= 0).any():
         return rows
     visits = _replayable(evidence, rows._replace(offset=np.zeros_like(rows.offset)), network)
     _, added, _ = replay(

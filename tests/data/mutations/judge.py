@@ -11,7 +11,8 @@ What is debatable is decided by what a user would want:
   1980 or after 2100 is a doubt), a whole column of dates such as 20170913 where seconds are
   wanted, a public log whose every event lies before 1990, an amount written as 12,99 or 0x10, a
   blank id, a flag other than 0 and 1.
-- Every row has as many cells as the header. Last.fm-1K alone may leave others out, counted.
+- Every row has as many cells as the header. Last.fm-1K alone may leave others out, counted; a
+  line of blanks is one of them, with a single cell.
 - Public logs are not quoted. A quote in a column that is not read changes nothing else in the
   file; no quote may join rows. In one's own tables a quoted cell may hold a line break in an
   item's text, and in a column that is not read unless a whole row may hide in it.
@@ -116,6 +117,10 @@ class Shape:
     typed: bool = False  # RecBole's name:type
 
 
+_UNDECODED = re.compile("[\udc80-\udcff]")
+"""Bytes that are no UTF-8, as ``surrogateescape`` shows them."""
+
+
 class Bad(Exception):  # noqa: N818
     """A cell that cannot be right."""
 
@@ -133,6 +138,7 @@ class Judge:
     def __init__(self, files: Mapping[str, bytes]) -> None:
         self.files = dict(files)
         self.verdict = Verdict()
+        self.lines_of_blanks = 0  # in files without a header, where they are rows of one cell
         self._seen: Counter[tuple[str, ...]] = Counter()
 
     # --- files --------------------------------------------------------------------------------
@@ -240,10 +246,10 @@ class Judge:
             if record.hiding and not name.startswith("items"):
                 self.refuse(name, "a row may hide in a cell", record)
             if (record.broken or "\0" in "".join(record.cells)
-                    or any(0xDC80 <= ord(c) <= 0xDCFF for c in "".join(record.cells))):  # fmt: skip
+                    or _UNDECODED.search("".join(record.cells))):  # fmt: skip
                 self.refuse(name, "odd cell", record, doubt=True)
             for column, cell in cells.items():
-                if any(0xDC80 <= ord(c) <= 0xDCFF for c in cell):
+                if _UNDECODED.search(cell):
                     self.refuse(name, "not UTF-8", record, column)
             found.append((record, cells))
         return found
@@ -294,6 +300,7 @@ class Judge:
                     self.refuse(name, "blank line", doubt=True)
                 if line and shape.columns is not None and len(shape.columns) > 1:
                     self.refuse(name, "line of blanks", doubt=True)
+                    self.lines_of_blanks += 1
                 continue
             full += 1
             cells = line.split(shape.separator)
@@ -1086,9 +1093,9 @@ def _object(j: Judge, record: Record, said: object, keys: set[str], twice: set[s
         if key not in keys and key.strip().lower() in keys:
             j.refuse(name, f"key {key!r} in other letters", record, doubt=True)
             j.verdict.anything = True
-    if not row.isprintable() or any(0xDC80 <= ord(c) <= 0xDCFF for c in row):
+    if not row.isprintable() or _UNDECODED.search(row):
         j.refuse(name, "odd characters", record, doubt=True)
-    if any(0xDC80 <= ord(c) <= 0xDCFF for k in keys for c in str(said.get(k, ""))):
+    if any(_UNDECODED.search(str(said.get(k, ""))) for k in keys):
         j.refuse(name, "not UTF-8", record)
     found.append((record, said))
 
@@ -1184,6 +1191,7 @@ def lastfm_1k(files: Mapping[str, bytes]) -> Verdict:
         return True
 
     rows = j.records(name, Shape("\t", columns, "none"), columns, uneven=count)
+    uneven += j.lines_of_blanks
     for record, cells in rows:
         blank = not cells["artist"].strip()
         if blank and cells["artist"]:
@@ -1242,7 +1250,7 @@ def open_bandit(files: Mapping[str, bytes]) -> Verdict:
         chance = j.cell(record, cells, "propensity_score", within("0", "1"))
         if chance is not None and Decimal(str(chance)) <= 0:
             j.refuse("all.csv", "no chance", record, "propensity_score")
-        user = None if None in users else "-".join(str(u) for u in users)
+        user = None if None in users else "-".join(str(u).strip() for u in users)
         j.add(record, user, item, time, int(str(click or 0)))
     if j.verdict.events and not any(e[3] for e in j.verdict.events):
         j.refuse("all.csv", "no click")

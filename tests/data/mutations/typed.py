@@ -598,9 +598,14 @@ def _judge_journey(found: Mapping[str, Columns | None], *, products: bool) -> Ve
             j.refuse(file, f"no column {lacking}")
         elif not table[columns[0]]:
             j.refuse(file, "has no rows", doubt=name == "promotions")
-    lines, listed, promoted = (found[n] for n in wanted)
-    if j.verdict.faults or lines is None or listed is None or promoted is None:
-        return j.verdict
+    # of a file that lacks something no cell is looked at, of the others every cell
+    lines, listed, promoted = (
+        found[n] if found[n] is not None and not set(wanted[n]) - set(found[n] or ()) else None
+        for n in wanted
+    )
+    empty: Columns = {c: [] for columns in wanted.values() for c in columns}
+    broken = bool(j.verdict.faults)
+    lines, listed, promoted = lines or empty, listed or empty, promoted or empty
     kinds: dict[int, tuple[Any, Any]] = {}
     for row, number in enumerate(listed["product_id"]):
         product = _cell(j, "products.parquet", row, "product_id", number, _whole_of)
@@ -649,6 +654,8 @@ def _judge_journey(found: Mapping[str, Columns | None], *, products: bool) -> Ve
             continue
         sums[basket, str(item)] = sums.get((basket, str(item)), 0.0) + paid
         once.setdefault((basket, str(item)), {})[line] = paid
+    if broken:
+        return j.verdict
     if not sums:
         j.refuse(file, "no purchase")
     merged: list[judge.Event] = []

@@ -11,7 +11,7 @@ from recenv.studies.recovery import laws
 from recenv.synthetic import emit_log
 from recenv.synthetic.baskets import emit_baskets
 from recenv.synthetic.log import PopularityLogging
-from recenv.users.fitting.examples import Negatives, exposure, make_rows, purchase_source, repeats
+from recenv.users.fitting.examples import Negatives, make_rows, purchase_source, repeats
 
 CONFIG = UserModelConfig()
 
@@ -53,7 +53,7 @@ def test_a_round_is_a_slate(world):
 
 def test_negatives_are_what_the_visit_did_not_take(world, shop):
     rows = make_rows(shop, CONFIG)
-    assert exposure(shop) == "catalogue"
+    assert shop.exposure == "catalogue"
     drawn = Negatives(rows, 40, 4, within_visit=True, known_level=True).draw(
         rows, np.random.default_rng(0)
     )

@@ -1,4 +1,4 @@
-"""Helpers shared by the readers of public logs."""
+"""Publications: what a publisher gives out as a data set, and where it is looked for."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recenv import artifacts
-from recenv.data.source import Source, encoding_of, find
+from recenv.data.files import Source, encoding_of, find
 from recenv.errors import DataNotFoundError, SchemaError
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from recenv.data import cells
-from recenv.data.order import sessionize, time_order
-from recenv.data.stream import Ids
+from recenv.data.event_order import sessionize, time_order
+from recenv.data.files import Source
+from recenv.data.text_chunks import Ids
 from recenv.data.times import counter_note
 from recenv.errors import ConfigError, SchemaError
 from recenv.schema import (
@@ -47,10 +50,21 @@ def repeats_note(left_out: int, total: int, equal_in: str) -> str:
     return f"{left_out} of {total} rows repeat another in {equal_in}; they are left out."
 
 
-class Names:
-    """Codes of names, given in the order of first sight."""
+_FLOAT = re.compile(r"([0-9]+)\.0+")
 
-    def __init__(self) -> None:
+
+class Names:
+    """Codes of names, given in the order of first sight.
+
+    A name of text is what stands between its outer blanks, and 7.0 is 7.
+
+    Args:
+        titles: whether the names are titles of works: then 7.0 is not 7.
+    """
+
+    def __init__(self, *, titles: bool = False) -> None:
+        self._titles = titles
+        self.respelled: set[str] = set()  # names in text that were not written as they are coded
         self._table = np.full(1024, -1, dtype=np.int32)  # code of each small whole number
         self._known: dict[int | str, int] = {}  # code of each other name
         self._in_table = 0
@@ -108,7 +122,7 @@ class Names:
         else:
             encoded = ids.dictionary_encode()
             index = encoded.indices.to_numpy(zero_copy_only=False)
-            words = encoded.dictionary.to_pylist()
+            words = [self._spelled(word) for word in encoded.dictionary.to_pylist()]
         codes = np.empty(len(words), dtype=np.int32)
         for i, word in enumerate(words):
             if isinstance(word, int) and 0 <= word < _WIDEST:
@@ -119,6 +133,14 @@ class Names:
                 self._known[word] = code = len(self)
             codes[i] = code
         return codes[index]
+
+    def _spelled(self, word: str) -> str:
+        name = word.strip()
+        if name.endswith("0") and not self._titles and (match := _FLOAT.fullmatch(name)):
+            name = match[1]
+        if name != word:
+            self.respelled.add(word)
+        return name
 
     def _small(self, ids: npt.NDArray[np.int64], *, new: bool) -> npt.NDArray[np.int32]:
         top = int(ids.max())
@@ -154,6 +176,48 @@ class Items:
     price: npt.NDArray[np.float32]
     rank: npt.NDArray[np.int64]
     _names: Names
+    _retold: set[int] = field(default_factory=set)  # places
+
+    def __post_init__(self) -> None:
+        self._told = np.zeros(len(self.ids), np.int64)  # hash of each item's first row, 0 for none
+
+    def describe(
+        self, at: int, text: str, label: str | None = None, price: float | None = None
+    ) -> None:
+        """Fill in one item from a row of an item file; the last row of an item counts.
+
+        Args:
+            at: place of the item.
+            text: blank where the file has none: the name stays.
+            label, price: None where the file has none.
+        """
+        self.text[at] = text or self.ids[at]
+        if label is not None:
+            self.label[at] = label or "unknown"
+        if price is not None:
+            self.price[at] = price
+        told = hash((text, label, price)) or 1
+        if self._told[at] == 0:
+            self._told[at] = told
+        elif self._told[at] != told:
+            self._retold.add(at)
+
+    def missing(self) -> int:
+        """How many items have not been described."""
+        return int((self._told == 0).sum())
+
+    def retold(self, source: Source) -> tuple[str, ...]:
+        """A note on items that were described again, with other words; none if none was.
+
+        Args:
+            source: the item file.
+        """
+        if not self._retold:
+            return ()
+        return (
+            f"{len(self._retold)} items stand in {source.name} more than once, with other words: "
+            "the last row counts.",
+        )
 
     def find(self, ids: Ids) -> npt.NDArray[np.int64]:
         """(n,) place of each name in ``ids``, -1 where the log does not have it."""
@@ -184,18 +248,27 @@ class LogBuilder:
         sample_users: share of the users to keep, in (0, 1], with their whole histories. Who is
             kept depends on the user's name alone (a hash of it), so two files of one data set
             keep the same users.
+        sources: the files that the events come from, for errors.
+        titles: whether items go by titles of works, of which "7.0" is not "7".
 
     Raises:
         ConfigError: ``sample_users`` is out of range.
     """
 
-    def __init__(self, sample_users: float = 1.0) -> None:
+    def __init__(
+        self,
+        sample_users: float = 1.0,
+        sources: Sequence[Source] = (),
+        *,
+        titles: bool = False,
+    ) -> None:
         if not 0 < sample_users <= 1:
             raise ConfigError(
                 f"sample_users is a share of the users, in (0, 1], but is {sample_users!r}."
             )
         self._share = sample_users
-        self._users, self._items = Names(), Names()
+        self._sources = ", ".join(map(str, sources))
+        self._users, self._items = Names(), Names(titles=titles)
         self._kept = np.empty(0, dtype=bool)  # by provisional user code
         self._columns: dict[str, _Column] = {}
         self._finished: Items | None = None
@@ -258,9 +331,9 @@ class LogBuilder:
         """
         if not len(self):
             raise SchemaError(
-                "No event was read"
-                + (f" with sample_users={self._share}: take more users." if self._share < 1 else
-                   ": the files have no rows that count. Get them afresh.")
+                f"{self._sources or 'The log'} holds no event"
+                + (f" of the users read with sample_users={self._share}: take more users."
+                   if self._share < 1 else ": no row counts. Get it afresh.")
             )  # fmt: skip
         names, rank = self._settle("item", self._items)
         n = len(names)
@@ -297,6 +370,13 @@ class LogBuilder:
         if (early := counter_note(columns["time"])) is not None:
             notes = (*notes, early)
         columns["session"] = sessionize(columns["user"], columns["time"])
+        for what, names in (("users", self._users), ("items", self._items)):
+            if names.respelled:
+                notes = (
+                    *notes,
+                    f"{len(names.respelled)} names of {what} are written with outer blanks or as "
+                    f"floats, such as {min(names.respelled)!r}; they are read without (7.0 is 7).",
+                )
         if self._share < 1:
             notes = (*notes, f"Only a share of {self._share} of the users was read.")
         log = InteractionLog(
@@ -307,7 +387,8 @@ class LogBuilder:
             notes=notes,
         )
         catalog = items.catalog()
-        return log.validate(catalog), catalog
+        log.check_events(catalog)  # no event stands twice: that has been seen to
+        return log, catalog
 
     def _sampled(self) -> npt.NDArray[np.bool_]:
         if len(self._kept) < len(self._users):

@@ -7,7 +7,6 @@ columns. No more than a few blocks are in memory at once.
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,8 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.json as pa_json
 
-from recenv.data.source import UNIT, Source, Stream, text_of
+from recenv.data.files import UNIT, Source, Stream, text_of
+from recenv.data.text import CsvRows
 from recenv.data.times import EARLIEST, LATEST, TimeUnit, seconds_of, wrong_times
 from recenv.errors import SchemaError
 from recenv.progress import Progress
@@ -33,6 +33,16 @@ Ids = npt.NDArray[np.int64] | pa.StringArray
 
 _REMEDY = "The file is damaged or of another format: get it afresh, or mend the row."
 _HEX = re.compile(r"\s*0[xX][0-9a-fA-F]+\s*")
+
+
+def trimmed(texts: pa.Array) -> pa.StringArray:
+    """(n,) texts without outer blanks (of Unicode: also tabs and no-break spaces)."""
+    return pc.utf8_trim_whitespace(texts)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def is_blank(texts: pa.Array) -> npt.NDArray[np.bool_]:
+    """(n,) whether a text holds nothing but blanks."""
+    return np.asarray(pc.equal(trimmed(texts), ""))  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @dataclass(frozen=True)
@@ -109,16 +119,15 @@ class Chunk:
         return column
 
     def ids(self, name: str) -> Ids:
-        """(n,) names of a column of whole numbers or of text.
+        """(n,) names of a column of whole numbers or of text, as they stand.
 
         Raises:
-            SchemaError: a cell is blank.
+            SchemaError: a cell is blank, or holds nothing but blanks.
         """
         column = self._filled(name, "an id")
         if pa.types.is_integer(column.type):
             return column.to_numpy(zero_copy_only=False)
-        blank = pc.equal(column, "")  # pyright: ignore[reportAttributeAccessIssue]
-        self.refuse(np.asarray(blank), name, "is not an id")
+        self.refuse(is_blank(column), name, "is not an id")
         return column
 
     def numbers(
@@ -269,11 +278,14 @@ class _Check:
 
     def __init__(self, source: Source, layout: Layout, types: Mapping[str, pa.DataType]) -> None:
         self.names: Sequence[str] = layout.columns or ()
+        self._headless = layout.columns is not None
         self._source, self._quoted = source, layout.quoted
         self._every_row = layout.skip_uneven
         self._separator = layout.separator if len(layout.separator) == 1 else UNIT.decode()
         self._types = types
         self._whole = [name for name, kind in types.items() if pa.types.is_integer(kind)]
+        bare = layout.separator == "," and not layout.quoted
+        self._bare = [n for n, kind in types.items() if bare and pa.types.is_string(kind)]
         self._rest, self._line = b"", 1
 
     def __call__(self, data: bytes) -> None:
@@ -281,7 +293,8 @@ class _Check:
 
         Raises:
             SchemaError: the header names a wanted column twice, a quote is not closed on its
-                line, or a cell of a column of whole numbers is hexadecimal.
+                line, there is one in a text of a file that is not quoted, or a cell of a column
+                of whole numbers is hexadecimal.
         """
         block = self._rest + data
         cut = block.rfind(b"\n") + 1 if data else len(block)
@@ -294,6 +307,8 @@ class _Check:
             self._utf_8(block)
         if self._quoted and b'"' in block:
             self._quotes(block)
+        if self._bare and b'"' in block:
+            self._no_quotes(block)
         if self._whole and (b"0x" in block or b"0X" in block):
             self._hexadecimal(block)
         self._line += block.count(b"\n")
@@ -301,7 +316,7 @@ class _Check:
     def _cells(self, line: bytes) -> list[str]:
         text = line.rstrip(b"\r\n").decode("utf-8", "replace")
         if self._quoted:
-            return next(csv.reader([text], delimiter=self._separator), [])
+            return next(CsvRows([text], delimiter=self._separator), [])
         return text.split(self._separator)
 
     def _header(self, block: bytes) -> None:
@@ -340,17 +355,32 @@ class _Check:
             )
 
     def _hexadecimal(self, block: bytes) -> None:
-        places = [i for i, name in enumerate(self.names) if name in self._whole]
+        for line, name, cell in self._cells_with((b"0x", b"0X"), block, self._whole):
+            if _HEX.fullmatch(cell):
+                raise SchemaError(
+                    f"{self._source}, line {line}, column {name!r}: {cell!r} is not a whole "
+                    f"number in decimal digits. {_REMEDY}"
+                )
+
+    def _no_quotes(self, block: bytes) -> None:
+        for line, name, cell in self._cells_with((b'"',), block, self._bare):
+            if '"' in cell and (line > 1 or self._headless):
+                raise SchemaError(
+                    f"{self._source}, line {line}, column {name!r}: {cell!r} holds a double "
+                    "quote, and the publisher's own file has none. Write the cell without quotes."
+                )
+
+    def _cells_with(
+        self, marks: Sequence[bytes], block: bytes, names: Sequence[str]
+    ) -> Iterator[tuple[int, str, str]]:
+        """(line, column, cell) in these columns of each line that has one of the marks."""
+        places = [(i, name) for i, name in enumerate(self.names) if name in names]
         for row, line in enumerate(block.split(b"\n")):
-            if b"0x" not in line and b"0X" not in line:
-                continue
-            cells = self._cells(line)
-            for at in places:
-                if at < len(cells) and _HEX.fullmatch(cells[at]):
-                    raise SchemaError(
-                        f"{self._source}, line {self._line + row}, column {self.names[at]!r}: "
-                        f"{cells[at]!r} is not a whole number in decimal digits. {_REMEDY}"
-                    )
+            if any(mark in line for mark in marks):
+                cells = self._cells(line)
+                for at, name in places:
+                    if at < len(cells):
+                        yield self._line + row, name, cells[at]
 
 
 def read_json_lines(

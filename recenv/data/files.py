@@ -221,7 +221,11 @@ class Stream(io.RawIOBase):
         """SchemaError where the first bytes are not those of text."""
         kind = next((kind for magic, kind in _KINDS.items() if head.startswith(magic)), None)
         if kind is None and b"\0" in head:
-            kind = "holds zero bytes, so it is no text in UTF-8. Save it as UTF-8"
+            line = head.count(b"\n", 0, head.index(b"\0")) + 1
+            raise SchemaError(
+                f"{self._name}, line {line}, holds a zero byte, so it is no text in UTF-8. Save it "
+                "as UTF-8, or mend the line."
+            )
         if kind is not None:
             raise SchemaError(f"{self._name} {kind}.")
 

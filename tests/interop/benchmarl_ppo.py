@@ -5,7 +5,7 @@ python benchmarl_ppo.py --observation flat --slate-size 1 --algorithm mappo
 With --compare it trains the recommender alone, in earnest, while the fitted user answers, and
 compares it with random slates on held-out users:
 
-python benchmarl_ppo.py --observation flat --slate-size 1 --steps 30000 --compare 50 --action-mask
+python benchmarl_ppo.py --observation flat --slate-size 1 --steps 12000 --compare 50 --action-mask
 """
 
 import argparse
@@ -39,6 +39,8 @@ parser.add_argument("--seed", type=int, default=0)
 args = parser.parse_args()
 if args.compare and (args.observation, args.slate_size) != ("flat", 1):
     parser.error("--compare is for --observation flat --slate-size 1")
+if args.compare and args.algorithm == "mappo":
+    parser.error("--compare is for --algorithm ippo")
 clock = Clock()
 centralized = args.algorithm == "mappo"
 told = {

@@ -15,7 +15,7 @@ from recenv.recommenders import RandomRecommender
 from recenv.sim.observation import flatten, recommender_leaves
 
 SMALLEST = 1e-8  # floor of a probability inside a logarithm
-TURNS = 2000  # from which the scale of an observation is taken
+ROWS = 4000  # observations from which their scale is taken
 
 
 class FittedAnswers(torch.nn.Module):
@@ -39,17 +39,18 @@ class FittedAnswers(torch.nn.Module):
 
 
 def mean_and_deviation(env):
-    """(F,) and (F,) float32 of the recommender's flat observations, in play at random."""
-    seen, _ = env.reset(seed=0)
+    """(F,) and (F,) float32 of the recommenders' flat observations, in visits of full length."""
     rng = np.random.default_rng(0)
-    rows = []
-    for _ in range(TURNS):
+    rows, seen = [], {}
+    while len(rows) < ROWS:
         if not env.agents:
-            seen, _ = env.reset()
-        flat = seen["recommender_0"]
-        rows.append(flat["observation"] if isinstance(flat, dict) else flat)
+            seen, _ = env.reset(seed=0) if not rows else env.reset()
+        for agent, value in seen.items():
+            if agent.startswith("recommender"):
+                rows.append(value["observation"] if isinstance(value, dict) else value)
         chosen = {agent: rng.integers(env.action_space(agent).n) for agent in env.agents}
-        seen, *_ = env.step(chosen)
+        stays = {a: 2 * (c // 2) if a.startswith("user") else c for a, c in chosen.items()}
+        seen, *_ = env.step(stays)
     found = torch.from_numpy(np.stack(rows))
     return found.mean(0), found.std(0).clamp_min(SMALLEST)
 
@@ -78,7 +79,10 @@ class Learned:
 
 
 def against_random(logits, env, scale, episodes):
-    """The gain over random slates per visit, on held-out users, with its 95 % interval."""
+    """The gain over random slates per visit, on held-out users, with its 95 % interval.
+
+    The same visits and draws under both, with the fitted user (``recenv.benchmark.compare``).
+    """
     contenders = [RandomRecommender(), Learned(logits, env, scale)]
     found = compare(
         env.world, env.game, contenders, users="heldout", episodes_per_user=episodes, seed=1

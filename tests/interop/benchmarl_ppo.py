@@ -2,10 +2,10 @@
 
 python benchmarl_ppo.py --observation flat --slate-size 1 --algorithm mappo
 
-With --compare it trains in earnest, beginning with the fitted user, and compares the recommender
-with random slates on held-out users:
+With --compare it trains the recommender alone, in earnest, while the fitted user answers, and
+compares it with random slates on held-out users:
 
-python benchmarl_ppo.py --observation flat --slate-size 1 --steps 60000 --compare 20 --action-mask
+python benchmarl_ppo.py --observation flat --slate-size 1 --steps 12000 --compare 50 --action-mask
 """
 
 import argparse
@@ -20,7 +20,7 @@ from benchmarl.environments.pettingzoo.common import PettingZooClass
 from benchmarl.experiment import Experiment, ExperimentConfig
 from benchmarl.models.common import EnsembleModelConfig, Model, ModelConfig
 from benchmarl.models.mlp import MlpConfig
-from learned import FromFitted, against_random, middle_and_half
+from learned import Clock, FittedAnswers, against_random, mean_and_deviation
 from tensordict import TensorDict
 from torchrl.envs import PettingZooWrapper
 from torchrl.envs.transforms import ObservationNorm
@@ -39,6 +39,10 @@ parser.add_argument("--seed", type=int, default=0)
 args = parser.parse_args()
 if args.compare and (args.observation, args.slate_size) != ("flat", 1):
     parser.error("--compare is for --observation flat --slate-size 1")
+if args.compare and args.algorithm == "mappo":
+    parser.error("--compare is for --algorithm ippo")
+clock = Clock()
+centralized = args.algorithm == "mappo"
 told = {
     "source": args.env,
     "observation": args.observation,
@@ -52,7 +56,7 @@ class Visit(PettingZooClass):
 
     def get_env_fun(self, num_envs, continuous_actions, seed, device):
         return lambda: PettingZooWrapper(
-            recenv.parallel_env(**self.config), return_state=True, seed=seed, device=device
+            recenv.parallel_env(**self.config), return_state=centralized, seed=seed, device=device
         )
 
     def supports_continuous_actions(self):
@@ -62,7 +66,7 @@ class Visit(PettingZooClass):
         return True
 
     def has_state(self):
-        return True
+        return centralized
 
     def has_render(self, env):
         return False
@@ -71,20 +75,18 @@ class Visit(PettingZooClass):
         return 2 * env.game.max_rounds
 
     def get_env_transforms(self, env):
-        if not args.compare:
+        if scale is None:
             return []
-        middle, half = middle_and_half(env.observation_space("recommender_0"))
         seen = ("recommender", "observation")
-        return [ObservationNorm(middle, half, in_keys=[seen], standard_normal=True)]
+        return [ObservationNorm(*scale, in_keys=[seen], standard_normal=True)]
 
 
 class UserModel(Model):
-    """``FromFitted`` as BenchMARL asks for a model."""
+    """``FittedAnswers`` as BenchMARL asks for a model."""
 
     def __init__(self, behaviour, **kwargs):
         super().__init__(**kwargs)
-        (leaf,) = self.input_spec.values(True, True)
-        self.network = FromFitted(slice(*behaviour), leaf.shape[-1])
+        self.network = FittedAnswers(slice(*behaviour))
 
     def _forward(self, tensordict):
         return tensordict.set(self.out_key, self.network(tensordict.get(self.in_keys[0])))
@@ -111,13 +113,16 @@ config.create_json = False
 
 if args.compare:
     config.lr = 1e-3
-    config.gamma = 0.99
-    config.on_policy_collected_frames_per_batch = 2000
-    config.on_policy_minibatch_size = 500
-    config.on_policy_n_minibatch_iters = 4
+    config.gamma = 0.9  # nearly all that a slate earns comes with its answer
+    config.on_policy_collected_frames_per_batch = 1000
+    config.on_policy_minibatch_size = 250
+    config.on_policy_n_minibatch_iters = 10
 model = MlpConfig.get_from_yaml()
+scale = None
 if args.compare:
-    where = recenv.parallel_env(**told).layout("user_0")["behaviour"]
+    played = recenv.parallel_env(**told)
+    scale = mean_and_deviation(played)
+    where = played.layout("user_0")["behaviour"]
     user = UserModelConfig(behaviour=(where.start, where.stop))
     model = EnsembleModelConfig({"recommender": model, "user": user})
 
@@ -131,9 +136,12 @@ with tempfile.TemporaryDirectory() as folder:
         seed=args.seed,
         config=config,
     )
+    if args.compare:
+        del experiment.train_group_map["user"]  # it answers as the fitted user does
 
     def parameters():
-        return [p for loss in experiment.losses.values() for p in loss.parameters()]
+        groups = experiment.train_group_map
+        return [p for group in groups for p in experiment.losses[group].parameters()]
 
     before = [parameter.detach().clone() for parameter in parameters()]
     experiment.run()
@@ -149,11 +157,10 @@ def logits(seen):
     return experiment.group_policies["recommender"](group)["recommender", "logits"][:, 0]
 
 
-compared = {}
+compared = clock.read()
 if args.compare:
-    played = recenv.parallel_env(**told)
     candidates = played.game.num_candidates
-    compared = against_random(logits, played, args.compare)
+    compared |= against_random(logits, played, scale, args.compare)
 
 assert steps >= args.steps, f"only {steps} steps were taken"
 assert changed == len(before), f"only {changed} of {len(before)} parameters have changed"

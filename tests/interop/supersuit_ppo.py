@@ -8,6 +8,7 @@ import argparse
 import json
 from importlib.metadata import version
 
+import numpy as np
 import supersuit
 import torch
 from stable_baselines3 import PPO
@@ -30,6 +31,13 @@ env = supersuit.pettingzoo_env_to_vec_env_v1(env)
 env = supersuit.concat_vec_envs_v1(
     env, args.visits, num_cpus=args.processes, base_class="stable_baselines3"
 )
+
+seen, changing = [env.reset().copy()], 0
+for _ in range(20):
+    seen.append(env.step(np.zeros(env.num_envs, int))[0].copy())
+    changing += int((seen[-1] != seen[-2]).any(axis=1).sum())
+assert changing == 20 * env.num_envs, f"only {changing} of {20 * env.num_envs} rows changed"
+
 model = PPO("MlpPolicy", env, n_steps=32, batch_size=32, n_epochs=2, device="cpu")
 
 before = [parameter.detach().clone() for parameter in model.policy.parameters()]
@@ -49,6 +57,7 @@ print(
             "observation": args.observation,
             "slate_size": args.slate_size,
             "steps": model.num_timesteps,
+            "rows_changed": changing,
             "parameters_changed": changed,
         }
     )

@@ -110,22 +110,22 @@ class RecParallelEnv(TwoAgentEnv, ParallelEnv[str, Any, Any]):
             if not visit.begun:
                 raise ActionError("step() was called before reset(). Call env.reset(seed=...).")
             return {}, {}, {}, {}, {}
+        mover = USER_AGENT if self._user_turn else RECOMMENDER_AGENT
+        self._note(actions, mover)
         rewards, terminated, truncated = self._zeros.copy(), self._noes.copy(), self._noes.copy()
-        if not self._user_turn:
-            self._note(actions, RECOMMENDER_AGENT)
+        if mover == RECOMMENDER_AGENT:
             visit.show()
             self._user_turn = True
             infos: dict[str, dict[str, Any]] = {agent: {} for agent in agents}
             self._with_masks(infos)
             return self._observations(), rewards, terminated, truncated, infos
-        self._note(actions, USER_AGENT)
         visit.respond()
         self._user_turn = False
         paid, ended = visit.state.rewards.tolist(), visit.state.ended.tolist()
         facts, infos, over = visit.infos(), {}, False
         for agent in agents:
             side, row = self.seats[agent]
-            rewards[agent] = paid[row][0 if side == RECOMMENDER_AGENT else 1]
+            rewards[agent] = paid[row][side == USER_AGENT]
             infos[agent] = facts[row].copy()
             if ended[row] != LIVE:
                 over = True
@@ -146,14 +146,14 @@ class RecParallelEnv(TwoAgentEnv, ParallelEnv[str, Any, Any]):
                 f"{actions!r}. Write env.step({{agent: env.action_space(agent).sample() for agent "
                 "in env.agents})."
             )
-        visit, live, seats = self.visit, self._live, self.seats
-        alone, missing = visit.batch == 1, sum(live)
+        visit, seats = self.visit, self.seats
+        alone, live = visit.batch == 1, self._live
+        missing = live.count(True)
         for agent, action in actions.items():
-            seat = seats.get(agent)
-            if seat is None:
+            if agent not in seats:
                 some = ", ".join(self.possible_agents[:4])
                 raise ActionError(f"There is no agent {agent!r}; the agents are {some}, ...")
-            side, row = seat
+            side, row = seats[agent]
             acts = side == mover and live[row]
             missing -= acts
             if alone:
@@ -180,15 +180,16 @@ class RecParallelEnv(TwoAgentEnv, ParallelEnv[str, Any, Any]):
         return infos
 
     def _observations(self) -> dict[str, Any]:
-        seen = self._unmasked()
+        visit = self.visit
+        if visit.batch == 1:
+            observe = visit.observers
+            seen: dict[str, AgentObservation] = {
+                RECOMMENDER_AGENT: observe[RECOMMENDER_AGENT](),
+                USER_AGENT: observe[USER_AGENT](),
+            }
+        else:
+            rows, seats = {side: visit.observe_all(side) for side in AGENTS}, self.seats
+            seen = {agent: rows[seats[agent][0]][seats[agent][1]] for agent in self.agents}
         if self._mask_in == "observation":
             return {agent: self._masked(agent, value) for agent, value in seen.items()}
         return seen
-
-    def _unmasked(self) -> dict[str, AgentObservation]:
-        if self.visit.batch == 1:
-            observe = self.visit.observe
-            return {agent: observe(agent) for agent in self.agents}
-        seen = {side: self.visit.observe_all(side) for side in AGENTS}
-        seats = self.seats
-        return {agent: seen[seats[agent][0]][seats[agent][1]] for agent in self.agents}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
+from operator import itemgetter
 from typing import Any
 
 import gymnasium
@@ -15,7 +16,7 @@ from recenv.config import GameConfig
 from recenv.env.rendering import render_round
 from recenv.errors import ActionError, ConfigError, UnknownNameError
 from recenv.sim import kernels
-from recenv.sim.observation import Leaf, flatten, layout, unflatten
+from recenv.sim.observation import Leaf, Observation, flatten, layout, unflatten
 from recenv.sim.simulator import ANSWER_BOUNDS, Outcome, Simulator, is_integer
 from recenv.sim.state import LIVE, USER
 from recenv.world import World
@@ -30,7 +31,7 @@ AgentObservation = npt.NDArray[np.float32] | dict[str, np.ndarray]
 _OF_A_TEST = "options"  # PettingZoo's api_test resets with {"options": 1}, which must be taken
 _FEW = 32
 """Actions of a side that Python looks through sooner than it calls compiled code."""
-_copied, _INT64 = np.ndarray.copy, np.dtype(np.int64)
+_INT64 = np.dtype(np.int64)
 
 
 class Visits:
@@ -124,18 +125,26 @@ class Visits:
         return seen
 
     @cached_property
-    def _first(self) -> dict[str, tuple[list[str], list[np.ndarray]]]:
-        """Names and values of the leaves in the first row of each side; flat ones are (n,)."""
-        out = {}
-        for side, leaves in self.seen.items():
-            row = [leaf[0] for leaf in leaves.values()]
-            out[side] = list(leaves), [leaf.reshape(-1) for leaf in row] if self._flat else row
-        return out
+    def observers(self) -> dict[str, Callable[[], AgentObservation]]:
+        """Of each side, a call that gives the observation of the agent in the only row."""
+        return {side: self._observer(leaves) for side, leaves in self.seen.items()}
+
+    def _observer(self, leaves: dict[str, np.ndarray]) -> Callable[[], AgentObservation]:
+        if not self._flat:
+            return _copier(leaves)
+        parts = [leaf.reshape(-1) for leaf in leaves.values()]
+        return partial(np.concatenate, parts, dtype=np.float32, casting="unsafe")
 
     @cached_property
-    def _wanted(self) -> dict[str, tuple[tuple[tuple[int, ...], int, int, int], np.ndarray]]:
-        """Shape and bounds of each side's action of several numbers, and where it is noted."""
-        return {a: ((self._shapes[a], *self._bounds[a]), self._actions[a]) for a in AGENTS}
+    def _legal(self) -> dict[str, tuple[tuple[int, ...] | None, frozenset[int], int, np.ndarray]]:
+        """Of the sides: an action's shape, numbers, bound of the last, and where it is noted.
+
+        The shape is None where an action is a single number.
+        """
+        return {
+            a: (self._shapes[a] or None, frozenset(range(low, high)), of_last, self._actions[a][0])
+            for a, (low, high, of_last) in self._bounds.items()
+        }
 
     @cached_property
     def _show(self) -> Callable[[], None]:
@@ -249,14 +258,13 @@ class Visits:
         Raises:
             ActionError: the action lies outside the side's space.
         """
-        if isinstance(action, np.ndarray) and action.dtype is _INT64:
-            (shape, low, high, of_last), noted = self._wanted[side]
-            if action.shape == shape and shape:
-                values = action.tolist()
-                if min(values) >= low and max(values) < high and values[-1] < of_last:
-                    if acts:
-                        noted[0] = action
-                    return
+        shape, numbers, of_last, noted = self._legal[side]
+        if isinstance(action, np.ndarray) and action.dtype == _INT64 and action.shape == shape:
+            values = action.tolist()
+            if numbers.issuperset(values) and values[-1] < of_last:
+                if acts:
+                    noted[:] = action
+                return
         self.put(side, 0, action)
         self.check(side)
 
@@ -298,7 +306,10 @@ class Visits:
 
     def respond(self) -> None:
         """Take the noted answers; they were checked. What came of it is in the state."""
-        shown = self.state.slate[0].copy() if self._writes else None
+        if not self._writes:
+            self._take()
+            return
+        shown = self.state.slate[0].copy()
         self._take()
         self._write(shown)
 
@@ -356,10 +367,7 @@ class Visits:
     def observe(self, side: str, row: int = 0) -> AgentObservation:
         """The observation of the agent of a side in a row, in arrays of its own."""
         if self.batch == 1:
-            names, leaves = self._first[side]
-            if self._flat:
-                return np.concatenate(leaves, dtype=np.float32, casting="unsafe")
-            return dict(zip(names, map(_copied, leaves), strict=False))
+            return self.observers[side]()
         if self._flat:
             parts = [leaf[row].reshape(-1) for leaf in self.seen[side].values()]
             return np.concatenate(parts, dtype=np.float32, casting="unsafe")
@@ -507,6 +515,41 @@ class Visit(Visits):
             self.show()
         else:
             self.respond()
+
+
+def _copier(observation: Observation) -> Callable[[], Observation]:
+    """A call that copies the leaves of a single visit's observation, made once for many.
+
+    The leaves of one call share the copy of the stretch of memory that holds them all: that takes
+    less time than a copy of each.
+
+    Args:
+        observation: (1, ...) leaves, the own arrays of a state of one visit.
+    """
+    leaves, names = list(observation.values()), tuple(observation)
+    memory = leaves[0].base
+    assert memory is not None
+    origin, first = memory.ctypes.data, [leaf.ctypes.data for leaf in leaves]
+    start = min(first)
+    stop = max(at + leaf.nbytes for at, leaf in zip(first, leaves, strict=True))
+    record = np.dtype(
+        {
+            "names": names,
+            "formats": [(leaf.dtype, leaf.shape[1:]) for leaf in leaves],
+            "offsets": [at - start for at in first],
+            "itemsize": stop - start,
+        }
+    )
+    array, values = np.ndarray, itemgetter(*names)
+    copied = memory.view(np.uint8)[start - origin : stop - origin].copy
+    # a dict that is written out is made in half the time of dict(zip(...))
+    display = ", ".join(f"{name!r}: {name}" for name in names)
+    named: Callable[..., Observation] = eval(f"lambda {', '.join(names)}: {{{display}}}")
+
+    def copy() -> Observation:
+        return named(*values(array((), record, copied())))
+
+    return copy
 
 
 def _action_space(choices: list[int]) -> spaces.MultiDiscrete | spaces.Discrete:

@@ -5,7 +5,8 @@ one order for everyone (sequentially consistent), so what a thread wrote before 
 is there for a thread that has seen the change.
 
 A job is a compiled function of rows [low, high) with all its other arguments: two addresses. Its
-arguments lie on the stack of the function that made it, so it lives as long as that call.
+arguments lie on the stack of the function that made it, so it lives as long as that call; those of
+a kept job lie in memory that is handed over, and it lives as long as that memory and the arrays.
 
 Nothing here needs or releases Python's global lock.
 """
@@ -125,43 +126,78 @@ def unlock(typingctx, address):  # noqa: ANN001, ANN201
     return types.void(types.int64), codegen
 
 
+def _make_job(context, builder, signature, told, values, place_of):  # noqa: ANN001, ANN202
+    """Store a kernel's arguments where ``place_of`` says; both addresses."""
+    compiled = signature.args[0].dispatcher.overloads[told.args]
+    context.active_code_library.add_linking_library(compiled.library)
+    parts = cgutils.unpack_tuple(builder, values, len(signature.args[1].types))
+    struct = ir.LiteralStructType([_FAILURE, *(p.type for p in parts)])
+    place = place_of(struct)
+    for n, part in enumerate(parts):
+        builder.store(part, cgutils.gep_inbounds(builder, place, 0, n + 1))
+
+    name = builder.function.name + ".job"
+    function = ir.Function(builder.module, _PLAY, builder.module.get_unique_name(name))
+    function.linkage = "internal"
+    inner = ir.IRBuilder(function.append_basic_block("entry"))
+    given = inner.bitcast(function.args[0], struct.as_pointer())
+    rest = [inner.load(cgutils.gep_inbounds(inner, given, 0, n + 1)) for n in range(len(parts))]
+    callee = context.declare_function(builder.module, compiled.fndesc)
+    status, _ = context.call_conv.call_function(
+        inner, callee, types.none, told.args, [*function.args[1:], *rest]
+    )
+    with inner.if_then(status.is_error, likely=False):
+        failure = cgutils.gep_inbounds(inner, given, 0, 0)
+        inner.store(
+            inner.bitcast(status.excinfoptr, _ADDRESS),
+            cgutils.gep_inbounds(inner, failure, 0, 0),
+        )
+        inner.store(status.code, cgutils.gep_inbounds(inner, failure, 0, 1))
+        inner.ret(status.code)
+    inner.ret(ir.Constant(_CODE, 0))
+    addresses = [builder.ptrtoint(p, _WORD) for p in (function, place)]
+    return context.make_tuple(builder, signature.return_type, addresses)
+
+
 @intrinsic
 def job(typingctx, kernel, args):  # noqa: ANN001, ANN201
     """(function, arguments): addresses of ``kernel(low, high, *args)`` for ``play``."""
     told = typingctx.resolve_function_type(kernel, (types.int64, types.int64, *args.types), {})
 
     def codegen(context, builder, signature, values):  # noqa: ANN001, ANN202
-        compiled = kernel.dispatcher.overloads[told.args]
-        context.active_code_library.add_linking_library(compiled.library)
-        parts = cgutils.unpack_tuple(builder, values[1], len(args.types))
-        struct = ir.LiteralStructType([_FAILURE, *(p.type for p in parts)])
-        place = cgutils.alloca_once(builder, struct)
-        for n, part in enumerate(parts):
-            builder.store(part, cgutils.gep_inbounds(builder, place, 0, n + 1))
+        def place_of(struct):  # noqa: ANN001, ANN202
+            return cgutils.alloca_once(builder, struct)
 
-        name = builder.function.name + ".job"
-        function = ir.Function(builder.module, _PLAY, builder.module.get_unique_name(name))
-        function.linkage = "internal"
-        inner = ir.IRBuilder(function.append_basic_block("entry"))
-        given = inner.bitcast(function.args[0], struct.as_pointer())
-        rest = [inner.load(cgutils.gep_inbounds(inner, given, 0, n + 1)) for n in range(len(parts))]
-        callee = context.declare_function(builder.module, compiled.fndesc)
-        status, _ = context.call_conv.call_function(
-            inner, callee, types.none, told.args, [*function.args[1:], *rest]
-        )
-        with inner.if_then(status.is_error, likely=False):
-            failure = cgutils.gep_inbounds(inner, given, 0, 0)
-            inner.store(
-                inner.bitcast(status.excinfoptr, _ADDRESS),
-                cgutils.gep_inbounds(inner, failure, 0, 0),
-            )
-            inner.store(status.code, cgutils.gep_inbounds(inner, failure, 0, 1))
-            inner.ret(status.code)
-        inner.ret(ir.Constant(_CODE, 0))
-        addresses = [builder.ptrtoint(p, _WORD) for p in (function, place)]
-        return context.make_tuple(builder, signature.return_type, addresses)
+        return _make_job(context, builder, signature, told, values[1], place_of)
 
     return types.UniTuple(types.int64, 2)(kernel, args), codegen
+
+
+@intrinsic
+def kept_job(typingctx, kernel, args, memory):  # noqa: ANN001, ANN201
+    """``job`` whose arguments lie in ``memory``, (n,) words; see ``words``."""
+    told = typingctx.resolve_function_type(kernel, (types.int64, types.int64, *args.types), {})
+
+    def codegen(context, builder, signature, values):  # noqa: ANN001, ANN202
+        def place_of(struct):  # noqa: ANN001, ANN202
+            first = _place(context, builder, values[2], ir.Constant(_WORD, 0))
+            return builder.bitcast(first, struct.as_pointer())
+
+        return _make_job(context, builder, signature, told, values[1], place_of)
+
+    return types.UniTuple(types.int64, 2)(kernel, args, _BOARD), codegen
+
+
+def words(args: tuple[Any, ...]) -> int:
+    """The most memory that a kept job with these arguments takes, in words."""
+    failure = 2
+
+    def of(value: Any) -> int:
+        if isinstance(value, tuple):
+            return sum(map(of, value))
+        return 5 + 2 * getattr(value, "ndim", 0)  # of an array: addresses, sizes, shape, strides
+
+    return failure + of(args)
 
 
 @intrinsic

@@ -19,14 +19,14 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from numba import typeof, types
 
-from recenv.jit.atomics import add, change, fail, lock, look, pause, play, swap, unlock
+from recenv.jit.atomics import add, change, fail, lock, look, pause, play, swap, unlock, words
 from recenv.jit.compiled import inlined, kernel
 
 PARALLEL_FROM = 256
@@ -54,11 +54,13 @@ Board = npt.NDArray[np.int64]
 class Loop(NamedTuple):
     """A kernel for one thread, ``alone(low, high, *args)``, and for all of a crew.
 
-    ``together(board, rows, *args)`` is ``share(board, rows, *job(alone, args))``.
+    ``together(board, rows, *args)`` is ``share(board, rows, *job(alone, args))``, and
+    ``kept(memory, *args)``, of loops that can be prepared, is ``kept_job(alone, args, memory)``.
     """
 
     alone: Kernel
     together: Kernel
+    kept: Callable[..., tuple[int, int]] | None = None
 
 
 class BoundLoop:
@@ -84,6 +86,31 @@ class BoundLoop:
     def together(self) -> Kernel:
         """``Loop.together``."""
         return _entry(self._loop.together, types.int64[::1], types.int64, *self._types)
+
+    def prepared(self, rows: int, *args: Any) -> Callable[[], None]:
+        """``alone(0, rows, *args)`` as a call without arguments, made once for many.
+
+        Python hands over four numbers instead of some fifty arrays.
+        """
+        assert self._loop.kept is not None
+        memory = np.zeros(words(args), np.int64)
+        kept = _entry(self._loop.kept, types.int64[::1], *self._types)
+        call = _Prepared(_entry(_do, *[types.int64] * 4), *kept(memory, *args), 0, rows)
+        call.needs = memory, args
+        return call
+
+
+class _Prepared(partial[None]):
+    """A call whose arguments are addresses, and what lies there."""
+
+    needs: tuple[Any, ...]
+
+
+@kernel
+def _do(function, arguments, low, high):  # noqa: ANN001, ANN202
+    """Do rows [low, high) of a job."""
+    if play(function, arguments, low, high):
+        fail(arguments)
 
 
 def _type(value: Any) -> Any:

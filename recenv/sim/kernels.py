@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from numba import uint64
 
-from recenv.jit.atomics import apart, job
+from recenv.jit.atomics import apart, job, kept_job
 from recenv.jit.compiled import inlined, kernel
 from recenv.jit.memory import columns
 from recenv.jit.prefetch import prefetch, prefetch_row
@@ -246,9 +246,29 @@ def _step_together(board, count, slates, autoreset, tables, rules, state):
     share(board, count, function, arguments)
 
 
+@kernel
+def _next_visits_kept(memory, rows, tables, rules, state):
+    return kept_job(next_visits, (rows, tables, rules, state), memory)
+
+
+@kernel
+def _show_kept(memory, slates, tables, rules, state):
+    return kept_job(show, (slates, tables, rules, state), memory)
+
+
+@kernel
+def _respond_kept(memory, answers, tables, rules, state):
+    return kept_job(respond, (answers, tables, rules, state), memory)
+
+
+@kernel
+def _step_kept(memory, slates, autoreset, tables, rules, state):
+    return kept_job(step, (slates, autoreset, tables, rules, state), memory)
+
+
 BEGIN = Loop(begin, _begin_together)
-NEXT_VISITS = Loop(next_visits, _next_visits_together)
-SHOW = Loop(show, _show_together)
+NEXT_VISITS = Loop(next_visits, _next_visits_together, _next_visits_kept)
+SHOW = Loop(show, _show_together, _show_kept)
 DRAW_ANSWERS = Loop(draw_answers, _draw_answers_together)
-RESPOND = Loop(respond, _respond_together)
-STEP = Loop(step, _step_together)
+RESPOND = Loop(respond, _respond_together, _respond_kept)
+STEP = Loop(step, _step_together, _step_kept)

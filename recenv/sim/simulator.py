@@ -342,7 +342,7 @@ class Simulator:
         args = (array, *more, self.tables, self.rules, state)
         bound = self._bound_loop(loop, state, args)
         if self.threads == 1:
-            return partial(bound.alone, 0, len(array), *args)
+            return bound.prepared(len(array), *args)
         return partial(threads.run, bound, len(array), self.threads, *args)
 
     def _run(self, loop: threads.Loop, state: State, rows: int, *args: object) -> None:

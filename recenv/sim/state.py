@@ -369,23 +369,18 @@ def _laid_out(arrays: tuple[np.ndarray, ...]) -> State:
 
 
 def _allocated(shapes: Mapping[str, tuple[tuple[int, ...], npt.DTypeLike]]) -> State:
-    """A state of zeros.
+    """A state of zeros, its arrays in one stretch of memory: see ``_places``.
 
-    All arrays lie in one stretch of memory, each beginning on another line of a page: a row's
-    parts would otherwise lie at the same places of their pages, compete for the same few lines
-    of cache, and be taken for one another by a processor that compares the places alone.
+    Raises:
+        ConfigError: it does not fit into memory.
     """
-    places, at = {}, 0
-    for number, (name, (shape, dtype)) in enumerate(shapes.items()):
-        start = -(-at // _PAGE) * _PAGE + number * _STAGGER % _PAGE
-        size = math.prod(shape) * np.dtype(dtype).itemsize
-        places[name] = slice(start, start + size)
-        at = start + size
+    places = _places(shapes)
+    size = max(place.stop for place in places.values())
     try:
-        memory = np.zeros(at + _LINE, np.uint8)
+        memory = np.zeros(size + _LINE, np.uint8)
     except (MemoryError, ValueError) as error:
         raise ConfigError(
-            f"The state of these visits takes {at / 2**30:.3g} GiB, which cannot be had. Play "
+            f"The state of these visits takes {size / 2**30:.3g} GiB, which cannot be had. Play "
             "fewer visits at once, or make history_length, max_rounds or num_candidates smaller."
         ) from error
     memory = memory[-memory.ctypes.data % _LINE :]  # so that arrays begin with a line of cache
@@ -396,5 +391,54 @@ def _allocated(shapes: Mapping[str, tuple[tuple[int, ...], npt.DTypeLike]]) -> S
     return State(**arrays)
 
 
+def _places(shapes: Mapping[str, tuple[tuple[int, ...], npt.DTypeLike]]) -> dict[str, slice]:
+    """Where in memory each array of the state lies, in bytes.
+
+    Of many visits each array begins on another line of a page: a row's parts would otherwise lie
+    at the same places of their pages, compete for the same few lines of cache, and be taken for
+    one another by a processor that compares the places alone.
+
+    Of a single visit the arrays follow one another, what an agent observes side by side: its
+    observation is then copied in one piece.
+    """
+    alone = all(shape[0] == 1 for shape, _ in shapes.values())
+    names = [*_SIDE_BY_SIDE, *(n for n in shapes if n not in _SIDE_BY_SIDE)] if alone else shapes
+    places, at = {}, 0
+    for number, name in enumerate(names):
+        shape, dtype = shapes[name]
+        if alone:
+            start = -(-at // _LINE) * _LINE
+        else:
+            start = -(-at // _PAGE) * _PAGE + number * _STAGGER % _PAGE
+        at = start + math.prod(shape) * np.dtype(dtype).itemsize
+        places[name] = slice(start, at)
+    return places
+
+
 _LINE, _PAGE = 64, 4096  # bytes
 _STAGGER = 5 * _LINE
+_SIDE_BY_SIDE = (
+    # what the recommender observes
+    "user",
+    "encoded",
+    "candidates",
+    "candidate_vectors",
+    "candidate_popularity",
+    "last_slate",
+    "last_answer",
+    "history_items",
+    "history_responses",
+    "visit_interest",
+    "round",
+    "turn",  # from "round" on, what the user observes
+    "interest",
+    "boredom",
+    "satisfaction",
+    "spent",
+    "fulfilled",
+    "slate",
+    "slate_vectors",
+    "prices",
+    "utility",
+    "behaviour",
+)

@@ -1,11 +1,13 @@
 """Threads that share a loop: every row once, nothing lost, nothing that hangs or burns on."""
 
+import gc
 import os
 import subprocess
 import sys
 import textwrap
 import threading
 import time
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ import pytest
 from sim.test_bits import digest, played
 
 from recenv.jit import threads
-from recenv.jit.atomics import job
+from recenv.jit.atomics import job, kept_job
 from recenv.jit.compiled import kernel
 from recenv.jit.threads import Loop, share
 
@@ -35,7 +37,12 @@ def _note_together(board, count, seen, bad):
     share(board, count, function, arguments)
 
 
-NOTE = Loop(_note, _note_together)
+@kernel
+def _note_kept(memory, seen, bad):
+    return kept_job(_note, (seen, bad), memory)
+
+
+NOTE = Loop(_note, _note_together, _note_kept)
 
 
 @kernel
@@ -195,3 +202,18 @@ def test_a_bound_loop_takes_other_arrays_of_its_types():
     assert (seen == 2).all()
     with pytest.raises(ValueError, match="a bad row"):
         threads.run(bound, 600, 1, seen, 5)
+
+
+def test_a_prepared_call_does_what_the_loop_does_and_keeps_what_it_needs():
+    seen, bad = np.zeros(600, np.int64), -1
+    bound = threads.BoundLoop(NOTE, seen, bad)
+    call, fails = bound.prepared(500, seen, bad), bound.prepared(600, seen, 5)
+    call()
+    call()
+    assert seen.tolist() == [2] * 500 + [0] * 100
+    with pytest.raises(ValueError, match="a bad row"):
+        fails()
+    own = weakref.ref(seen)
+    del seen
+    gc.collect()
+    assert own() is not None

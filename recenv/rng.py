@@ -2,7 +2,7 @@
 
 ``draw(key, counter)`` is output number ``counter`` of the SplitMix64 generator seeded with
 ``key`` (Steele, Lea & Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014).
-No generator carries state, so row 5 of a batch draws what the same session draws alone, in
+No generator carries state, so row 5 of a batch draws what the same visit draws alone, in
 any order and on any number of threads, and two policies can be compared on the same draws.
 """
 

@@ -27,7 +27,7 @@ _SMALLEST = 1e-8  # floor of a probability inside a logarithm
 
 @dataclass(frozen=True)
 class Rollout:
-    """V whole visits, ordered by user and then episode. Rewards are sums over a visit.
+    """V whole visits, ordered by user and then by number. Rewards are sums over a visit.
 
     Attributes:
         recommender: name of who filled the slates.
@@ -98,9 +98,9 @@ def rollout(
 ) -> Rollout:
     """Play ``episodes_per_user`` visits of every user to their end.
 
-    A visit's random key is a function of (seed, user, episode) alone. So its draws (candidates,
-    answers, leaving) are the same under every recommender and user policy: comparisons on
-    common random numbers (Law, "Simulation Modeling and Analysis", 2015, ch. 11.2). Nor do they
+    A visit's random key is a function of (seed, user, number of the visit) alone. So its draws
+    (candidates, answers, leaving) are the same under every recommender and user policy: comparisons
+    on common random numbers (Law, "Simulation Modeling and Analysis", 2015, ch. 11.2). Nor do they
     depend on ``batch_size``, if the policies' own answers do not. No visit of an environment
     that was reset with the same seed shares them.
 
@@ -139,7 +139,7 @@ def rollout(
         raise ConfigError(f"seed must be zero or more, but is {seed}.")
     visitors = np.repeat(codes.astype(np.int32), episodes_per_user)
     episodes = np.tile(np.arange(episodes_per_user, dtype=np.uint64), len(codes))
-    # a range that no environment's count of sessions reaches: evaluation draws are fresh
+    # a range that no environment's count of visits reaches: evaluation draws are fresh
     sessions = visitors.astype(np.uint64) * np.uint64(_EPISODES) + episodes
     sessions += np.uint64(_EVALUATION)
     totals = _Totals(len(visitors), len(simulator.world.catalog))

@@ -104,7 +104,7 @@ def _fulfilled(need):
 
 @inlined
 def begin(b, user, tables, rules, state):
-    """Start a visit of the session that row ``b`` names; a ``user`` below 0 is drawn."""
+    """Start the visit that row ``b``'s seed and number name; a ``user`` below 0 is drawn."""
     key = rng.session_key(state.seed[b], state.session[b])
     state.key[b] = key
     if user < 0:

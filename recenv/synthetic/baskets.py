@@ -37,7 +37,7 @@ def emit_baskets(
     days: int | None = None,
     seed: int = 0,
 ) -> InteractionLog:
-    """Purchases alone, in sessions; the log exposes its catalogue to every visit.
+    """Purchases alone, in visits; the log exposes its catalogue to every visit.
 
     Without ``lengths`` a visit takes item i with ``logit p = affinity + biases + sum over
     half-lives of weight * log(1 + share / FLOOR)``, each item by itself, where ``share`` is of

@@ -243,7 +243,7 @@ def emit_log(
 
 
 class _Shuffles:
-    """Uniform slates from one generator, over the grid of all sessions.
+    """Uniform slates from one generator, over the grid of all visits.
 
     They could be drawn like any other policy's. This way the history of every planted world, and
     with it the environment ids that rest on one, stays what it was.
@@ -254,7 +254,7 @@ class _Shuffles:
         self._sessions, self._game = sessions, game
 
     def draw(self, session: IntArray) -> tuple[npt.NDArray[np.int64], Floats]:
-        """The next round's slates of some sessions, and propensities; see ``draw_slates``."""
+        """The next round's slates of some visits, and propensities; see ``draw_slates``."""
         k, c = self._game.slate_size, self._game.num_candidates
         order = self._rng.permuted(np.tile(np.arange(c), (self._sessions, 1)), axis=1)
         slates = order[session, :k]

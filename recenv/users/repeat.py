@@ -179,7 +179,7 @@ def feature(frequency: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
 def visit_numbers(
     user: npt.NDArray[np.integer], session: npt.NDArray[np.integer], time: npt.NDArray[np.floating]
 ) -> Index:
-    """(n,) number of each event's session within its user's sessions, by first time, from 0."""
+    """(n,) number of each event's visit within its user's visits, by first time, from 0."""
     _, code = np.unique(session, return_inverse=True)
     first = np.full(code.max(initial=0) + 1, np.inf)
     np.minimum.at(first, code, time)

@@ -173,7 +173,7 @@ def draw_log(
         visits *= 2
     session = log.column("session")
     rng = np.random.default_rng([seed, 21])
-    place = rng.random(int(session.max()) + 1)  # of each session among its round of visits
+    place = rng.random(int(session.max()) + 1)  # of each visit among its round of visits
     rank = np.empty(len(place), np.int64)
     rank[np.lexsort((place, np.arange(len(place)) // world.num_users))] = np.arange(len(place))
     order = np.lexsort((np.arange(len(log)), rank[session]))

@@ -7,7 +7,7 @@ TensorFlow, RecoGym, gym-recsys; about 2 GB, most of it the torch that RecoGym i
 where the package index's torch brings CUDA), plays each in a fresh process, and prints answered
 slates per second. One step is one user answering one slate. Where a peer lets one choose, slates
 have ``SLATE`` of ``CANDIDATES`` items; the table's column ``work`` says what each did. Slates are
-drawn before the clock starts; the next user's beginning at the end of a session is inside the
+drawn before the clock starts; the next user's beginning at the end of a visit is inside the
 time, as part of simulating users. Numeric libraries are held to one thread.
 """
 

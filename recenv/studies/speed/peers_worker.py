@@ -34,9 +34,9 @@ class Game(NamedTuple):
     """A peer behind two calls."""
 
     reset: Callable[[], None]
-    """Begin the next user's session, up to where a slate is wanted."""
+    """Begin the next user's visit, up to where a slate is wanted."""
     step: Callable[[Any], bool]
-    """Show a slate, let the user answer it; whether the session is over."""
+    """Show a slate, let the user answer it; whether the visit is over."""
     actions: Sequence[Any]
     """The drawn slates as the peer wants them."""
 
@@ -75,7 +75,7 @@ def recogym(slates: list[list[int]], settings: dict[str, Any]) -> Game:
 def gym_recsys(slates: list[list[int]], settings: dict[str, Any]) -> Game:
     """gym-recsys with its README's model: the user is a vector, an item's reward an inner product.
 
-    A session ends after ``rounds`` slates, as in its ``RecSys-t50-v0``; the count is kept here,
+    A visit ends after ``rounds`` slates, as in its ``RecSys-t50-v0``; the count is kept here,
     because the time limit of gym 0.26 expects a newer protocol than the environment's.
     """
     module = importlib.import_module("gym_recsys")

@@ -35,7 +35,7 @@ class Durations(NamedTuple):
 
 
 class _Sessions(NamedTuple):
-    """One entry per session with consumption, by user, then by time."""
+    """One entry per visit with consumption, by user, then by time."""
 
     name: npt.NDArray[np.int64]
     user: npt.NDArray[np.int64]

@@ -50,7 +50,7 @@ reports-training: $(READY)
 
 # A warning is an error there (mkdocs.yml, strict). The variable silences an advertisement.
 docs: $(READY)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 check: $(READY) docs
 	$(BIN)/ruff check .

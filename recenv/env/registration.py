@@ -189,7 +189,7 @@ def parallel_env(
     Args:
         source: an environment id, the folder of a saved world (``World.save``), or a world of
             your own (``recenv.build_world``).
-        render_mode: None or "ansi".
+        render_mode: None, "ansi" (text) or "rgb_array" (a picture).
         num_sessions: visits side by side, each with a recommender and a user of its own.
         overrides: settings of ``GameConfig``, as ``slate_size=1`` or
             ``reward={"cooperation": 1.0}``.

@@ -21,17 +21,17 @@ $(READY): pyproject.toml constraints.txt
 	touch $(READY)
 
 demo: $(READY)
-	$(BIN)/python -m training.train --env recenv/MovieLens100K-v0 --algorithm ippo --train both
+	$(BIN)/recenv train --env recenv/MovieLens100K-v0 --algorithm ippo --train both
 
 FITTED := Toy OpenBandit MovieLens100K CompleteJourney
 
 reports: $(READY)
 	set -e; for id in $(FITTED); do \
 		$(BIN)/recenv fidelity recenv/$$id-v0 --out docs/reports/fidelity/$$id; done
-	set -e; for study in next_item baskets open_bandit reading recovery ranking speed; do \
-		$(BIN)/python -m recenv.benchmark.$$study --out docs/reports; done
+	set -e; for study in next_item baskets open_bandit reading recovery policy_ranking speed; do \
+		$(BIN)/python -m recenv.studies.$$study --out docs/reports; done
 
-SUITE := $(BIN)/python -m training.suite
+SUITE := $(BIN)/recenv suite
 TOY := ippo mappo slateq idqn impala appo sac
 BOTH := ippo mappo idqn impala appo sac
 

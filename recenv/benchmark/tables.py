@@ -100,10 +100,10 @@ def write_study(
         title: of the page.
         text: the page, Markdown.
         figures: JSON-able.
-        command: after ``python -m recenv.benchmark.``, what makes them; by default the name.
+        command: after ``python -m recenv.studies.``, what makes them; by default the name.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.json").write_text(json.dumps(figures, indent=1) + "\n")
     called = command or name.replace("-", "_")
-    page = f"# {title}\n\n`python -m recenv.benchmark.{called}`\n\n{text}\n"
+    page = f"# {title}\n\n`python -m recenv.studies.{called}`\n\n{text}\n"
     (folder / f"{name}.md").write_text(page)

@@ -22,7 +22,7 @@ $(READY): pyproject.toml constraints.txt
 	touch $(READY)
 
 demo: $(READY)
-	$(BIN)/python -m training.train --env recenv/MovieLens100K-v0 --algorithm ippo --train both
+	$(BIN)/recenv train --env recenv/MovieLens100K-v0 --algorithm ippo --train both
 
 FITTED := Toy OpenBandit MovieLens100K CompleteJourney
 
@@ -32,7 +32,7 @@ reports: $(READY)
 	set -e; for study in next_item baskets open_bandit reading recovery policy_ranking speed; do \
 		$(BIN)/python -m recenv.studies.$$study --out docs/reports; done
 
-SUITE := $(BIN)/python -m training.suite
+SUITE := $(BIN)/recenv suite
 TOY := ippo mappo slateq idqn impala appo sac
 BOTH := ippo mappo idqn impala appo sac
 

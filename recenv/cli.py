@@ -82,7 +82,7 @@ def _told(error: RecenvError) -> int:
 
 def _overview() -> str:
     """What ``recenv --help`` prints."""
-    found = {name: entry.load().summary for name, entry in further().items()}
+    found = {name: _summary(name) for name in further()}
     own = {name: command.summary for name, command in COMMANDS.items()}
     width = max(map(len, [*own, *found]))
 
@@ -105,8 +105,16 @@ def _overview() -> str:
     )
 
 
+def _summary(name: str) -> str:
+    """What a command that another package adds does, or why it cannot be run."""
+    try:
+        return _loaded(name).summary
+    except ConfigError as error:
+        return f"({error})"
+
+
 def further() -> dict[str, EntryPoint]:
-    """The commands that installed packages add, by name, in the order that they state."""
+    """The commands that installed packages add, by name."""
     return {entry.name: entry for entry in entry_points(group=GROUP)}
 
 
@@ -123,15 +131,16 @@ def _loaded(name: str) -> Command:
         if not known:
             advice = "To train, install recenv again: what is installed has no such commands."
         raise UnknownNameError("command", name, [*COMMANDS, *known], advice)
-    entry, here = known[name], Path(recenv.__file__).parents[1]
+    entry = known[name]
     package = entry.module.partition(".")[0]
-    spec = find_spec(package)
-    ours = here / package
-    if ours.is_dir() and (spec is None or Path(spec.origin or "nowhere").parent != ours):
+    ours = Path(recenv.__file__).resolve().parents[1] / package
+    found = find_spec(package)
+    first = found and found.origin
+    if ours.is_dir() and first and Path(first).resolve().parent != ours:
         raise ConfigError(
-            f"recenv {name} is part of the package {ours}, but Python finds "
-            f"{spec.origin if spec else 'none'} first. Take that folder off PYTHONPATH, and run "
-            "the command `recenv` rather than `python -m recenv.cli` beside it."
+            f"recenv {name} is part of the package {ours}, but Python finds {first} first. Take "
+            "that folder off PYTHONPATH, and run the command `recenv` rather than `python -m "
+            "recenv.cli` beside it."
         )
     return entry.load()
 

@@ -67,7 +67,7 @@ class Progress:
         self._began = self._last = time.monotonic()
         self._initial = self._done = done
         self._first: tuple[float, int] | None = None  # time and steps after the first update
-        self._note, self._told = "", False
+        self._note, self._told, self._grows = "", False, False
         self._bar = tqdm(
             total=total,
             initial=done,
@@ -98,8 +98,8 @@ class Progress:
         return self._done
 
     def extend(self, steps: int) -> None:
-        """Expect further steps in this stage."""
-        self._total = (self._total or 0) + steps
+        """Expect further steps in this stage, which now ends with the ``with`` block alone."""
+        self._total, self._grows = (self._total or 0) + steps, True
         self._bar.total = self._total
 
     def say(self, note: str) -> None:
@@ -121,7 +121,8 @@ class Progress:
         if not self._bar.disable:
             self._bar.set_postfix_str(", ".join(self._details(now)), refresh=False)
             self._bar.update(steps)
-        if self._lines and (now - self._last >= EVERY or self._done == self._total):
+        ended = self._done == self._total and not self._grows
+        if self._lines and (now - self._last >= EVERY or ended):
             self._write(now)
         if self._first is None:
             self._first = now, self._done
@@ -158,7 +159,7 @@ class Progress:
     def _write(self, now: float) -> None:
         self._last = now
         whole = self._total is not None and self._done >= self._total
-        self._told = whole
+        self._told = whole and not self._grows
         of = "" if self._total is None else f" of {self._counted(self._total)}"
         head = f"{self._label}: {self._counted(self._done)}{of} {self._unit}"
         if whole:

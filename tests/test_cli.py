@@ -213,6 +213,8 @@ def test_another_package_called_training_is_not_run(
     err = capsys.readouterr().err
     assert str(tmp_path / "training" / "__init__.py") in err
     assert "PYTHONPATH" in err
+    assert main(["--help"]) == 0
+    assert "PYTHONPATH" in capsys.readouterr().out
 
 
 def test_argparse_errors_exit_2(capsys: pytest.CaptureFixture[str]) -> None:

@@ -73,6 +73,32 @@ def test_a_stage_without_a_known_end_says_how_much_it_was(clock):
     assert out.getvalue() == "fit: 3 epochs, 1 epochs/s\n"
 
 
+def test_a_stage_that_grows_is_told_once(clock):
+    out = io.StringIO()
+    with Progress("fit", 0, unit="epochs", file=out) as bar:
+        for steps in (2, 3):
+            bar.extend(steps)
+            for _ in range(steps):
+                clock.now += 1.0
+                bar.update(note=f"loss {steps}")
+        assert bar.done == 5
+    assert out.getvalue() == "fit: 5 of 5 epochs in 00:05, 1 epochs/s, loss 3\n"
+
+
+def test_bytes_are_told_in_short():
+    out = io.StringIO()
+    with Progress("log.csv", 678_260_987, unit="bytes", file=out) as bar:
+        bar.update(678_260_987)
+    assert out.getvalue() == "log.csv: 678M of 678M bytes in 00:00\n"
+
+
+def test_a_note_is_shown_before_the_first_step_is_done(clock):
+    out = Terminal()
+    with Progress("world", 3, unit="stages", file=out) as bar:
+        bar.say("encoding item texts")
+        assert "encoding item texts" in out.getvalue().split("\r")[-1]
+
+
 def test_a_stage_that_fails_says_nothing(clock):
     out = io.StringIO()
     with pytest.raises(ValueError, match="no"), Progress("fit", 3, file=out):

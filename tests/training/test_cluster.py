@@ -20,6 +20,7 @@ from recenv.config import GameConfig
 from recenv.recommenders import ALSRecommender
 from recenv.sim.simulator import Simulator
 from recenv.synthetic.world import PlantedConfig, planted_world
+from training import cluster
 from training.cluster import ClusterError, bundles, make_room, ray_address, ray_session
 from training.config import TrainConfig
 from training.config.network import NetworkConfig
@@ -305,3 +306,20 @@ def test_a_lost_learner_ends_a_run_that_can_be_resumed(tmp_path):
     assert "A process that learns was lost" in told["output"]
     assert "--resume" in told["output"]
     assert told["iteration"] >= 2
+
+
+def test_rays_processes_do_not_look_where_another_package_has_our_name(tmp_path, monkeypatch):
+    """Ray puts the current folder first on the path of its processes."""
+    root = Path(cluster.__file__).parents[1]
+    ours, theirs, namespace = root, tmp_path / "theirs", tmp_path / "namespace"
+    for name in ("training", "recenv"):
+        (theirs / name).mkdir(parents=True)
+        (theirs / name / "__init__.py").touch()
+    (namespace / "training").mkdir(parents=True)  # no package: ours, farther back, is found
+    file = tmp_path / "file"
+    file.mkdir()
+    (file / "training.py").touch()
+    job = cluster._OwnPackages()
+    job._py_driver_sys_path.extend(map(str, (ours, theirs, namespace, file, tmp_path)))
+    path = list(job._get_proto_job_config().py_driver_sys_path)
+    assert path == list(map(str, (ours, namespace, tmp_path)))

@@ -67,7 +67,7 @@ def fit(
     _check(log, catalog, interests, folded)
     with (
         one_thread(),
-        Progress("user model", unit="epochs", shown=progress) as bar,
+        Progress("user model", 0, unit="epochs", shown=progress) as bar,
     ):
         stages = _Fit(log, catalog, interests, config, folded, weight, goes_on, chosen, bar)
         return stages.run(valid)

@@ -472,7 +472,7 @@ def fit_world(
     interests: InterestVectors,
     config: WorldConfig,
     *,
-    progress: bool = True,
+    progress: bool | None = None,
 ) -> World:
     """The world of a log's users, fitted on the training part of a split.
 
@@ -483,7 +483,7 @@ def fit_world(
             held-out users touch nothing that is shared.
         interests: user and item vectors, from the training part.
         config: its ``user_model`` is used; all of it is kept with the world.
-        progress: show a bar.
+        progress: False for silence; see ``recenv.progress``.
 
     Raises:
         SchemaError: the split leaves nothing to fit on.

@@ -94,7 +94,7 @@ class BoundLoop:
         """
         assert self._loop.kept is not None
         memory = np.zeros(words(args), np.int64)
-        kept = _entry(self._loop.kept, types.int64[::1], *self._types)
+        kept: Any = _entry(self._loop.kept, types.int64[::1], *self._types)
         call = _Prepared(_entry(_do, *[types.int64] * 4), *kept(memory, *args), 0, rows)
         call.needs = memory, args
         return call

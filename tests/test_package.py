@@ -12,7 +12,7 @@ import venv
 from pathlib import Path
 
 import pytest
-from launched import TINY
+from helpers.launched import TINY
 
 import recenv
 

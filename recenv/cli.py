@@ -28,10 +28,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import recenv
 from recenv.arguments import Parser, typed
-from recenv.env.registration import REGISTRY, load_world, resolve
+from recenv.env.registration import REGISTRY, resolve
 from recenv.errors import ConfigError, RecenvError, UnknownNameError
 
 if TYPE_CHECKING:
+    from recenv.config import GameConfig
     from recenv.recommenders import PrivilegedRecommender, Recommender
     from recenv.world import World
 
@@ -249,16 +250,15 @@ def _list(given: Any, line: str) -> None:
 
 
 def _build(given: Any, line: str) -> None:
-    print(load_world(given.id).describe())
+    print(_resolved(given.id)[0].describe())
 
 
 def _play(given: Any, line: str) -> None:
     from recenv.env.visit import RECOMMENDER_AGENT, Visit
     from recenv.recommenders.base import recommend, tell
 
-    world, game = resolve(given.id)
+    world, game = _resolved(given.id)
     recommender = _named(given.recommender, world)
-    _tell_compiling()
     visit = Visit(world, game, "ansi")
     visit.reset(given.seed, None)
     while visit.live:
@@ -269,13 +269,15 @@ def _play(given: Any, line: str) -> None:
     print(visit.render(), end="")
 
 
-def _tell_compiling() -> None:
-    """Say that the first game takes long, if no compiled functions are kept yet."""
+def _resolved(source: str) -> tuple[World, GameConfig]:
+    """World and game, after a line that says why it takes long, if no compiled game is kept yet."""
     from recenv.jit.compiled import FOLDER
 
-    if not any(FOLDER.rglob("*.nbi")):
+    there = source in REGISTRY or Path(source).is_dir()
+    if there and not any(FOLDER.rglob("*.nbi")):
         told = "recenv: compiling the game (kept for next time) ..."
         print(told, file=sys.stderr, flush=True)
+    return resolve(source)
 
 
 def _named(name: str, world: World) -> Recommender | PrivilegedRecommender:
@@ -299,8 +301,7 @@ def _compare(given: Any, line: str) -> None:
         REPORT_FOLDER.check(given.out)
     for name, why in left_out().items():
         print(f"recenv: {name} is left out. {why}", file=sys.stderr)
-    world, game = resolve(given.id)
-    _tell_compiling()
+    world, game = _resolved(given.id)
     comparison = compare(
         world,
         game,
@@ -330,8 +331,7 @@ def _fidelity(given: Any, line: str) -> None:
 
     if given.out is not None:
         REPORT_FOLDER.check(given.out)
-    world, game = resolve(given.id)
-    _tell_compiling()
+    world, game = _resolved(given.id)
     report = fidelity(
         world,
         *held_out(world, game),

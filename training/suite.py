@@ -35,6 +35,7 @@ from training.config.algorithms import ALGORITHMS
 from training.evaluate import check_report, tell_left_out
 from training.interrupts import Interrupted, Stop
 from training.models.observations import AGENT
+from training.noise import set_verbose
 from training.runs.folder import RunFolder
 from training.runs.opponents import make_opponent
 from training.runs.policy import load, load_user
@@ -326,6 +327,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(arguments: Any, given: dict[str, Any], stop: Stop, shown: Sequence[str]) -> int:
+    set_verbose(arguments.verbose)  # before anything of RLlib is made
     if arguments.seeds < 1:
         raise ConfigError(f"--seeds must be at least 1, but is {arguments.seeds}.")
     if arguments.out:

@@ -32,7 +32,7 @@ from training.cli import SettingsParser, config_of, merged, parse
 from training.config import FITTED, MODULES, Side, TrainConfig
 from training.evaluate import check_report, evaluate
 from training.interrupts import Interrupted, Stop, stop_on_signals
-from training.ray_output import quiet_start
+from training.ray_output import quiet_start, set_verbose
 from training.runs.folder import Checkpoint, Row, RunFolder, create_seeds, seed_runs
 from training.runs.opponents import make_fixed_user, make_opponent
 from training.runs.policy import NetworkRecommender, NetworkUser, save_policy
@@ -284,6 +284,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(arguments: Any, given: dict[str, Any], stop: Stop) -> int:
+    set_verbose(arguments.verbose)  # before anything of RLlib is made
     if arguments.seeds < 1:
         raise ConfigError(f"--seeds must be at least 1, but is {arguments.seeds}.")
     if arguments.report:

@@ -114,13 +114,13 @@ def python_of(group):
     return python
 
 
-def run(python, script, arguments, folder):
+def run(python, script, arguments, folder, timeout=300):
     return subprocess.run(
         [python, HERE / script, *arguments],
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=timeout,
         cwd=folder,
     )
 
@@ -149,6 +149,25 @@ def test_trains(loop, observation, slate_size, tmp_path):
     assert (report["observation"], report["slate_size"]) == (observation, slate_size)
     assert report["steps"] >= 256
     assert report["parameters_changed"] > 0
+    if loop.library == "supersuit":
+        assert report["rows_changed"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(
+    ("script", "group", "steps"),
+    [
+        pytest.param("torchrl_ppo.py", "latest", 2400, id="torchrl"),
+        pytest.param("benchmarl_ppo.py", "older", 12000, id="benchmarl"),
+    ],
+)
+def test_a_recommender_learns_with_the_mask(script, group, steps, tmp_path):
+    arguments = ["--observation", "flat", "--slate-size", "1", "--action-mask"]
+    arguments += ["--steps", str(steps), "--compare", "50"]
+    report = report_of(run(python_of(group), script, arguments, tmp_path, timeout=3000))
+    assert report["processor_seconds"] < 300  # of its own: a busy machine makes it wait longer
+    assert report["low"] > 0, report
 
 
 @pytest.mark.slow

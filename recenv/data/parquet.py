@@ -132,7 +132,7 @@ def typed(column: Column, kind: pa.DataType, *, blank: bool = False) -> Column:
         column.refuse(~(_fits(cells, kind) | none), f"is not {wanted}")
         if pa.types.is_decimal(cells.type) and pa.types.is_integer(kind):
             cells = cells.cast(pa.float64())
-        cells = cells.cast(kind)
+        cells = cells.cast(kind, safe=not pa.types.is_floating(kind))  # a float may round
     return Column(column.path, column.name, cells, column.first)
 
 

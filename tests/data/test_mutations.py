@@ -45,6 +45,7 @@ MENDED = (
     "amazon-ratings:upper-event+float-id+spaced-event:374520",
     "complete-journey:cell-word:830015",
     "complete-journey:column-hexadecimal:529878",
+    "complete-journey:column-large-whole:531933",
     "complete-journey:column-timedelta:294397",
     "complete-journey-products:column-largest-float:718606",
     "kuairand:no-rows:113744",

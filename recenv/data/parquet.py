@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,7 +85,7 @@ def read_columns(
     }
 
 
-def require(path: Path, names: Sequence[str], wanted: Mapping[str, object]) -> None:
+def require(path: Path, names: Sequence[str], wanted: Iterable[str]) -> None:
     """Check that each wanted column is there once.
 
     Raises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,7 +85,7 @@ def read_columns(
     }
 
 
-def require(path: Path, names: Sequence[str], wanted: Mapping[str, object]) -> None:
+def require(path: Path, names: Sequence[str], wanted: Iterable[str]) -> None:
     """Check that each wanted column is there once.
 
     Raises:
@@ -132,7 +132,7 @@ def typed(column: Column, kind: pa.DataType, *, blank: bool = False) -> Column:
         column.refuse(~(_fits(cells, kind) | none), f"is not {wanted}")
         if pa.types.is_decimal(cells.type) and pa.types.is_integer(kind):
             cells = cells.cast(pa.float64())
-        cells = cells.cast(kind)
+        cells = cells.cast(kind, safe=not pa.types.is_floating(kind))  # a float may round
     return Column(column.path, column.name, cells, column.first)
 
 

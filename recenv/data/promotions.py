@@ -108,8 +108,8 @@ def read_promotions(
         SchemaError: the file is damaged.
     """
     with readable(path):
+        require(path, pq.read_schema(path).names, _COLUMNS)
         file = pq.ParquetFile(path, read_dictionary=list(_PLACES))
-        require(path, file.schema_arrow.names, dict.fromkeys(_COLUMNS))
         stores: set[int] = set()
         for block in _blocks(file, path, ("store_id",)):
             stores.update(np.unique(block["store_id"].cells.to_numpy()).tolist())

@@ -14,7 +14,7 @@ import pytest
 from recenv.data import event_order
 from recenv.data.event_order import TIE_SEED, sessionize, sort_by_time
 from recenv.data.files import Source, find
-from recenv.data.formats import read_movielens
+from recenv.data.formats import read_atomic, read_movielens
 from recenv.data.log_builder import LogBuilder, Names, share_of
 from recenv.data.text_chunks import Chunk, Layout, read_delimited, read_json_lines, read_lines
 from recenv.errors import ConfigError, SchemaError
@@ -298,3 +298,28 @@ def test_the_lean_order_is_the_plain_one(
     mixed = rng.permutation(n)
     again = sessionize(plain["user"].to_numpy()[mixed], plain["time"].to_numpy()[mixed])
     np.testing.assert_array_equal(session[mixed], again)
+
+
+def test_ids_are_what_stands_between_blanks() -> None:
+    names = Names()
+    ids = pa.array(["a", " a\t", "\u00a0a", "7", "7.0", "07", "7.5", " 7.00 "])
+    assert names.add(ids).tolist() == [0, 0, 0, 1, 1, 2, 3, 1]
+    assert names.find(pa.array(["a ", "b"])).tolist() == [0, -1]
+    assert names.respelled == {" a\t", "\u00a0a", "7.0", " 7.00 ", "a "}
+    titles = Names(titles=True)
+    assert titles.add(pa.array(["7", "7.0", " 7"])).tolist() == [0, 1, 0]
+
+
+def test_respelled_ids_are_noted(tmp_path: Path) -> None:
+    rows = "u1\ti1\t5\t1300000000\n u1 \ti2\t5\t1300000001\n"
+    (tmp_path / "shop.inter").write_text(
+        "user_id:token\titem_id:token\trating:float\ttimestamp:float\n" + rows
+    )
+    log, _ = read_atomic(tmp_path)
+    assert log.user_ids.tolist() == ["u1"]
+    assert any("1 names of users are written with outer blanks" in note for note in log.notes)
+    (tmp_path / "shop.inter").write_text(
+        (tmp_path / "shop.inter").read_text().replace(" u1 ", "\u00a0 ")
+    )
+    with pytest.raises(SchemaError, match="line 3, column 'user_id:token'.* is not an id"):
+        read_atomic(tmp_path)

@@ -93,3 +93,12 @@ def test_what_pythons_csv_writes_is_read(
     )
     folder = tmp_path_factory.mktemp("rfc")
     assert _read(folder, written.getvalue()) == [list(row) for row in rows]
+
+
+def test_a_long_cell_is_no_fault(tmp_path: Path) -> None:
+    limit = csv.field_size_limit()
+    long = "x" * (limit + 1)
+    path = tmp_path / "items.csv"
+    path.write_text(f'item,text\ni1,"{long}"\n')
+    assert read_text(path, ",", "item table")["text"].tolist() == [long]
+    assert csv.field_size_limit() == limit

@@ -31,7 +31,7 @@ MIND = Publication(
 )
 
 _BEHAVIORS = ("impression", "user", "time", "history", "impressions")
-_TIME = r"[0-9 ]"  # how a time begins
+_TIME = r"[0-9]{1,2}/[0-9]{1,2}/[0-9]{4} [0-9]{1,2}:[0-9]{2}:[0-9]{2} [AP]M"
 _NEWS = ("id", "category", "subcategory", "title", "abstract", "url", "title_entities",
          "abstract_entities")  # fmt: skip
 
@@ -107,7 +107,8 @@ def _times(chunk: Chunk) -> np.ndarray:
     """(n,) seconds; the file writes "11/13/2019 8:36:57 AM"."""
     code, texts = chunk.distinct("time")
     spelled = pd.Series(texts, dtype=object)
-    spelled = spelled.where(spelled.str.match(_TIME), None)  # pandas takes "now" for a time
+    # pandas would take "now" for a time, and minutes of one digit
+    spelled = spelled.where(spelled.str.fullmatch(_TIME), None)
     stamps = pd.to_datetime(spelled, format="%m/%d/%Y %I:%M:%S %p", utc=True, errors="coerce")
     chunk.refuse(np.asarray(stamps.isna())[code], "time", "is no time (MM/DD/YYYY HH:MM:SS AM)")
     seconds = np.asarray(pd.DatetimeIndex(stamps).as_unit("s").asi8, dtype=np.float64)

@@ -9,6 +9,7 @@ from training.algorithms import bc
 from training.cli import PAGES, SettingsParser, config_of, parse
 from training.config import TrainConfig
 from training.config.algorithms import ALGORITHMS
+from training.config.algorithms.bc import LOG
 from training.session import algorithm_config
 
 
@@ -169,6 +170,8 @@ def test_rllib_is_told_nothing_in_a_deprecated_way(algorithm, env_config, monkey
     monkeypatch.setattr(rllib, "deprecation_warning", fail)
     monkeypatch.setattr(bc, "demonstrations", lambda settings, config: None)
     env, game = env_config["env"], env_config["game"]
-    config = TrainConfig(env=env, game=game, train="recommender", bc={"data": "log"})
-    built = algorithm_config(config.replace(algorithm=algorithm))
+    config = TrainConfig(env=env, game=game, train="recommender").replace(
+        algorithm=algorithm, bc={"data": LOG}
+    )
+    built = algorithm_config(config)
     assert built.learner_class.__module__.startswith("training.algorithms")

@@ -169,6 +169,15 @@ class Visits:
         rows = np.arange(self.batch)
         return self.simulator.prepared(kernels.NEXT_VISITS, self.state, rows)
 
+    @cached_property
+    def _days(self) -> tuple[npt.NDArray[np.int64], Callable[[], None]]:
+        """(B,) days until the next visits, and the call that fills them in; see ``return_days``."""
+        law = self.simulator.world.user_model.return_time
+        days = np.empty(self.batch, np.int64)
+        assert law is not None
+        told = (days, law.baseline, law.effect, law.first)
+        return days, self.simulator.prepared(kernels.RETURN_DAYS, self.state, *told)
+
     @property
     def user_turn(self) -> bool:
         """Whether slates are on screen (of one visit: whether its slate is)."""
@@ -351,18 +360,18 @@ class Visits:
         state = self.state
         told = {"clicks": state.clicks.item(0), "purchases": state.purchases.item(0)}
         if self._returns:
-            days = self.simulator.return_days(state) if state.ended.item(0) != LIVE else None
-            told["return_days"] = -1 if days is None else days.item(0)
+            told["return_days"] = -1
+            if state.ended.item(0) != LIVE:
+                days, draw = self._days
+                draw()
+                told["return_days"] = days.item(0)
         return told
 
     def return_days(self) -> npt.NDArray[np.int64]:
         """(B,) days until the next visit of users whose visit has ended, -1 of the others."""
-        out, rows = np.full(self.batch, -1), np.flatnonzero(self.state.ended != LIVE)
-        if len(rows):
-            days = self.simulator.return_days(self.state, rows)
-            assert days is not None
-            out[rows] = days
-        return out
+        days, draw = self._days
+        draw()
+        return days.copy()
 
     def observe(self, side: str, row: int = 0) -> AgentObservation:
         """The observation of the agent of a side in a row, in arrays of its own."""

@@ -119,7 +119,7 @@ def _type(value: Any) -> Any:
     return found.copy(layout="C", readonly=False) if isinstance(found, types.Array) else found
 
 
-def _entry(compiled: Any, *told: Any) -> Kernel:
+def _entry(compiled: Any, *told: Any) -> Callable[..., Any]:
     compiled.compile(told)
     return compiled.overloads[told].entry_point
 

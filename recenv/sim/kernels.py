@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from numba import uint64
 
+from recenv import rng
 from recenv.jit.atomics import apart, job, kept_job
 from recenv.jit.compiled import inlined, kernel
 from recenv.jit.memory import columns
@@ -17,6 +18,7 @@ from recenv.jit.prefetch import prefetch, prefetch_row
 from recenv.jit.threads import Loop, share
 from recenv.sim import game, screens
 from recenv.sim.state import LIVE, USER, Screen
+from recenv.users.durations import draw_duration
 
 _LARGE = 8192  # rows that do not fit a core's own caches (measured: from here asking ahead pays)
 _AHEAD, _PAIR = 4, 2  # rows
@@ -185,6 +187,17 @@ def step_alone(low, high, slates, autoreset, tables, rules, state):
 
 
 @kernel
+def return_days(low, high, days, baseline, effect, first, tables, rules, state):
+    """Fill (B,) days with those until the user's next visit; -1 while this one goes on."""
+    apart()
+    for b in range(low, high):
+        days[b] = -1
+        if state.ended[b] != LIVE:
+            drawn = rng.uniform(state.key[b], 0, rng.RETURN, 0)
+            days[b] = draw_duration(baseline, effect[state.user[b]], first, drawn)
+
+
+@kernel
 def first_outside(actions, low, high, high_of_last):
     """Position of the first value of (B, n) actions that is out of bounds, or -1.
 
@@ -247,6 +260,13 @@ def _step_together(board, count, slates, autoreset, tables, rules, state):
 
 
 @kernel
+def _return_days_together(board, count, days, baseline, effect, first, tables, rules, state):
+    told = (days, baseline, effect, first, tables, rules, state)
+    function, arguments = job(return_days, told)
+    share(board, count, function, arguments)
+
+
+@kernel
 def _next_visits_kept(memory, rows, tables, rules, state):
     return kept_job(next_visits, (rows, tables, rules, state), memory)
 
@@ -266,9 +286,16 @@ def _step_kept(memory, slates, autoreset, tables, rules, state):
     return kept_job(step, (slates, autoreset, tables, rules, state), memory)
 
 
+@kernel
+def _return_days_kept(memory, days, baseline, effect, first, tables, rules, state):
+    told = (days, baseline, effect, first, tables, rules, state)
+    return kept_job(return_days, told, memory)
+
+
 BEGIN = Loop(begin, _begin_together)
 NEXT_VISITS = Loop(next_visits, _next_visits_together, _next_visits_kept)
 SHOW = Loop(show, _show_together, _show_kept)
 DRAW_ANSWERS = Loop(draw_answers, _draw_answers_together)
 RESPOND = Loop(respond, _respond_together, _respond_kept)
 STEP = Loop(step, _step_together, _step_kept)
+RETURN_DAYS = Loop(return_days, _return_days_together, _return_days_kept)

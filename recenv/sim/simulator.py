@@ -328,15 +328,15 @@ class Simulator:
     def prepared(
         self, loop: threads.Loop, state: State, array: IntArray, *more: object
     ) -> Callable[[], None]:
-        """A call of ``kernels.SHOW``, ``RESPOND``, ``STEP`` or ``NEXT_VISITS``, made once for many.
+        """A call of a loop of ``kernels`` that can be prepared, made once for many.
 
         Whoever steps a single visit spends more time on handing arguments over than on the step.
 
         Args:
-            loop: which.
+            loop: ``SHOW``, ``RESPOND``, ``STEP``, ``NEXT_VISITS`` or ``RETURN_DAYS``.
             state: updated in place at each call.
-            array: (n, ...) int64 in C's order: slates, answers or rows. What stands in it when the
-                call is made counts, and is not checked.
+            array: (n, ...) int64 in C's order: slates, answers, rows or days. What stands in it
+                when the call is made counts, and is not checked.
             more: what the loop takes after that.
         """
         args = (array, *more, self.tables, self.rules, state)

@@ -76,3 +76,15 @@ def test_arrays_begin_on_different_lines_of_a_page(toy):
     places = [array.ctypes.data % 4096 // 64 for array in state]
     assert len(set(places)) == len(places)
     assert all(array.ctypes.data % 64 == 0 for array in state)
+
+
+def test_what_an_agent_of_a_single_visit_observes_lies_side_by_side(toy):
+    """So that an observation is copied in one piece of hardly more than its own size."""
+    simulator = Simulator(toy, GameConfig(num_candidates=20))
+    state = simulator.allocate(1)
+    sides = (simulator.recommender_observation, simulator.user_observation)
+    for observe in sides:
+        leaves = observe(state, copy=False).values()
+        first = min(leaf.ctypes.data for leaf in leaves)
+        last = max(leaf.ctypes.data + leaf.nbytes for leaf in leaves)
+        assert last - first <= sum(-(-leaf.nbytes // 64) * 64 for leaf in leaves)

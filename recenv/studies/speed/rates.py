@@ -426,6 +426,9 @@ if __name__ == "__main__":
     for told in ("recenv/Toy-v0", "recenv/MovieLens100K-v0"):
         for kind in ("dict", "flat"):
             pairs = against_trivial(told, observation=kind)
-            ratio = statistics.median(a / b for a, b in pairs)
+            ratios = [a / b for a, b in pairs]
             ours, least = (statistics.median(values) for values in zip(*pairs, strict=True))
-            print(f"{told} {kind}: {short(ours)} steps/s, trivial {short(least)}: {ratio:.3f}")
+            print(
+                f"{told} {kind}: {short(ours)} steps/s, trivial {short(least)}: "
+                f"{statistics.median(ratios):.3f} ({min(ratios):.3f} - {max(ratios):.3f})"
+            )

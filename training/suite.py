@@ -35,7 +35,7 @@ from training.config.algorithms import ALGORITHMS
 from training.evaluate import check_report, tell_left_out
 from training.interrupts import Interrupted, Stop
 from training.models.observations import AGENT
-from training.noise import set_verbose
+from training.ray_output import set_verbose
 from training.runs.folder import RunFolder
 from training.runs.opponents import make_opponent
 from training.runs.policy import load, load_user

@@ -71,6 +71,11 @@ def _place(state: State, roles: tuple[str, ...] | None = None) -> tuple[Table, i
     return table, state.rng.choice(fits)
 
 
+def _row(state: State, table: Table) -> list[str]:
+    """One of its rows; another one, which stands nowhere, if it has none."""
+    return state.rng.choice(table.rows) if table.rows else []
+
+
 def _set(state: State, change: Callable[[str], str], roles: tuple[str, ...] | None, every: bool,
          raw: bool = False) -> None:  # fmt: skip
     found = _place(state, roles)
@@ -210,8 +215,7 @@ def _swallowing(state: State) -> None:
 
 @_mutation("extra-cell", "shape", 0)
 def _extra(state: State) -> None:
-    table = state.table()
-    state.rng.choice(table.rows).append("0")
+    _row(state, state.table()).append("0")
 
 
 @_mutation("extra-cell-first-row", "shape", 0)
@@ -238,14 +242,14 @@ def _unquoted_comma(state: State) -> None:
 
 @_mutation("missing-cell", "shape", 0)
 def _missing(state: State) -> None:
-    table = state.table()
-    row = state.rng.choice(table.rows)
-    row.pop(state.rng.randrange(len(row)))
+    row = _row(state, state.table())
+    if row:
+        row.pop(state.rng.randrange(len(row)))
 
 
 @_mutation("missing-last-cell", "shape", 0)
 def _missing_last(state: State) -> None:
-    state.rng.choice(state.table().rows).pop()
+    del _row(state, state.table())[-1:]
 
 
 @_mutation("duplicated-header", "header", 0)
@@ -313,8 +317,8 @@ def _moved(state: State) -> None:
 @_mutation("duplicated-row", "rows", 0)
 def _doubled_row(state: State) -> None:
     table = state.table()
-    row = state.rng.choice(table.rows)
-    table.rows.insert(state.rng.randrange(len(table.rows) + 1), list(row))
+    if row := _row(state, table):
+        table.rows.insert(state.rng.randrange(len(table.rows) + 1), list(row))
 
 
 @_mutation("duplicated-rows", "rows", 0)
@@ -337,7 +341,8 @@ def _no_rows(state: State) -> None:
 def _missing_item(state: State) -> None:
     if len(state.tables) > 1:
         table = state.rng.choice(state.tables[1:])
-        table.rows.pop(state.rng.randrange(len(table.rows)))
+        if table.rows:
+            table.rows.pop(state.rng.randrange(len(table.rows)))
 
 
 @_mutation("doubled-item-row", "items", 0)
@@ -345,6 +350,8 @@ def _doubled_item(state: State) -> None:
     """An item once more, with another text and price."""
     if len(state.tables) > 1:
         table = state.rng.choice(state.tables[1:])
+        if not table.rows:
+            return
         row = list(state.rng.choice(table.rows))
         for column, role in enumerate(table.roles):
             if role == "text":

@@ -10,8 +10,8 @@ from pettingzoo.test import parallel_api_test
 from recenv.errors import ConfigError
 from recenv.sim.simulator import Simulator
 from recenv.studies.speed import cuda as speed_cuda
-from recenv.studies.speed import rates
-from recenv.studies.speed import study as speed
+from recenv.studies.speed import measurements as speed
+from recenv.studies.speed import rates, study
 from recenv.studies.speed.peers import PeerResult
 from recenv.studies.speed.rates import GAME, Clock, Rate, short, touched_bytes
 
@@ -39,7 +39,7 @@ def test_every_table_is_written(tiny, tmp_path, monkeypatch, capsys):
         ]
 
     monkeypatch.setattr(speed.peers, "measure_peers", peers)
-    told = speed.main(["--seconds", "0.001", "--repeats", "2", "--quiet", "--out", str(tmp_path)])
+    told = study.main(["--seconds", "0.001", "--repeats", "2", "--quiet", "--out", str(tmp_path)])
     page = (tmp_path / "speed.md").read_text()
     for heading in ("The step", "Environments", "Start and memory", "As the work grows", "Peers"):
         assert f"## {heading}" in page
@@ -108,5 +108,5 @@ def test_cuda_without_a_gpu_says_so():
 
 def test_wrong_options(capsys):
     with pytest.raises(SystemExit):
-        speed.main(["--seconds", "0"])
+        study.main(["--seconds", "0"])
     assert "must be positive" in capsys.readouterr().err

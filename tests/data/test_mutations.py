@@ -43,6 +43,7 @@ def test_some_cases(tmp_path: Path) -> None:
 MENDED = (
     "amazon-ratings:quoted:928102",
     "amazon-ratings:upper-event+float-id+spaced-event:374520",
+    "amazon-reviews:blank-all:685694",
     "complete-journey:cell-word:830015",
     "complete-journey:column-hexadecimal:529878",
     "complete-journey:column-large-whole:531933",

@@ -160,12 +160,18 @@ def _describe(
     for source, line, text in read_lines(meta, block_bytes=block_bytes, progress=progress):
         try:
             product = json.loads(text)
-            at = place.get(product["parent_asin"].strip())
+            asin = product["parent_asin"].strip()
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise SchemaError(
                 f"{source}, line {line}: no JSON object with a 'parent_asin' ({error!r}). Get the "
                 "file afresh, or mend the line."
             ) from error
+        if not asin:
+            raise SchemaError(
+                f"{source}, line {line}: 'parent_asin' is blank. Get the file afresh, or mend the "
+                "line."
+            )
+        at = place.get(asin)
         if at is None:
             continue
         named = product.get("categories") or []

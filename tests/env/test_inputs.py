@@ -157,9 +157,7 @@ def test_before_the_reset_and_after_the_end():
 
 
 def test_sizes(toy):
-    with pytest.raises(
-        ConfigError, match="max_rounds must be from 1 to 2147483647"
-    ):
+    with pytest.raises(ConfigError, match="max_rounds must be from 1 to 2147483647"):
         recenv.parallel_env(ID, max_rounds=2**31)
     recenv.parallel_env(ID, max_rounds=2**31 - 1)
     for threads in (1.5, True, "1", 0, None):

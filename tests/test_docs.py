@@ -134,7 +134,7 @@ def test_the_makefile_runs_modules_that_are_there():
         for study in loop.split():
             assert find_spec(f"{module}{study}") is not None, f"{module}{study}"
     modules = re.findall(r"python -m ((?:recenv|training)[\w.]*\w)(?=\s)", text)
-    assert len(modules) >= 5
+    assert len(modules) >= 3
     for module in modules:
         assert find_spec(module) is not None, module
 

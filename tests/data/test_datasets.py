@@ -15,7 +15,7 @@ from recenv.errors import ConfigError, UnknownNameError
 def test_every_entry_is_whole(name: str) -> None:
     one = DATA_SETS[name]
     assert one.publication.name == name
-    assert one.publication.page.startswith(("https://", "http://"))
+    assert one.publication.page.startswith(("https://", "http://", "the wheel "))
     assert one.publication.files
     assert one.publication.cite
     taken = inspect.signature(one.loader).parameters

@@ -103,7 +103,8 @@ def run(code, **environ):
 
 LOOK_UP = """
 import numba, numpy as np
-from recenv.jit import compiled, rng
+from recenv import rng
+from recenv.jit import compiled
 from recenv.users.repeat import RepeatLaw
 law = RepeatLaw.at_end(np.array([0, 0]), np.array([3, 1]), np.array([0, 1]), 2, weights=(1.0, 2.0))
 print(compiled.FOLDER)

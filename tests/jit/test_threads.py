@@ -68,7 +68,7 @@ def in_a_python_of_its_own(code, *flags):
     done = subprocess.run(
         [sys.executable, "-W", "ignore", *flags, "-c", textwrap.dedent(code)],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": "tests"},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(("tests", "tests/jit"))},
         capture_output=True,
         text=True,
         timeout=120,
@@ -95,7 +95,7 @@ def test_no_meeting_is_missed():
     import time
     import numpy as np
     from recenv.jit import threads
-    from sim.test_threads import NOTE
+    from test_threads import NOTE
     seen, calls = np.zeros(512, np.int64), 4000
     for n in range(calls):
         threads.run(NOTE, 512, 2, seen, -1)
@@ -158,7 +158,7 @@ def test_after_a_fork():
     import os
     import numpy as np
     from recenv.jit import threads
-    from sim.test_threads import NOTE
+    from test_threads import NOTE
     seen = np.zeros(1000, np.int64)
     threads.run(NOTE, 1000, 2, seen, -1)
     child = os.fork()
@@ -186,7 +186,7 @@ def test_python_ends_while_workers_are_awake_or_asleep(wait):
         print((seen == 3).all(), any(crews for crews in threads._idle.values()))
 
     from recenv.jit import threads
-    from sim.test_threads import NOTE
+    from test_threads import NOTE
     threads.run(NOTE, 1000, 3, seen, -1)
     threads.run(NOTE, 1000, 2, seen, -1)
     time.sleep({wait})

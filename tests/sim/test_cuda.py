@@ -5,6 +5,7 @@ Without a GPU these are skipped here and run in numba's simulator by ``test_cuda
 
 import dataclasses
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0")
 if not SIMULATED and not torch.cuda.is_available():
     pytest.skip("no GPU", allow_module_level=True)
 
+from recenv.sim import cuda as sim_cuda
 from recenv.sim.cuda import CudaSimulator
 
 DEVICE = "cpu" if SIMULATED else "cuda"
@@ -34,9 +36,12 @@ SPICY = GAME.replace(
 GAMES = {  # and whether the world has every law
     "default": (GAME, False),
     "every law, all rewards": (SPICY, True),
-    "codes": (GAME.replace(vectors=False), False),
-    "every law, int8": (GAME.replace(item_table="int8"), True),
+    "every law, codes, int8": (GAME.replace(vectors=False, item_table="int8"), True),
 }
+PLAYED = [  # each is compiled anew, which takes a minute or two
+    pytest.param(*GAMES[name], id=name, marks=[pytest.mark.slow] if "int8" in name else [])
+    for name in GAMES
+]
 
 
 def every_law(world):
@@ -53,6 +58,37 @@ def every_law(world):
         ),
     )
     return dataclasses.replace(world, user_model=model)
+
+
+@pytest.fixture
+def row_by_row(monkeypatch):
+    """Plays a little without threads, so that the simulator of a GPU finds all compiled.
+
+    It waits for its threads in a loop that takes half of the time of one that compiles.
+    """
+
+    def play(world, game, *, step):
+        if not SIMULATED:
+            return
+        with monkeypatch.context() as patch:
+            patch.setattr(sim_cuda, "_launch", launch)
+            gpu = CudaSimulator(world, game)
+            state = gpu.reset(np.arange(B))
+            slates = torch.zeros((B, game.slate_size), dtype=torch.int64)
+            if step:
+                gpu.step(state, slates)
+            gpu.show(state, slates)
+            gpu.respond_fitted(state)
+            gpu.next_visits(state, np.arange(B))
+
+    def launch(kernel, count, *args):
+        own = kernel.fn.__globals__
+        for row in range(count):
+            with monkeypatch.context() as patch:
+                patch.setitem(own, "cuda", SimpleNamespace(grid=lambda _, row=row: row))
+                kernel.fn(count, *args)
+
+    return play
 
 
 def on_host(state):
@@ -84,9 +120,10 @@ def near_a_draw(state):
     return near | (np.abs(state.behaviour[:, -1] - leave) <= 2 * TOLERANCE)
 
 
-@pytest.mark.parametrize(("game", "lawful"), GAMES.values(), ids=GAMES)
-def test_visits_are_those_of_the_cpu(toy, game, lawful, record_property):
+@pytest.mark.parametrize(("game", "lawful"), PLAYED)
+def test_visits_are_those_of_the_cpu(toy, game, lawful, row_by_row, record_property):
     world = every_law(toy) if lawful else toy
+    row_by_row(world, game, step=False)
     cpu, gpu = Simulator(world, game), CudaSimulator(world, game)
     seeds = np.arange(B)
     a, b = cpu.reset(seeds), gpu.reset(seeds)
@@ -116,7 +153,8 @@ def test_visits_are_those_of_the_cpu(toy, game, lawful, record_property):
         assert flipped == 0
 
 
-def test_one_pass_is_show_and_respond(toy):
+def test_one_pass_is_show_and_respond(toy, row_by_row):
+    row_by_row(toy, GAME, step=True)
     gpu = CudaSimulator(toy, GAME)
     a, b = gpu.reset(np.arange(B)), gpu.reset(np.arange(B))
     slates = torch.arange(4, device=DEVICE).repeat(B, 1)

@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from recenv.synthetic.world import planted_world
     from recenv.users.fitting import fit_user_model
     from recenv.users.model import UserModel
-    from recenv.users.policy import FittedUser
+    from recenv.users.user_policy import FittedUser
     from recenv.world import World, build_world
 
 __version__ = "0.1.0"
 
 _LAZY = {
     "Catalog": "recenv.schema",
-    "FittedUser": "recenv.users.policy",
+    "FittedUser": "recenv.users.user_policy",
     "GameConfig": "recenv.config",
     "InteractionLog": "recenv.schema",
     "RewardConfig": "recenv.config",

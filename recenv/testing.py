@@ -39,7 +39,7 @@ from recenv.recommenders.base import Recommendation, recommend, tell
 from recenv.schema import Catalog, InteractionLog
 from recenv.sim.simulator import Simulator
 from recenv.sim.state import EMPTY, LIVE, State, rows_of
-from recenv.users.policy import UserPolicy
+from recenv.users.user_policy import UserPolicy
 from recenv.world import World
 
 _BATCH = 16  # visits that a policy is asked about
@@ -142,7 +142,7 @@ def check_user_policy(
     with empty slots are among those it must answer.
 
     Args:
-        policy: see ``recenv.users.policy``.
+        policy: see ``recenv.users.user_policy``.
         world: an id, the folder of a saved world, or a world.
         game: rules; by default those of the world.
         seed: of the visits.

@@ -25,7 +25,7 @@ from recenv.artifacts import check_array
 from recenv.config import WorldConfig, content_hash
 from recenv.data.continuation import Continuation, continuation
 from recenv.data.split import TEST, TRAIN, Split, make_split
-from recenv.encoders.interest import InterestVectors, fit_interests
+from recenv.encoders.interest_vectors import InterestVectors, fit_interests
 from recenv.encoders.items import encode_items, item_source
 from recenv.errors import ArtifactError, ConfigError, SchemaError
 from recenv.folders import slug

@@ -159,7 +159,7 @@ def test_a_law_changes_visits(tree):
 
 
 BUILT = """
-from training.algorithms.build import build
+from training.algorithms.registry import build
 from training.config import ALGORITHMS, TrainConfig
 
 config = TrainConfig.from_dict({"env": "recenv/Toy-v0", "algorithm": "a2c", "a2c": {"gamma": 0.5}})

@@ -99,14 +99,14 @@ def test_files_that_the_architecture_names_exist():
     assert [path for path in sorted(paths) if not (ROOT / path).exists()] == []
     # a function named beside its file is in it
     for name, path in (
-        ("click_given_examined", "recenv/users/laws.py"),
-        ("leave", "recenv/users/laws.py"),
+        ("click_given_examined", "recenv/users/laws/click_probability.py"),
+        ("leave", "recenv/users/laws/leaving.py"),
         ("weigh", "recenv/sim/screens.py"),
         ("draw_candidates", "recenv/sim/game.py"),
-        ("fit_interests", "recenv/encoders/interest.py"),
+        ("fit_interests", "recenv/encoders/interest_vectors.py"),
         ("cold_start_user", "recenv/users/fitting/cold_start.py"),
-        ("load_user", "training/runs/policy.py"),
-        ("write_fidelity", "recenv/evaluation/fidelity/writer.py"),
+        ("load_user", "training/runs/load_policy.py"),
+        ("write_fidelity", "recenv/evaluation/fidelity/report_writer.py"),
     ):
         assert re.search(rf"^def {name}\(", (ROOT / path).read_text(), re.M), name
 

@@ -21,7 +21,7 @@ from recenv.recommenders import (
 )
 from recenv.synthetic.world import PlantedConfig, planted_world
 from recenv.testing import check_env, check_reader, check_recommender, check_user_policy
-from recenv.users.policy import FittedUser
+from recenv.users.user_policy import FittedUser
 from recenv.world import World
 
 GAME = recenv.GameConfig(num_candidates=12, slate_size=3)

@@ -25,8 +25,8 @@ from recenv.errors import ArtifactError, ConfigError, SchemaError
 from recenv.folders import slug
 from recenv.synthetic import planted_world
 from recenv.synthetic.world import PlantedConfig
-from recenv.users.durations import DurationLaw
-from recenv.users.repeat import RepeatLaw
+from recenv.users.duration_law import DurationLaw
+from recenv.users.repeat_law import RepeatLaw
 from recenv.world import BUILD_VERSION, World, build_world
 
 SMALL = WorldConfig().replace(

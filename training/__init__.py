@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from training.config import TrainConfig
-    from training.runs.policy import load as load_recommender
-    from training.runs.policy import load_user
+    from training.runs.load_policy import load as load_recommender
+    from training.runs.load_policy import load_user
 
 _LAZY = {
     "TrainConfig": ("training.config", "TrainConfig"),
-    "load_recommender": ("training.runs.policy", "load"),
-    "load_user": ("training.runs.policy", "load_user"),
+    "load_recommender": ("training.runs.load_policy", "load"),
+    "load_user": ("training.runs.load_policy", "load_user"),
 }
 
 __all__ = ["TrainConfig", "load_recommender", "load_user"]

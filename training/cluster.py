@@ -31,7 +31,7 @@ from training.config import TrainConfig
 from training.interrupts import kept
 from training.models.critics import CentralCritic
 from training.ray_output import set_verbose
-from training.runs.policy import make_network
+from training.runs.load_policy import make_network
 from training.sampling.env import TurnEnv
 from training.world import share
 

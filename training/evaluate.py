@@ -39,8 +39,8 @@ from recenv.world import World
 from training.config import TrainConfig
 from training.models.networks import RecommenderNetwork
 from training.runs.folder import RunFolder, Which, seed_runs
+from training.runs.load_policy import NetworkRecommender, load, load_user, make_network
 from training.runs.opponents import make_fixed_user, make_opponent
-from training.runs.policy import NetworkRecommender, load, load_user, make_network
 
 
 def evaluate(

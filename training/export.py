@@ -42,7 +42,7 @@ from training.config import Side
 from training.models.networks import RecommenderNetwork, UserNetwork
 from training.models.observations import RECOMMENDER_LEAVES, USER_LEAVES
 from training.runs.folder import Which
-from training.runs.policy import load, load_user, policy_meta
+from training.runs.load_policy import load, load_user, policy_meta
 from training.world import load_world
 
 Format = Literal["onnx", "torch"]
@@ -97,7 +97,7 @@ def export(
     """Write a trained policy's network as one file and check it.
 
     Args:
-        path: of a run or a policy, as for ``training.runs.policy.load``.
+        path: of a run or a policy, as for ``training.runs.load_policy.load``.
         out: the file to write.
         side: whose policy.
         file_format: see the module's head.

@@ -19,7 +19,7 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.callbacks.callbacks import RLlibCallback
 
 from recenv.errors import RecenvError
-from training.algorithms.build import build
+from training.algorithms.registry import build
 from training.cluster import ray_session as ray_session
 from training.config import Side, TrainConfig
 from training.models.networks import RecommenderNetwork, UserNetwork
@@ -27,7 +27,7 @@ from training.models.observations import AGENT
 from training.models.rl_modules import module_specs
 from training.models.weights import Weights
 from training.runs.folder import Row, written_by
-from training.runs.policy import make_network
+from training.runs.load_policy import make_network
 from training.runs.warm_start import start_warm, warm_weights
 from training.sampling.divergence import KL_FROM_FITTED, DivergenceCallback
 from training.sampling.env import TurnEnv, module_of

@@ -37,8 +37,8 @@ from training.interrupts import Interrupted, Stop
 from training.models.observations import AGENT
 from training.ray_output import set_verbose
 from training.runs.folder import RunFolder
+from training.runs.load_policy import load, load_user
 from training.runs.opponents import make_opponent
-from training.runs.policy import load, load_user
 from training.session import ray_session
 from training.train import check, train
 

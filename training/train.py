@@ -27,15 +27,15 @@ from recenv.errors import ConfigError
 from recenv.evaluation import rollout
 from recenv.progress import Progress
 from recenv.sim.simulator import Simulator
-from training.algorithms.build import build
+from training.algorithms.registry import build
 from training.cli import SettingsParser, config_of, merged, parse
 from training.config import FITTED, MODULES, Side, TrainConfig
 from training.evaluate import check_report, evaluate
 from training.interrupts import Interrupted, Stop, stop_on_signals
 from training.ray_output import quiet_start, set_verbose
 from training.runs.folder import Checkpoint, Row, RunFolder, create_seeds, seed_runs
+from training.runs.load_policy import NetworkRecommender, NetworkUser, save_policy
 from training.runs.opponents import make_fixed_user, make_opponent
-from training.runs.policy import NetworkRecommender, NetworkUser, save_policy
 from training.runs.warm_start import warm_weights
 from training.session import Session, ray_session
 

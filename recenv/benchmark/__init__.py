@@ -6,7 +6,7 @@
 >>> from recenv.plots import Curve
 >>> from recenv.recommenders import PopularityRecommender, baselines
 >>> from recenv.synthetic import planted_world
->>> from recenv.users.policy import FittedUser
+>>> from recenv.users.user_policy import FittedUser
 >>> world, game = planted_world(), GameConfig(num_candidates=20)
 >>> policy = PopularityRecommender("my policy")  # stands for a trained recommender
 >>> seeded = PopularityRecommender("my policy, untrained")  # and for the same one before training
@@ -18,7 +18,7 @@
 ...     episodes_per_user=2,
 ...     seed=0,
 ... )
->>> user = FittedUser()  # stands for a trained user: any recenv.users.policy.UserPolicy
+>>> user = FittedUser()  # stands for a trained user: any recenv.users.user_policy.UserPolicy
 >>> users = compare_users(world, game, policy, [user], users="heldout", episodes_per_user=2)
 >>> rows = comparison.rows()  # one recenv.evaluation.Row per policy; print_table(rows) shows them
 >>> curve = Curve("recommender_0", "my policy", [0, 1000, 2000], [1.0, 1.5, 1.7], seed=1)

@@ -23,7 +23,7 @@ from recenv.evaluation import (
 from recenv.evaluation.rollouts import IntArray
 from recenv.recommenders import PrivilegedRecommender, RandomRecommender, Recommender
 from recenv.sim.simulator import Simulator
-from recenv.users.policy import UserPolicy
+from recenv.users.user_policy import UserPolicy
 from recenv.world import World
 
 Kind = Literal["random", "baseline", "untrained", "trained", "privileged"]

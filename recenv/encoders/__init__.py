@@ -3,7 +3,7 @@
 from recenv.encoders.causal import CausalEncoder
 from recenv.encoders.graph import GraphConfig, GraphFeatures, check_links, graph_features
 from recenv.encoders.history import history_weights, user_means
-from recenv.encoders.interest import InterestVectors, fit_interests
+from recenv.encoders.interest_vectors import InterestVectors, fit_interests
 from recenv.encoders.items import ItemSource, encode_items, encode_texts, item_source
 from recenv.encoders.text import HashingEncoder, SentenceEncoder, TextEncoder, make_encoder
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from recenv import artifacts
 from recenv.config import Config, content_hash
 from recenv.data.knowledge_graph import KnowledgeGraph, read_knowledge_graph
-from recenv.encoders.interest import one_thread
+from recenv.encoders.interest_vectors import one_thread
 from recenv.errors import MissingDependencyError, SchemaError
 from recenv.progress import Progress
 from recenv.schema import Catalog

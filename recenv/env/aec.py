@@ -6,7 +6,7 @@ from typing import Any
 
 from pettingzoo import AECEnv
 
-from recenv.env.shared import TwoAgentEnv
+from recenv.env.two_agents import TwoAgentEnv
 from recenv.env.visit import (
     AGENTS,
     RECOMMENDER_AGENT,

@@ -7,7 +7,7 @@ from typing import Any
 
 from pettingzoo import ParallelEnv
 
-from recenv.env.shared import TwoAgentEnv
+from recenv.env.two_agents import TwoAgentEnv
 from recenv.env.visit import (
     AGENTS,
     RECOMMENDER_AGENT,

@@ -15,7 +15,7 @@ from recenv.recommenders.base import PrivilegedRecommender, Recommender
 from recenv.recommenders.play import Round, play
 from recenv.sim.simulator import Simulator
 from recenv.sim.state import EMPTY, LIVE
-from recenv.users.policy import UserPolicy
+from recenv.users.user_policy import UserPolicy
 
 Pool = Literal["train", "heldout", "all"]
 IntArray = npt.NDArray[np.integer]

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from recenv.recommenders.base import PrivilegedRecommender, Recommender, recommend, tell
 from recenv.sim.simulator import Outcome, Simulator
 from recenv.sim.state import LIVE, State, rows_of
-from recenv.users.policy import UserPolicy
+from recenv.users.user_policy import UserPolicy
 
 
 class Round(NamedTuple):

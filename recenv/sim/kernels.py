@@ -16,9 +16,9 @@ from recenv.jit.compiled import inlined, kernel
 from recenv.jit.memory import columns
 from recenv.jit.prefetch import prefetch, prefetch_row
 from recenv.jit.threads import Loop, share
-from recenv.sim import game, screens
+from recenv.sim import candidates, game, screens
 from recenv.sim.state import LIVE, USER, Screen
-from recenv.users.durations import draw_duration
+from recenv.users.duration_law import draw_duration
 
 _LARGE = 8192  # rows that do not fit a core's own caches (measured: from here asking ahead pays)
 _AHEAD, _PAIR = 4, 2  # rows
@@ -79,7 +79,7 @@ def begin(low, high, rows, seeds, sessions, users, tables, rules, state):
         state.seed[rows[i]] = seeds[i]
         state.session[rows[i]] = sessions[i]
         game.begin(rows[i], users[i], tables, rules[0], state)
-        game.draw_candidates(rows[i], tables, rules[0], state)
+        candidates.draw_candidates(rows[i], tables, rules[0], state)
         screens.clear_screen(rows[i], state)
 
 
@@ -89,7 +89,7 @@ def next_visits(low, high, rows, tables, rules, state):
     apart()
     for i in range(low, high):
         game.next_visit(rows[i], tables, rules[0], state)
-        game.draw_candidates(rows[i], tables, rules[0], state)
+        candidates.draw_candidates(rows[i], tables, rules[0], state)
         screens.clear_screen(rows[i], state)
 
 
@@ -120,7 +120,7 @@ def respond(low, high, answers, tables, rules, state):
         _ask_first(b, _AHEAD, high, state)
         _ask_then(b, _AHEAD, high, state)
         game.respond_row(b, answers, tables, rules[0], state)
-        game.draw_candidates(b, tables, rules[0], state)
+        candidates.draw_candidates(b, tables, rules[0], state)
         screens.clear_screen(b, state)
 
 
@@ -166,7 +166,7 @@ def step(low, high, slates, autoreset, tables, rules, state):
             game.respond(b, b - first, answers, left, tables, rules[0], state, screen)
         for b in range(first, stop):
             _ask_then(b, _TILE, high, state)
-            game.draw_candidates(b, tables, rules[0], state)
+            candidates.draw_candidates(b, tables, rules[0], state)
     for b in range(low, low + height):
         screens.clear_screen(b, state)
 
@@ -182,7 +182,7 @@ def step_alone(low, high, slates, autoreset, tables, rules, state):
             screens.show(b, slates, tables, rules[0], state)
             screens.draw_answer(b, state, state.answers)
             game.respond_row(b, state.answers, tables, rules[0], state)
-        game.draw_candidates(b, tables, rules[0], state)
+        candidates.draw_candidates(b, tables, rules[0], state)
         screens.clear_screen(b, state)
 
 

@@ -16,8 +16,9 @@ from numba import uint32, uint64
 
 from recenv import rng
 from recenv.jit.compiled import inlined
+from recenv.jit.logistic import sigmoid
 from recenv.sim.state import EMPTY, LIVE, RECOMMENDER, USER
-from recenv.users import laws, repeat
+from recenv.users import laws, repeat_law
 
 _ZERO, _ONE = np.float32(0), np.float32(1)
 _BITS = 64  # of an integer
@@ -35,7 +36,7 @@ def taken(b, item, state):
 @inlined
 def bonus_of_past(b, item, tables, state):
     """Log-odds that the user's past adds to the item; 0 for what the user never had."""
-    return repeat.bonus_of(
+    return repeat_law.bonus_of(
         tables.repeat_start,
         tables.repeat_items,
         tables.repeat_bonus,
@@ -221,11 +222,11 @@ def _probabilities(first, stop, before, rules, screen):
                 odds[on, k], odds[on, buy] = laws.answer(odds[on, k], odds[on, buy], rules.funnel)
         for b in range(first, stop):
             on, leave = b - before, uint64(2 * slots)
-            odds[on, leave] = laws.sigmoid(odds[on, leave])
+            odds[on, leave] = sigmoid(odds[on, leave])
     else:
         for k in range(2 * slots + 1):
             for b in range(first, stop):
-                odds[b - before, k] = laws.sigmoid(odds[b - before, k])
+                odds[b - before, k] = sigmoid(odds[b - before, k])
 
 
 @inlined

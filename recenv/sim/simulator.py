@@ -35,7 +35,7 @@ from recenv.sim.state import (
     state_fields,
     tables_of,
 )
-from recenv.users.durations import draw_duration
+from recenv.users.duration_law import draw_duration
 from recenv.world import World
 
 IntArray = npt.NDArray[np.integer]

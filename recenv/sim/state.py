@@ -18,7 +18,7 @@ from numba import typeof
 from recenv.config import GameConfig
 from recenv.errors import ConfigError
 from recenv.users.model import UserModel
-from recenv.users.repeat import RepeatLaw
+from recenv.users.repeat_law import RepeatLaw
 from recenv.world import World
 
 LIVE, LEFT, TRUNCATED = 0, 1, 2
@@ -55,7 +55,7 @@ class Tables(NamedTuple):
     repeat_start: npt.NDArray[np.int64]  # (U + 1,) rows of what users consumed before
     repeat_items: I32  # (R,) ascending within a user
     repeat_bonus: F32  # (R,) log-odds
-    repeat_filter_start: npt.NDArray[np.int64]  # (U + 1,) see recenv.users.repeat.past_filter
+    repeat_filter_start: npt.NDArray[np.int64]  # (U + 1,) see recenv.users.repeat_law.past_filter
     repeat_filter: npt.NDArray[np.uint32]
 
     def __reduce__(self) -> tuple[Any, ...]:

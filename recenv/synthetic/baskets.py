@@ -16,8 +16,8 @@ from scipy.special import expit
 
 from recenv.errors import ConfigError
 from recenv.schema import EVENT_COLUMNS, OPTIONAL_EVENT_COLUMNS, PURCHASE, InteractionLog
-from recenv.users.durations import DurationLaw
-from recenv.users.repeat import FLOOR, HALF_LIVES, PRIOR_VISITS
+from recenv.users.duration_law import DurationLaw
+from recenv.users.repeat_law import FLOOR, HALF_LIVES, PRIOR_VISITS
 from recenv.world import World
 
 _DAY = 86_400.0  # seconds
@@ -41,7 +41,7 @@ def emit_baskets(
 
     Without ``lengths`` a visit takes item i with ``logit p = affinity + biases + sum over
     half-lives of weight * log(1 + share / FLOOR)``, each item by itself, where ``share`` is of
-    the user's earlier visits, the latest counting most (``recenv.users.repeat``). With
+    the user's earlier visits, the latest counting most (``recenv.users.repeat_law``). With
     ``lengths`` it takes that many items, drawn one after the other by these odds
     (Plackett-Luce). A visit that takes nothing leaves no trace, as in a shop's own log.
 

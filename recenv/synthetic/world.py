@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from recenv.config import Config, GameConfig, UserModelConfig
-from recenv.encoders.interest import InterestVectors
+from recenv.encoders.interest_vectors import InterestVectors
 from recenv.schema import EVENT_COLUMNS, OPTIONAL_EVENT_COLUMNS, Catalog, InteractionLog
 from recenv.synthetic.log import emit_log
 from recenv.users.laws import examination_prior

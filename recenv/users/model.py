@@ -16,9 +16,9 @@ from recenv.config import UserModelConfig
 from recenv.errors import ArtifactError, SchemaError
 from recenv.jit.compiled import compiled
 from recenv.users import laws
-from recenv.users.durations import DurationLaw
+from recenv.users.duration_law import DurationLaw
 from recenv.users.provenance import SOURCES, Provenance
-from recenv.users.repeat import RepeatLaw
+from recenv.users.repeat_law import RepeatLaw
 
 FloatArray = npt.NDArray[np.float32]
 MAX_SLOTS = 100

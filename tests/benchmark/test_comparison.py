@@ -33,7 +33,7 @@ from recenv.recommenders import (
     baselines,
 )
 from recenv.synthetic import planted_world
-from recenv.users.policy import FittedUser
+from recenv.users.user_policy import FittedUser
 from recenv.world import World
 
 GAME = GameConfig(num_candidates=20)

@@ -11,7 +11,7 @@ import recenv
 from recenv.env.single import RecEnv
 from recenv.env.vector import RecVectorEnv
 from recenv.errors import ActionError, ConfigError
-from recenv.users.durations import DurationLaw
+from recenv.users.duration_law import DurationLaw
 
 ID, B = "recenv/Toy-v0", 7
 PARTS = ("obs", "reward", "terminated", "truncated", "info")

@@ -16,7 +16,7 @@ from recenv.recommenders import OracleRecommender, PopularityRecommender, Random
 from recenv.sim import Simulator
 from recenv.synthetic import planted_world
 from recenv.synthetic.world import PlantedConfig
-from recenv.users.policy import FittedUser
+from recenv.users.user_policy import FittedUser
 from recenv.world import World
 
 GAME = GameConfig(num_candidates=20)

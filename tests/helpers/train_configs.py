@@ -20,7 +20,7 @@ warnings.simplefilter("ignore")
 import torch
 
 from training.config import TrainConfig
-from training.runs.policy import make_network, save_policy
+from training.runs.load_policy import make_network, save_policy
 from training.session import Session, ray_session
 
 

@@ -5,7 +5,7 @@ import json
 from training import train as training
 from training.config import TrainConfig
 from training.runs.folder import RunFolder
-from training.runs.policy import make_network
+from training.runs.load_policy import make_network
 
 ROUNDS = 128
 """Of an iteration."""

@@ -17,7 +17,9 @@ from recenv.jit import compiled
 ROOT = Path(compiled.__file__).parents[1]
 
 
-@pytest.mark.parametrize("changed", ["users/laws.py", "sim/game.py", "rng.py", "sim/state.py"])
+@pytest.mark.parametrize(
+    "changed", ["users/laws/leaving.py", "sim/game.py", "rng.py", "sim/state.py"]
+)
 def test_a_changed_source_is_another_folder(tmp_path, changed):
     copy = tmp_path / "recenv"
     shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns("__pycache__"))
@@ -105,13 +107,13 @@ LOOK_UP = """
 import numba, numpy as np
 from recenv import rng
 from recenv.jit import compiled
-from recenv.users.repeat import RepeatLaw
+from recenv.users.repeat_law import RepeatLaw
 law = RepeatLaw.at_end(np.array([0, 0]), np.array([3, 1]), np.array([0, 1]), 2, weights=(1.0, 2.0))
 print(compiled.FOLDER)
 print(repr(numba.config.CACHE_DIR))
 print(law.of([0, 0, 1], [3, 2, 3]).tolist())
-from recenv.users import repeat
-print(sum(repeat._lookup.stats.cache_hits.values()))
+from recenv.users import repeat_law
+print(sum(repeat_law._lookup.stats.cache_hits.values()))
 """
 
 

@@ -14,8 +14,8 @@ from recenv import rng
 from recenv.config import GameConfig
 from recenv.errors import ActionError, ConfigError
 from recenv.sim import EMPTY, Simulator
-from recenv.users.durations import DurationLaw
-from recenv.users.repeat import RepeatLaw
+from recenv.users.duration_law import DurationLaw
+from recenv.users.repeat_law import RepeatLaw
 
 torch = pytest.importorskip("torch")
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0")

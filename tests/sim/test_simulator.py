@@ -10,7 +10,7 @@ from recenv.config import GameConfig
 from recenv.errors import ActionError, ConfigError
 from recenv.sim import EMPTY, Simulator
 from recenv.synthetic.world import PlantedConfig, planted_world
-from recenv.users.policy import FittedUser
+from recenv.users.user_policy import FittedUser
 
 GAME = GameConfig(slate_size=4, num_candidates=12, max_rounds=6)
 SPICY = GAME.replace(

@@ -17,8 +17,8 @@ from recenv.studies.baskets import choices, visits
 from recenv.studies.baskets import study as baskets
 from recenv.synthetic.baskets import emit_baskets
 from recenv.synthetic.world import PlantedConfig, planted_world
-from recenv.users.durations import DurationLaw
-from recenv.users.repeat import PRIOR_VISITS, RepeatLaw
+from recenv.users.duration_law import DurationLaw
+from recenv.users.repeat_law import PRIOR_VISITS, RepeatLaw
 from recenv.world import World
 
 REPEAT, HALF_LIFE = 0.6, 20.0

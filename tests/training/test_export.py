@@ -18,7 +18,7 @@ from training.export import (
     main,
 )
 from training.runs.folder import RunFolder
-from training.runs.policy import load, load_user, make_network, save_policy
+from training.runs.load_policy import load, load_user, make_network, save_policy
 
 GAME = {"slate_size": 3, "num_candidates": 12, "max_rounds": 6}
 

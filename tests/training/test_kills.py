@@ -18,7 +18,7 @@ from helpers.launched import (
     wait_until,
 )
 
-from training.runs.policy import load, load_user
+from training.runs.load_policy import load, load_user
 
 ENDLESS = ("--rounds", str(10**7), "--no-report")
 

@@ -12,7 +12,7 @@ from recenv.evaluation import rollout
 from recenv.sim.simulator import Simulator
 from training.config import NetworkConfig
 from training.config.algorithms import ALGORITHMS
-from training.runs.policy import NetworkRecommender, NetworkUser, load, load_user, make_network
+from training.runs.load_policy import NetworkRecommender, NetworkUser, load, load_user, make_network
 
 GAMES = {f"{game.__name__} {cooperation:g}": (game, cooperation) for game, cooperation in KNOWN}
 SETTINGS = {

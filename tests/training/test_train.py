@@ -21,7 +21,7 @@ from recenv import artifacts
 from recenv.env.registration import load_world
 from training.config import TrainConfig
 from training.runs.folder import RunFolder, seed_runs
-from training.runs.policy import load, load_user
+from training.runs.load_policy import load, load_user
 from training.session import Session, TrainingError
 from training.train import main
 

@@ -6,7 +6,7 @@ from scipy.special import expit
 
 from recenv.errors import SchemaError
 from recenv.studies.recovery.laws import draw_durations, planted_duration
-from recenv.users.durations import DurationLaw
+from recenv.users.duration_law import DurationLaw
 
 ALIKE = 1e6
 """A precision under which all users are one."""

@@ -3,19 +3,19 @@
 import numpy as np
 from numba import njit
 
-from recenv.users import laws
+from recenv.jit import logistic
 
 
 @njit
 def exps(x, out):
     for i in range(len(x)):
-        out[i] = laws.exp(x[i])
+        out[i] = logistic.exp(x[i])
 
 
 @njit
 def sigmoids(x, out):
     for i in range(len(x)):
-        out[i] = laws.sigmoid(x[i])
+        out[i] = logistic.sigmoid(x[i])
 
 
 def test_exp_is_right_to_the_last_bit_or_two():

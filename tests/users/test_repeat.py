@@ -17,8 +17,8 @@ from recenv.studies.recovery.laws import (
 )
 from recenv.synthetic.baskets import emit_baskets
 from recenv.users.fitting import fit_user_model
-from recenv.users.fitting.examples import make_rows, repeats, with_past
-from recenv.users.repeat import (
+from recenv.users.fitting.training_rows import make_rows, repeats, with_past
+from recenv.users.repeat_law import (
     FLOOR,
     PRIOR_VISITS,
     RepeatLaw,

@@ -265,7 +265,7 @@ def make_value_network(
     *,
     seeded: bool = True,
 ) -> RecommenderNetwork | UserNetwork:
-    """The network that acts for a side; arguments as of ``training.runs.policy.make_network``."""
+    """The network that acts for a side; see ``training.runs.load_policy.make_network``."""
     if values.kind == "soft":
         if side == "user":
             return UserNetwork(world, game, config)

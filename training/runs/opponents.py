@@ -13,10 +13,10 @@ from recenv.recommenders import (
     RandomRecommender,
     Recommender,
 )
-from recenv.users.policy import UserPolicy
+from recenv.users.user_policy import UserPolicy
 from recenv.world import World
 from training.config import CLASSICAL, FITTED, Side
-from training.runs.policy import NetworkRecommender, NetworkUser, load, load_user
+from training.runs.load_policy import NetworkRecommender, NetworkUser, load, load_user
 
 
 def make_opponent(name: str, world: World, game: GameConfig | None = None) -> Recommender:

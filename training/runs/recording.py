@@ -22,7 +22,7 @@ from recenv.progress import Progress
 from recenv.recommenders.base import PrivilegedRecommender, Recommender
 from recenv.recommenders.play import play
 from recenv.sim.simulator import Simulator
-from recenv.users.policy import UserPolicy
+from recenv.users.user_policy import UserPolicy
 
 FORMAT = 1
 """Goes up when a file of an older kind can no longer be read."""

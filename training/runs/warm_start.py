@@ -11,7 +11,7 @@ import torch
 from recenv.errors import ConfigError
 from training.config import Side, TrainConfig
 from training.models.weights import Weights
-from training.runs.policy import has_policy, load, load_user, policy_meta
+from training.runs.load_policy import has_policy, load, load_user, policy_meta
 
 if TYPE_CHECKING:
     from ray.rllib.algorithms.algorithm import Algorithm

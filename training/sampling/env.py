@@ -12,7 +12,7 @@ from recenv.recommenders.base import Recommender, recommend
 from recenv.recommenders.play import respond
 from recenv.sim.observation import Observation
 from recenv.sim.simulator import Outcome
-from recenv.users.policy import UserPolicy
+from recenv.users.user_policy import UserPolicy
 from training.config import FITTED
 from training.models.observations import AGENT, LEAVES, MODULE, TRUE_INTEREST, observe
 from training.ray_output import quiet

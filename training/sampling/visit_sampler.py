@@ -16,7 +16,7 @@ from recenv.sim.observation import Observation
 from recenv.sim.rewards import slot_rewards
 from recenv.sim.simulator import Outcome, Simulator
 from recenv.sim.state import LEFT, LIVE, State, rows_of
-from recenv.users.policy import UserPolicy
+from recenv.users.user_policy import UserPolicy
 from training.models.observations import env_action, observe
 from training.sampling.self_play import Seats
 from training.sampling.turns import Actor, Turn

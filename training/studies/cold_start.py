@@ -35,7 +35,7 @@ from training.config import TrainConfig
 from training.config.network import Init
 from training.evaluate import check_report
 from training.interrupts import Interrupted, Stop
-from training.runs.policy import NetworkRecommender
+from training.runs.load_policy import NetworkRecommender
 from training.session import Session, ray_session
 from training.studies.cold_start_report import summary, write_cold_start
 

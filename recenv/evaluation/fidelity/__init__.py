@@ -2,10 +2,10 @@
 
 from recenv.evaluation.fidelity.assessment import fidelity
 from recenv.evaluation.fidelity.config import FidelityConfig
-from recenv.evaluation.fidelity.report import Check, FidelityReport, Figure, Value
+from recenv.evaluation.fidelity.report_writer import FOLDER as REPORT_FOLDER
+from recenv.evaluation.fidelity.report_writer import markdown, write_fidelity
+from recenv.evaluation.fidelity.results import Check, FidelityReport, Figure, Value
 from recenv.evaluation.fidelity.world_log import held_out
-from recenv.evaluation.fidelity.writer import FOLDER as REPORT_FOLDER
-from recenv.evaluation.fidelity.writer import markdown, write_fidelity
 
 __all__ = [
     "REPORT_FOLDER",

@@ -10,7 +10,7 @@ from scipy.special import expit, logit
 
 from recenv.evaluation.fidelity import measures as m
 from recenv.evaluation.fidelity.heldout import Bools, Ints
-from recenv.users.probabilities import clipped
+from recenv.users.clipping import clipped
 
 Floats = npt.NDArray[np.float64]
 RIGHT = "if the simulator were right"

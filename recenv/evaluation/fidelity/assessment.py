@@ -13,8 +13,8 @@ from recenv.evaluation.fidelity.config import FidelityConfig
 from recenv.evaluation.fidelity.findings import Findings, Judge
 from recenv.evaluation.fidelity.inputs import Inputs
 from recenv.evaluation.fidelity.replay import MakeSimulator
-from recenv.evaluation.fidelity.report import FidelityReport
 from recenv.evaluation.fidelity.resample import Resampler
+from recenv.evaluation.fidelity.results import FidelityReport
 from recenv.evaluation.fidelity.returns import return_findings
 from recenv.evaluation.fidelity.visits import visit_findings
 from recenv.evaluation.fidelity.world_log import held_out

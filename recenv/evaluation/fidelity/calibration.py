@@ -13,9 +13,9 @@ from recenv.evaluation.fidelity.answers import RIGHT, Answers, Floats, sampling_
 from recenv.evaluation.fidelity.config import FidelityConfig
 from recenv.evaluation.fidelity.findings import Findings, Judge, untold
 from recenv.evaluation.fidelity.heldout import Bools
-from recenv.evaluation.fidelity.report import Check, Figure, Value
 from recenv.evaluation.fidelity.resample import Draws, Resampler
-from recenv.users.probabilities import clipped
+from recenv.evaluation.fidelity.results import Check, Figure, Value
+from recenv.users.clipping import clipped
 
 _CHECKS = ("level", "calibration", "surprise", "against the trivial simulator")
 _BEST = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from recenv.evaluation.fidelity import measures as m
 from recenv.evaluation.fidelity.answers import RIGHT, Answers
 from recenv.evaluation.fidelity.findings import Findings, Judge, untold
-from recenv.evaluation.fidelity.report import Figure, Value
+from recenv.evaluation.fidelity.results import Figure, Value
 
 MIXES = (1, 3, 9)
 """Distractors for each real item."""

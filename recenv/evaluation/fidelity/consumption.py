@@ -13,7 +13,7 @@ from recenv.evaluation.fidelity.events import Events, joined
 from recenv.evaluation.fidelity.findings import Findings, Judge, untold
 from recenv.evaluation.fidelity.heldout import Ints
 from recenv.evaluation.fidelity.past import Past
-from recenv.evaluation.fidelity.report import Figure, Value
+from recenv.evaluation.fidelity.results import Figure, Value
 
 _POINTS = 3000  # items in the plot of shares
 

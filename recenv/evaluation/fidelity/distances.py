@@ -12,8 +12,8 @@ from recenv.evaluation.fidelity.answers import Floats
 from recenv.evaluation.fidelity.events import Events
 from recenv.evaluation.fidelity.findings import Findings, Judge
 from recenv.evaluation.fidelity.heldout import Ints
-from recenv.evaluation.fidelity.report import Figure, Value
 from recenv.evaluation.fidelity.resample import Compared
+from recenv.evaluation.fidelity.results import Figure, Value
 
 HALVES = "halves of the log's users"
 _POINTS = 2000

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from recenv.evaluation.fidelity.config import FidelityConfig
-from recenv.evaluation.fidelity.report import Check, Figure, Status
 from recenv.evaluation.fidelity.resample import Resampler
+from recenv.evaluation.fidelity.results import Check, Figure, Status
 from recenv.users.provenance import Provenance
 
 

@@ -12,7 +12,7 @@ from recenv.errors import ConfigError
 from recenv.evaluation.fidelity.config import FidelityConfig
 from recenv.evaluation.fidelity.heldout import HeldOut, consumed_from
 from recenv.evaluation.fidelity.replay import MakeSimulator
-from recenv.evaluation.fidelity.trivial import trivial_world
+from recenv.evaluation.fidelity.trivial_models import trivial_world
 from recenv.schema import Exposure, InteractionLog
 from recenv.world import World
 

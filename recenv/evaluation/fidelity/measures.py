@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit, logit
 
-from recenv.users.probabilities import clipped
+from recenv.users.clipping import clipped
 
 Floats = npt.NDArray[np.float64]
 _CELLS = 2000

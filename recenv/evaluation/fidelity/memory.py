@@ -12,11 +12,11 @@ from recenv.evaluation.fidelity import measures as m
 from recenv.evaluation.fidelity.answers import RIGHT, Answers, Floats, sampling_error
 from recenv.evaluation.fidelity.findings import Findings, Judge, untold
 from recenv.evaluation.fidelity.heldout import Ints
-from recenv.evaluation.fidelity.report import Figure, Value
+from recenv.evaluation.fidelity.results import Figure, Value
 from recenv.evaluation.fidelity.slates import Slates
 from recenv.sim.state import EMPTY
+from recenv.users.clipping import clipped
 from recenv.users.model import UserModel
-from recenv.users.probabilities import clipped
 
 _PROBE = 0.05  # a rate of drift to look for where the world has none
 _GAIN = "log-likelihood of knowing the visit's past, nats a row"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from recenv.evaluation.fidelity.report import FidelityReport
+from recenv.evaluation.fidelity.results import FidelityReport
 from recenv.plots import Panel
 
 SIDES = ("log", "simulator", "trivial")

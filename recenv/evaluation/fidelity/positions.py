@@ -10,8 +10,8 @@ from recenv.evaluation.fidelity import measures as m
 from recenv.evaluation.fidelity.distances import Sides, distance
 from recenv.evaluation.fidelity.events import joined
 from recenv.evaluation.fidelity.findings import Findings, Judge
-from recenv.evaluation.fidelity.report import Check, Figure, Value
 from recenv.evaluation.fidelity.resample import Compared
+from recenv.evaluation.fidelity.results import Check, Figure, Value
 
 
 def positions(judge: Judge, sides: Sides, least: int) -> Findings:

@@ -16,7 +16,7 @@ from recenv.evaluation.fidelity.slates import Slates
 from recenv.schema import PURCHASE
 from recenv.sim.simulator import Simulator
 from recenv.sim.state import EMPTY, LIVE, UNLIMITED, State, rows_of
-from recenv.users.policy import draw_responses
+from recenv.users.user_policy import draw_responses
 from recenv.world import World
 
 MakeSimulator = Callable[[World, GameConfig], Simulator]

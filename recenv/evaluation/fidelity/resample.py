@@ -16,7 +16,7 @@ from scipy.sparse import csr_matrix
 
 from recenv.evaluation.fidelity.heldout import Ints
 from recenv.evaluation.fidelity.measures import Floats, Measure
-from recenv.evaluation.fidelity.report import Value
+from recenv.evaluation.fidelity.results import Value
 
 _Z = 1.96
 _MOST = 4_000_000  # numbers in one block of draws

@@ -13,7 +13,7 @@ from recenv.evaluation.fidelity.distances import Sides, beside_the_log, distance
 from recenv.evaluation.fidelity.events import Events
 from recenv.evaluation.fidelity.findings import Findings, Judge
 from recenv.evaluation.fidelity.heldout import Ints
-from recenv.evaluation.fidelity.report import Figure, Value
+from recenv.evaluation.fidelity.results import Figure, Value
 from recenv.schema import PURCHASE
 
 

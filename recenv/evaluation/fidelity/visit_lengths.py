@@ -12,8 +12,8 @@ from recenv.evaluation.fidelity.distances import Sides, distribution
 from recenv.evaluation.fidelity.events import Events
 from recenv.evaluation.fidelity.findings import Findings, Judge, untold
 from recenv.evaluation.fidelity.heldout import Ints
-from recenv.evaluation.fidelity.report import Figure
 from recenv.evaluation.fidelity.resample import Draws
+from recenv.evaluation.fidelity.results import Figure
 
 _PERSISTENCE = "persistence of visit length"
 _FEWEST = 20  # users

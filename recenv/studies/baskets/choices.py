@@ -1,7 +1,7 @@
 """Choice of item types in a visit: probabilities and rankings by the model and by baselines.
 
 A row is a visit and a type. A household goes on shopping between the training part and a held-out
-visit, so its personal past is counted up to the visit (``recenv.users.repeat``); everything else is
+visit, so its personal past is counted up to the visit (``recenv.users.repeat_law``); the rest is
 as fitted on the training part.
 """
 
@@ -16,12 +16,12 @@ import numpy.typing as npt
 from scipy.special import expit, logit
 
 from recenv.evaluation.fidelity import measures
-from recenv.evaluation.fidelity.report import Value
 from recenv.evaluation.fidelity.resample import Draws, Resampler
+from recenv.evaluation.fidelity.results import Value
 from recenv.schema import CLICK, InteractionLog
+from recenv.users.clipping import clipped
 from recenv.users.fitting.dynamics import logistic
-from recenv.users.probabilities import clipped
-from recenv.users.repeat import NEVER, feature, past_frequency, visit_numbers
+from recenv.users.repeat_law import NEVER, feature, past_frequency, visit_numbers
 from recenv.world import World
 
 Floats = npt.NDArray[np.float64]

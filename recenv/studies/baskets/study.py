@@ -33,8 +33,8 @@ from recenv.data import load
 from recenv.data.split import make_split
 from recenv.encoders.items import encode_items
 from recenv.errors import ConfigError
-from recenv.evaluation.fidelity.report import Value
-from recenv.evaluation.fidelity.trivial import trivial_world
+from recenv.evaluation.fidelity.results import Value
+from recenv.evaluation.fidelity.trivial_models import trivial_world
 from recenv.evaluation.statistics import Estimate, mean_interval, paired_difference
 from recenv.progress import Progress
 from recenv.schema import InteractionLog

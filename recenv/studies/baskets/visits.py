@@ -15,8 +15,8 @@ import numpy.typing as npt
 from recenv.config import RewardConfig
 from recenv.evaluation.fidelity import measures
 from recenv.evaluation.fidelity.replay import MakeSimulator, consume, game_for
-from recenv.evaluation.fidelity.report import Value
 from recenv.evaluation.fidelity.resample import Resampler
+from recenv.evaluation.fidelity.results import Value
 from recenv.schema import PURCHASE
 from recenv.sim.simulator import Simulator
 from recenv.studies.baskets.choices import RESAMPLES, BasketVisits, first_of

@@ -16,8 +16,8 @@ from scipy.special import expit, logit
 
 from recenv.errors import SchemaError
 from recenv.schema import CLICK, PURCHASE, InteractionLog
+from recenv.users.clipping import clipped
 from recenv.users.model import UserModel
-from recenv.users.probabilities import clipped
 
 _MOST_USERS = 1000
 _TINY = 1e-6

@@ -15,7 +15,7 @@ from scipy import sparse
 from recenv.config import InterestConfig, SplitConfig, UserModelConfig
 from recenv.data.split import Split, make_split
 from recenv.encoders.history import history_weights, user_means
-from recenv.encoders.interest import InterestVectors, fit_interests, one_thread
+from recenv.encoders.interest_vectors import InterestVectors, fit_interests, one_thread
 from recenv.errors import MissingDependencyError
 from recenv.schema import PURCHASE, Catalog, InteractionLog
 from recenv.users.fitting import fit_user_model

@@ -28,7 +28,7 @@ from recenv.benchmark.tables import write_study
 from recenv.config import WorldConfig
 from recenv.data import open_bandit
 from recenv.data.split import Split
-from recenv.encoders.interest import fit_interests
+from recenv.encoders.interest_vectors import fit_interests
 from recenv.encoders.items import encode_items, item_source
 from recenv.evaluation.off_policy import PolicyValue
 from recenv.progress import Progress

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from recenv.config import Config, GameConfig, WorldConfig, content_hash
 from recenv.data.split import make_split
-from recenv.encoders.interest import fit_interests
+from recenv.encoders.interest_vectors import fit_interests
 from recenv.evaluation import rollout
 from recenv.recommenders import Recommender
 from recenv.schema import CLICK, InteractionLog

@@ -20,8 +20,8 @@ from recenv.recommenders import (
     top_candidates,
 )
 from recenv.recommenders.base import Observation
+from recenv.users.clipping import clipped
 from recenv.users.model import UserModel
-from recenv.users.probabilities import clipped
 from recenv.world import World
 
 Scores = npt.NDArray[np.floating]

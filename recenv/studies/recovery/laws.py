@@ -20,10 +20,10 @@ from recenv.schema import CLICK, PURCHASE, InteractionLog
 from recenv.synthetic.baskets import emit_baskets
 from recenv.synthetic.log import LoggingPolicy, PopularityLogging, UniformLogging, emit_log
 from recenv.synthetic.world import PlantedConfig, planted_world
-from recenv.users.durations import DurationLaw
-from recenv.users.fitting import durations as visits
+from recenv.users.duration_law import DurationLaw
 from recenv.users.fitting import dynamics, fit_user_model, visit_replay
-from recenv.users.fitting.examples import make_rows
+from recenv.users.fitting import visit_durations as visits
+from recenv.users.fitting.training_rows import make_rows
 from recenv.users.model import UserModel
 from recenv.world import World
 

@@ -22,10 +22,10 @@ from recenv import rng
 from recenv.config import GameConfig
 from recenv.env.registration import parallel_env, single_env, vector_env
 from recenv.jit.compiled import kept
+from recenv.jit.logistic import sigmoid
 from recenv.sim.simulator import Simulator
 from recenv.sim.state import Field, Screen
 from recenv.synthetic.world import PlantedConfig, planted_world
-from recenv.users import laws
 from recenv.world import World
 
 GAME = GameConfig(slate_size=10, num_candidates=50, vectors=False)
@@ -288,7 +288,7 @@ def _draw(keys, out):  # noqa: ANN001, ANN202
 def _sigmoids(odds, out):  # noqa: ANN001, ANN202
     for b in prange(len(odds)):
         for k in range(odds.shape[1]):
-            out[b, k] = laws.sigmoid(odds[b, k])
+            out[b, k] = sigmoid(odds[b, k])
 
 
 @kept(parallel=True, fastmath=True)

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from recenv.config import UserModelConfig
 from recenv.data.continuation import Continuation
-from recenv.encoders.interest import InterestVectors
+from recenv.encoders.interest_vectors import InterestVectors
 from recenv.errors import MissingDependencyError
 from recenv.schema import Catalog, InteractionLog
 from recenv.users.model import UserModel

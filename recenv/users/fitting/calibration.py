@@ -17,11 +17,11 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from recenv.schema import CLICK, PURCHASE
-from recenv.users.fitting.examples import Rows
+from recenv.users.clipping import clipped
 from recenv.users.fitting.identification import Evidence
 from recenv.users.fitting.network import LawsNetwork
-from recenv.users.probabilities import clipped
-from recenv.users.repeat import feature
+from recenv.users.fitting.training_rows import Rows
+from recenv.users.repeat_law import feature
 
 F32 = npt.NDArray[np.float32]
 Array = npt.NDArray[np.float64]

@@ -10,7 +10,8 @@ import pandas as pd
 
 from recenv.config import UserModelConfig
 from recenv.schema import CLICK, Catalog, Exposure, InteractionLog
-from recenv.users.fitting.examples import (
+from recenv.users.fitting.optimise import Problem
+from recenv.users.fitting.training_rows import (
     Negatives,
     Rows,
     any_twice,
@@ -19,7 +20,6 @@ from recenv.users.fitting.examples import (
     purchase_source,
     repeats,
 )
-from recenv.users.fitting.optimise import Problem
 
 _FEWEST_REPEATABLE = 1000  # events without one repeat say that nothing is consumed twice
 

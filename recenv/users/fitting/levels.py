@@ -11,9 +11,9 @@ from scipy.special import expit, logit
 from recenv.config import UserModelConfig
 from recenv.schema import CLICK, Exposure
 from recenv.users.fitting.dynamics import Scalar
-from recenv.users.fitting.errors import estimates
 from recenv.users.fitting.identification import Evidence
 from recenv.users.fitting.network import LawsNetwork
+from recenv.users.fitting.standard_errors import estimates
 
 F32 = npt.NDArray[np.float32]
 

@@ -12,13 +12,13 @@ from torch.nn import functional as F
 
 from recenv.config import UserModelConfig
 from recenv.schema import CLICK, PURCHASE
-from recenv.users.repeat import HALF_LIVES
+from recenv.users.repeat_law import HALF_LIVES
 
 _TINY = 1e-6
 
 
 class Batch(NamedTuple):
-    """Columns of n rows; see ``recenv.users.fitting.examples.Rows``."""
+    """Columns of n rows; see ``recenv.users.fitting.training_rows.Rows``."""
 
     user: Tensor  # (n,) codes
     item: Tensor  # (n,) codes

@@ -5,9 +5,9 @@ from __future__ import annotations
 from recenv.config import UserModelConfig
 from recenv.schema import CLICK, PURCHASE, Exposure, InteractionLog
 from recenv.users.fitting.dynamics import LeaveFit, Scalar
-from recenv.users.fitting.examples import purchase_source
+from recenv.users.fitting.training_rows import purchase_source
 from recenv.users.provenance import Provenance
-from recenv.users.repeat import HALF_LIVES
+from recenv.users.repeat_law import HALF_LIVES
 
 
 def of_click(log: InteractionLog, config: UserModelConfig) -> dict[str, Provenance]:

@@ -14,9 +14,9 @@ from scipy.special import expit
 from recenv.config import UserModelConfig
 from recenv.progress import Progress
 from recenv.schema import CLICK, PURCHASE
-from recenv.users.fitting.examples import Negatives, Rows, with_past
 from recenv.users.fitting.network import Batch, LawsNetwork
-from recenv.users.repeat import feature
+from recenv.users.fitting.training_rows import Negatives, Rows, with_past
+from recenv.users.repeat_law import feature
 
 
 class Problem(NamedTuple):

@@ -8,10 +8,10 @@ import numpy as np
 
 from recenv.config import UserModelConfig
 from recenv.schema import CLICK
-from recenv.users.fitting.examples import Rows, some_users
 from recenv.users.fitting.identification import Evidence
 from recenv.users.fitting.network import LawsNetwork
 from recenv.users.fitting.optimise import Problem, mean_loss
+from recenv.users.fitting.training_rows import Rows, some_users
 
 _FEWEST_CHOOSING = 50  # validation clicks; fewer choose nothing
 _FEWEST_TASTES = 500  # clicks; fewer tell hardly any taste, so the strongest penalties are used

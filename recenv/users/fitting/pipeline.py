@@ -27,19 +27,19 @@ import torch
 
 from recenv.config import UserModelConfig
 from recenv.data.continuation import Continuation
-from recenv.encoders.interest import InterestVectors, one_thread
+from recenv.encoders.interest_vectors import InterestVectors, one_thread
 from recenv.errors import SchemaError
 from recenv.progress import Progress
 from recenv.schema import CLICK, Catalog, Exposure, InteractionLog
-from recenv.users.fitting import calibration, durations, errors, levels, notes
+from recenv.users.fitting import calibration, levels, notes, standard_errors, visit_durations
 from recenv.users.fitting.calibration import Scale
 from recenv.users.fitting.cold_start import set_users_without_events
 from recenv.users.fitting.dynamics import Scalar
-from recenv.users.fitting.examples import Rows
 from recenv.users.fitting.identification import gather, later_rows
 from recenv.users.fitting.network import LawsNetwork
 from recenv.users.fitting.optimise import Problem, optimise
 from recenv.users.fitting.penalties import choose, stronger
+from recenv.users.fitting.training_rows import Rows
 from recenv.users.fitting.within_visit import WithinVisit, fit_within_visit, moved, state
 from recenv.users.laws import examination_prior
 from recenv.users.model import Dynamics, UserModel
@@ -197,16 +197,16 @@ class _Fit:
     ) -> UserModel:
         evidence = self.evidence
         arrays, tenure, scales = self._arrays(network, config, late)
-        repeat = errors.repeat_weights(evidence, network, scales["click"], config.seed)
-        lengths = durations.fit_lengths(self.log, self.folded, self.weight, self.goes_on)
-        returns = durations.fit_returns(self.log, self.folded, self.weight, self.goes_on)
-        examination, slot_errors = errors.examination(evidence, network, config)
+        repeat = standard_errors.repeat_weights(evidence, network, scales["click"], config.seed)
+        lengths = visit_durations.fit_lengths(self.log, self.folded, self.weight, self.goes_on)
+        returns = visit_durations.fit_returns(self.log, self.folded, self.weight, self.goes_on)
+        examination, slot_errors = standard_errors.examination(evidence, network, config)
         price = levels.price_effects(evidence, network, config)
         return UserModel(
             **arrays,
             examination=examination,
             dynamics=stated,
-            repeat=errors.repeat_law(evidence, repeat),
+            repeat=standard_errors.repeat_law(evidence, repeat),
             visit_length=lengths.law,
             return_time=returns.law,
             coefficients={

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from recenv.jit.compiled import compiled
 from recenv.schema import CLICK
 from recenv.users import laws
-from recenv.users.fitting.examples import Rows
+from recenv.users.fitting.training_rows import Rows
 
 Array = npt.NDArray[np.float64]
 MOST_ROWS = 300_000
@@ -72,7 +72,7 @@ def prepare(
     """Sort rows of known rounds into visits.
 
     Args:
-        rows: see ``recenv.users.fitting.examples``; those without a round are left out.
+        rows: see ``recenv.users.fitting.training_rows``; those without a round are left out.
         category: (N,) of each item.
         examination: (S,) of each slot.
         arrays: of the fitted ``UserModel``.

@@ -17,11 +17,11 @@ from recenv.users.fitting.dynamics import (
     fit_leaving,
     visit_cap,
 )
-from recenv.users.fitting.examples import Rows, several_rounds
 from recenv.users.fitting.identification import Evidence
+from recenv.users.fitting.training_rows import Rows, several_rounds
 from recenv.users.fitting.visit_replay import LoggedVisits, Vectors, prepare, replay, vectors_of
 from recenv.users.model import Dynamics
-from recenv.users.repeat import NEVER, feature
+from recenv.users.repeat_law import NEVER, feature
 
 if TYPE_CHECKING:
     from recenv.users.fitting.network import LawsNetwork

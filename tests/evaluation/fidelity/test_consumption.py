@@ -17,7 +17,7 @@ from recenv.evaluation.fidelity import FidelityConfig, FidelityReport, fidelity
 from recenv.schema import EVENT_COLUMNS, InteractionLog
 from recenv.synthetic import planted_world
 from recenv.synthetic.world import PlantedConfig
-from recenv.users.durations import DurationLaw
+from recenv.users.duration_law import DurationLaw
 from recenv.world import World
 
 USERS, ITEMS, VISITS, DAY = 120, 60, 16, 86_400.0

@@ -24,7 +24,7 @@ from training.algorithms.bc import held_out
 from training.config import TrainConfig
 from training.models.observations import observe
 from training.runs.folder import RunFolder
-from training.runs.policy import load
+from training.runs.load_policy import load
 from training.runs.recording import RecordedVisits, record, save
 from training.runs.recording import load as load_recording
 from training.runs.warm_start import warm_weights

@@ -31,7 +31,7 @@ from training.models.exploration import answers_explored, slates_explored
 from training.models.observations import USER_LEAVES
 from training.models.value_modules import frozen_copy
 from training.models.value_networks import AnswerValues, SlotValues, make_value_network
-from training.runs.policy import NetworkUser, load_user, save_policy
+from training.runs.load_policy import NetworkUser, load_user, save_policy
 from training.sampling.env import TurnEnv
 from training.sampling.fragments import Fragment, Fragments, fragment
 from training.session import algorithm_config

@@ -17,7 +17,7 @@ from training.models.distributions import PlackettLuce
 from training.models.observations import RECOMMENDER_LEAVES, USER_LEAVES
 from training.models.value_modules import SoftModule
 from training.models.value_networks import make_value_network
-from training.runs.policy import make_network
+from training.runs.load_policy import make_network
 
 CONFIG = NetworkConfig(hidden=8)
 

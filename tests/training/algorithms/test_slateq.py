@@ -19,7 +19,7 @@ from training.config.network import NetworkConfig
 from training.config.values import ValueConfig
 from training.models.observations import MODULE, RECOMMENDER_LEAVES
 from training.models.value_networks import ItemValues, make_value_network
-from training.runs.policy import NetworkRecommender, load, save_policy
+from training.runs.load_policy import NetworkRecommender, load, save_policy
 from training.sampling.env import TurnEnv
 from training.sampling.fragments import fragment, fragments
 from training.sampling.turns import Turn

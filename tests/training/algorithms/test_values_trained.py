@@ -10,7 +10,7 @@ from training.config import TrainConfig
 from training.config.algorithms import ALGORITHMS, IDQN
 from training.models.networks import RecommenderNetwork
 from training.models.value_networks import AnswerQNetwork, SlateQNetwork, SlotQNetwork
-from training.runs.policy import load, load_user
+from training.runs.load_policy import load, load_user
 from training.session import algorithm_config
 
 VALUES = ("slateq", "idqn", "sac")

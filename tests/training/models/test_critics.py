@@ -16,7 +16,7 @@ from training.models.observations import (
     observe,
 )
 from training.models.rl_modules import module_specs
-from training.runs.policy import save_policy
+from training.runs.load_policy import save_policy
 from training.sampling.env import TurnEnv
 
 

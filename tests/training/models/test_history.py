@@ -9,7 +9,7 @@ from recenv.sim.simulator import Simulator
 from training.config import NetworkConfig
 from training.models.history import GRUEncoder, TransformerEncoder, make_encoder
 from training.models.observations import RECOMMENDER_LEAVES
-from training.runs.policy import make_network
+from training.runs.load_policy import make_network
 
 B, H, P, E = 7, 6, 5, 4
 KINDS = ("gru", "transformer")

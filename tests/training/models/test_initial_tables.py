@@ -18,7 +18,7 @@ from training.config.algorithms import BC
 from training.models.initial_tables import blank_seeds, make_seeds
 from training.models.observations import RECOMMENDER_LEAVES
 from training.models.rl_modules import module_specs
-from training.runs.policy import NetworkRecommender, load, make_network, save_policy
+from training.runs.load_policy import NetworkRecommender, load, make_network, save_policy
 
 INITS = ("lm", "cf", "hybrid", "random")
 

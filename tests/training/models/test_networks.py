@@ -14,10 +14,10 @@ from recenv.evaluation import rollout
 from recenv.recommenders import PopularityRecommender, RandomRecommender
 from recenv.sim.simulator import Simulator
 from recenv.synthetic.world import PlantedConfig, planted_world
-from recenv.users.policy import FittedUser
+from recenv.users.user_policy import FittedUser
 from training.config import NetworkConfig
 from training.models.observations import RECOMMENDER_LEAVES, USER_LEAVES
-from training.runs.policy import (
+from training.runs.load_policy import (
     NetworkRecommender,
     NetworkUser,
     load,
@@ -258,7 +258,7 @@ from recenv.world import World
 from recenv.config import GameConfig
 from recenv.evaluation import rollout
 from recenv.sim.simulator import Simulator
-from training.runs.policy import load, load_user
+from training.runs.load_policy import load, load_user
 world = World.load({str(tmp_path / "world")!r})
 game = GameConfig.from_dict({game.to_dict()!r})
 played = rollout(Simulator(world, game), load({str(tmp_path)!r}, world),

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from training.config import TrainConfig
-from training.runs.policy import make_network
+from training.runs.load_policy import make_network
 from training.session import Session, ray_session
 
 BASE = TrainConfig(

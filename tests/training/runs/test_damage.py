@@ -11,7 +11,7 @@ from helpers.training_without_ray import StandIn, begin
 
 from recenv.errors import ArtifactError, RecenvError
 from training.runs.folder import RunFolder, seed_runs
-from training.runs.policy import load
+from training.runs.load_policy import load
 from training.train import main, train
 
 

@@ -13,7 +13,7 @@ from recenv.errors import ArtifactError
 from training import command
 from training.command import DiskFullError, full_disk_told
 from training.runs import folder, recording
-from training.runs.policy import load
+from training.runs.load_policy import load
 from training.train import train
 
 

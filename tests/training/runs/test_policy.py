@@ -14,7 +14,7 @@ from recenv.errors import ArtifactError
 from recenv.sim.simulator import Simulator
 from training.config import TrainConfig
 from training.runs.folder import Checkpoint, RunFolder
-from training.runs.policy import (
+from training.runs.load_policy import (
     NetworkRecommender,
     has_policy,
     load,
@@ -98,7 +98,7 @@ for name in ("ray", "ray.rllib", "ray.tune"):
     sys.modules[name] = None  # importing it raises
 import numpy as np
 from recenv.sim.simulator import Simulator
-from training.runs.policy import load, load_user
+from training.runs.load_policy import load, load_user
 from training.runs.folder import RunFolder
 path, checkpoint = sys.argv[1], sys.argv[2] or None
 policy, user = load(path, checkpoint=checkpoint), load_user(path, checkpoint=checkpoint)

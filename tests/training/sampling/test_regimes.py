@@ -12,8 +12,8 @@ from recenv.sim.simulator import Simulator
 from recenv.sim.state import LIVE
 from recenv.world import build_world
 from training.config import NetworkConfig, TrainConfig
+from training.runs.load_policy import NetworkRecommender, NetworkUser, make_network, save_policy
 from training.runs.opponents import make_fixed_user, make_opponent
-from training.runs.policy import NetworkRecommender, NetworkUser, make_network, save_policy
 from training.sampling.env import TurnEnv
 from training.sampling.fragments import fragment
 from training.sampling.regimes import Population, past, sides_learning

@@ -12,7 +12,7 @@ from recenv.env.registration import load_world
 from recenv.sim.simulator import Simulator
 from training.config.algorithms import ALGORITHMS
 from training.models.observations import USER_LEAVES
-from training.runs.policy import load, load_user
+from training.runs.load_policy import load, load_user
 from training.sampling.regimes import Population
 
 GAME = {"slate_size": 3, "max_rounds": 5}

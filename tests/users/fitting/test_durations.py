@@ -10,8 +10,13 @@ from recenv.data.continuation import continuation
 from recenv.schema import CLICK, IGNORE
 from recenv.studies.recovery.laws import make_world, planted_duration
 from recenv.synthetic.baskets import emit_baskets
-from recenv.users.durations import DurationLaw
-from recenv.users.fitting.durations import fit_lengths, fit_returns, return_times, visit_lengths
+from recenv.users.duration_law import DurationLaw
+from recenv.users.fitting.visit_durations import (
+    fit_lengths,
+    fit_returns,
+    return_times,
+    visit_lengths,
+)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from recenv.studies.recovery import laws
 from recenv.synthetic import emit_log
 from recenv.synthetic.baskets import emit_baskets
 from recenv.synthetic.log import PopularityLogging
-from recenv.users.fitting.examples import Negatives, make_rows, purchase_source, repeats
+from recenv.users.fitting.training_rows import Negatives, make_rows, purchase_source, repeats
 
 CONFIG = UserModelConfig()
 

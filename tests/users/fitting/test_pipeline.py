@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from recenv.config import GameConfig, UserModelConfig
-from recenv.encoders.interest import InterestVectors
+from recenv.encoders.interest_vectors import InterestVectors
 from recenv.errors import SchemaError
 from recenv.schema import CLICK
 from recenv.synthetic import emit_log

@@ -11,7 +11,7 @@ from training.config.values import ValueConfig
 
 @dataclass(frozen=True)
 class AlgorithmSettings(Config):
-    """An algorithm's settings; ``training.algorithms.build`` makes its learner from them.
+    """An algorithm's settings; ``training.algorithms.registry`` makes its learner from them.
 
     Attributes:
         central: critics read both agents' observations and the true state.

@@ -10,7 +10,7 @@ from typing import Any
 
 from recenv.artifacts import write_atomically
 from recenv.evaluation.fidelity.pictures import SIDES, pictures
-from recenv.evaluation.fidelity.report import Check, FidelityReport, Figure, Value
+from recenv.evaluation.fidelity.results import Check, FidelityReport, Figure, Value
 from recenv.evaluation.markdown import table
 from recenv.evaluation.report_folder import ReportFolder
 from recenv.plots import Panel, has_data, panels_plot

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from recenv.config import UserModelConfig
 from recenv.schema import CLICK, PURCHASE, InteractionLog
 from recenv.users.model import MAX_SLOTS
-from recenv.users.repeat import HALF_LIVES, past_frequency, visit_numbers
+from recenv.users.repeat_law import HALF_LIVES, past_frequency, visit_numbers
 
 F32 = npt.NDArray[np.float32]
 Index = npt.NDArray[np.int64]

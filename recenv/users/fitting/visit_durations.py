@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from recenv.data.continuation import Continuation
 from recenv.schema import CLICK, InteractionLog
-from recenv.users.durations import DurationLaw
+from recenv.users.duration_law import DurationLaw
 from recenv.users.provenance import Provenance
 
 DAY = 86_400.0  # seconds

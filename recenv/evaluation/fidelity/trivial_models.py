@@ -10,9 +10,9 @@ from scipy.special import logit
 
 from recenv.evaluation.fidelity.heldout import consumed_from, visit_numbers
 from recenv.schema import CLICK, PURCHASE, InteractionLog
-from recenv.users.durations import DurationLaw
+from recenv.users.clipping import clipped
+from recenv.users.duration_law import DurationLaw
 from recenv.users.model import MAX_SLOTS, UserModel
-from recenv.users.probabilities import clipped
 from recenv.world import World
 
 Floats = npt.NDArray[np.float64]

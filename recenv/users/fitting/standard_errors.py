@@ -11,16 +11,16 @@ from scipy.special import expit
 
 from recenv.config import UserModelConfig
 from recenv.schema import CLICK, Exposure
+from recenv.users.clipping import clipped
 from recenv.users.fitting.calibration import Scale
 from recenv.users.fitting.dynamics import Scalar
-from recenv.users.fitting.examples import some_users
 from recenv.users.fitting.identification import Evidence
 from recenv.users.fitting.network import LawsNetwork
+from recenv.users.fitting.training_rows import some_users
 from recenv.users.fitting.within_visit import moved
 from recenv.users.laws import examination_prior
 from recenv.users.model import MAX_SLOTS, Dynamics
-from recenv.users.probabilities import clipped
-from recenv.users.repeat import RepeatLaw
+from recenv.users.repeat_law import RepeatLaw
 
 F32 = npt.NDArray[np.float32]
 _MOST_ROWS = 400_000  # on which standard errors are found

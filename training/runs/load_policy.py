@@ -14,7 +14,7 @@ from recenv import artifacts
 from recenv.config import GameConfig
 from recenv.errors import ArtifactError, RecenvError
 from recenv.sim.observation import Observation
-from recenv.users.policy import draw_leaving, draw_responses
+from recenv.users.user_policy import draw_leaving, draw_responses
 from recenv.world import World
 from training.config import NetworkConfig, Side
 from training.config.values import ValueConfig
@@ -65,7 +65,7 @@ class NetworkUser:
     def answer(
         self, observation: Observation, keys: npt.NDArray[np.uint64]
     ) -> npt.NDArray[np.int64]:
-        """See ``recenv.users.policy.UserPolicy``; draws as the fitted user does."""
+        """See ``recenv.users.user_policy.UserPolicy``; draws as the fitted user does."""
         with torch.no_grad():
             logits = self.network(_tensors(observation, USER_LEAVES)).logits
         batch, slots = len(logits), observation["slate"].shape[1]

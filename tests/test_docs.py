@@ -102,7 +102,7 @@ def test_files_that_the_architecture_names_exist():
         ("click_given_examined", "recenv/users/laws/click_probability.py"),
         ("leave", "recenv/users/laws/leaving.py"),
         ("weigh", "recenv/sim/screens.py"),
-        ("draw_candidates", "recenv/sim/game.py"),
+        ("draw_candidates", "recenv/sim/candidates.py"),
         ("fit_interests", "recenv/encoders/interest_vectors.py"),
         ("cold_start_user", "recenv/users/fitting/cold_start.py"),
         ("load_user", "training/runs/load_policy.py"),

@@ -129,7 +129,7 @@ def kept(compiled_once, tmp_path):
     """A copy of such a home, the files of one compiled function in it, and what was printed."""
     home, printed = compiled_once
     shutil.copytree(home, tmp_path / "home")
-    files = sorted((tmp_path / "home" / "compiled").rglob("repeat._lookup*"))
+    files = sorted((tmp_path / "home" / "compiled").rglob("repeat_law._lookup*"))
     assert [f.suffix for f in files] == [".nbc", ".nbi"]
     assert printed[3] == "0"
     return tmp_path / "home", files, printed[1:3]

@@ -9,6 +9,7 @@ from typing import Literal, cast
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 
 from recenv.errors import SchemaError
 
@@ -21,8 +22,39 @@ _WRITTEN = "Write numbers as 1234.5, with a point and nothing else. " + _MEND
 
 
 def pick(table: pd.DataFrame, column: str) -> pd.Series:
-    """One column of the table (pandas's types do not say that one name gives a Series)."""
-    return cast("pd.Series", table[column])
+    """One column of the table.
+
+    Raises:
+        SchemaError: a text in it is not UTF-8: pandas takes texts from Arrow as they are, and Arrow
+            reads them from a damaged file without a look.
+    """
+    values = cast("pd.Series", table[column])  # pandas's types do not say it of one name
+    if not isinstance(values.dtype, pd.ArrowDtype | pd.StringDtype):
+        return values
+    texts = pa.array(values.array)
+    large = pa.types.is_large_string(texts.type)
+    if not (large or pa.types.is_string(texts.type)):
+        return values
+    try:
+        texts.validate(full=True)
+    except pa.ArrowInvalid as error:
+        told = texts.cast(pa.large_binary() if large else pa.binary()).to_pylist()
+        bad = [text is not None and not _is_utf_8(text) for text in told]
+        row = bad.index(True)
+        raise SchemaError(
+            f"Column {values.name!r}, {place(values.index, row)}: {told[row][:80]!r} is no text in "
+            f"UTF-8 ({sum(bad)} such rows). The file that it comes from is damaged: get it afresh, "
+            "or drop these rows."
+        ) from error
+    return values
+
+
+def _is_utf_8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def refuse(bad: npt.NDArray[np.bool_], values: pd.Series, wrong: str, remedy: str = _MEND) -> None:

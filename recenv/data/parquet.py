@@ -77,6 +77,7 @@ def read_columns(
         file = pq.ParquetFile(path)
         require(path, file.schema_arrow.names, types)
         table = file.read(list(types))
+        table.validate(full=True)  # texts are valid UTF-8
     if len(table) == 0:
         raise SchemaError(f"{path} has no rows. Get the file afresh.")
     return {

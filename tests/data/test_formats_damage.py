@@ -449,6 +449,16 @@ def test_categories_that_are_no_numbers(value: str, tmp_path: Path) -> None:
         _load("retailrocket", tmp_path)
 
 
+def test_a_category_without_a_number(tmp_path: Path) -> None:
+    told = {
+        "item_properties_part1.csv": "timestamp,itemid,property,value\n1435460400000,1,888,n1\n",
+        "category_tree.csv": "categoryid,parentid\n5,\n,5\n",
+    }
+    write(tmp_path, {**LOGS["retailrocket"], **told})
+    with pytest.raises(SchemaError, match=r"tree\.csv, line 3, column 'categoryid': None \(a blank"):
+        _load("retailrocket", tmp_path)
+
+
 def test_reviews_that_do_not_tell_verified_purchases(tmp_path: Path) -> None:
     rows = [{"user_id": f"U{k % 2}", "parent_asin": f"B{k}", "rating": 5.0,
              "timestamp": 1588687728923 + k} for k in range(4)]  # fmt: skip

@@ -70,6 +70,7 @@ MENDED = (
     "open-bandit:zero-all:237461",
     "recbole:id-with-spaces:60403",
     "recbole:spaced-column+blank-lines-at-end:49861",
+    "retailrocket:empty:782903",
     "table-csv:missing-file:996738",
     "table-csv:very-long:577758",
     "table-frame:cell-complex:199978",

@@ -142,7 +142,7 @@ def _parents(tree: Source, block_bytes: int) -> dict[int, int]:
     parents: dict[int, int] = {}
     for chunk in read_delimited([tree], COMMAS, types, block_bytes=block_bytes):
         pairs = zip(
-            chunk.columns["categoryid"].to_pylist(),
+            np.asarray(chunk.ids("categoryid")).tolist(),  # none is blank
             chunk.columns["parentid"].to_pylist(),
             strict=True,
         )

@@ -22,15 +22,22 @@ _WRITTEN = "Write numbers as 1234.5, with a point and nothing else. " + _MEND
 
 
 def pick(table: pd.DataFrame, column: str) -> pd.Series:
-    """One column of the table.
+    """One column of the table; times as datetime64 without a zone (UTC).
 
     Raises:
         SchemaError: a text in it is not UTF-8: pandas takes texts from Arrow as they are, and Arrow
             reads them from a damaged file without a look.
     """
     values = cast("pd.Series", table[column])  # pandas's types do not say it of one name
-    if not isinstance(values.dtype, pd.ArrowDtype | pd.StringDtype):
+    dtype = values.dtype
+    # times in a zone, and Arrow's, become Python's on the way: those end with the year 9999
+    if isinstance(dtype, pd.DatetimeTZDtype):
+        return values.dt.tz_convert(None)
+    if not isinstance(dtype, pd.ArrowDtype | pd.StringDtype):
         return values
+    if isinstance(dtype, pd.ArrowDtype) and pa.types.is_timestamp(dtype.pyarrow_dtype):
+        stamps = pa.array(values.array).cast(pa.timestamp(dtype.pyarrow_dtype.unit))
+        return pd.Series(stamps.to_numpy(zero_copy_only=False), values.index, name=values.name)
     texts = pa.array(values.array)
     large = pa.types.is_large_string(texts.type)
     if not (large or pa.types.is_string(texts.type)):
@@ -47,6 +54,14 @@ def pick(table: pd.DataFrame, column: str) -> pd.Series:
             "or drop these rows."
         ) from error
     return values
+
+
+def shown(cell: pa.Scalar) -> str:
+    """A cell of Arrow for a message; Python has no times beyond its years 1 to 9999."""
+    try:
+        return repr(cell.as_py())
+    except OverflowError:
+        return f"{cell.value} {cell.type.unit} since 1970"  # pyright: ignore
 
 
 def _is_utf_8(text: bytes) -> bool:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from recenv.data.cells import shown
 from recenv.data.times import EARLIEST, LATEST
 from recenv.errors import SchemaError
 
@@ -48,7 +49,7 @@ class Column:
             row = int(np.flatnonzero(bad)[0])
             raise SchemaError(
                 f"{self.path}, row {self.first + row} (0-based), column {self.name!r}: "
-                f"{self.cells[row].as_py()!r} {wrong}. Get the file afresh, or mend the row."
+                f"{shown(self.cells[row])} {wrong}. Get the file afresh, or mend the row."
             )
 
     def numbers(self, low: float, high: float, wanted: str) -> np.ndarray:

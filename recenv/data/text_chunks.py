@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.json as pa_json
 
+from recenv.data.cells import shown
 from recenv.data.files import UNIT, Source, Stream, text_of
 from recenv.data.text import CsvRows
 from recenv.data.times import EARLIEST, LATEST, TimeUnit, seconds_of, wrong_times
@@ -109,7 +110,7 @@ class Chunk:
             row = int(np.flatnonzero(bad)[0])
             raise SchemaError(
                 f"{self.source}, line {self.line(row)}, column {name!r}: "
-                f"{self.columns[name][row].as_py()!r} {wrong}. {remedy}"
+                f"{shown(self.columns[name][row])} {wrong}. {remedy}"
             )
 
     def _filled(self, name: str, wanted: str) -> pa.Array:

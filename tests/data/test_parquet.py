@@ -56,6 +56,7 @@ def test_whole_numbers_and_numbers(tmp_path: Path, cells: pa.Array) -> None:
         (pa.array(["1", "1e3"]), pa.float64()),
         (pa.array([1, None]), pa.int64()),
         (pa.array([NOON, NOON.replace(year=1905)]), pa.timestamp("us")),
+        (pa.array([1_500_000_000_000, 2**50], pa.timestamp("ms")), pa.timestamp("us")),
     ],
 )
 def test_the_first_wrong_cell_is_named(tmp_path: Path, cells: pa.Array, kind: pa.DataType) -> None:

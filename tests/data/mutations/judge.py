@@ -170,6 +170,9 @@ class Judge:
                             base = member.rsplit("/", 1)[-1]
                             if base in (name, name + ".gz") and not member.startswith("__MACOSX/"):
                                 return self._plain(name, base, archive.read(member))
+                        # a name that is damaged in the archive's list may be that of the file
+                        if archive.testzip() is not None:
+                            self.refuse(path, "zip: a damaged member", doubt=True)
                 except Exception as error:
                     self.refuse(path, f"zip: {error!r}")
                     return None
@@ -648,7 +651,7 @@ def _films(j: Judge, name: str, shape: Shape, wanted: Sequence[str],
     taken = {i for _, i in rated}
     for record, cells in j.records(name, shape, wanted):
         number_ = j.cell(record, cells, item, small if "100k" in name or flags else whole)
-        told = words_of(re.sub(r" \(1995\)$", "", cells[title]))
+        told = words_of(re.sub(r"\s*\(1995\)$", "", cells[title]))
         if not cells[title].strip():
             j.refuse(name, "a film without a title", record, title, doubt=True)
         for column in flags:

@@ -17,6 +17,7 @@ _MEND = "Mend or drop these rows."
 MOST_MONEY = 1e12
 """The highest price or amount that is taken for one."""
 
+_MOST_FLOAT = int(np.finfo(np.float64).max)
 _MONEY = f"money: not negative, and up to {MOST_MONEY:.0e}"
 _WRITTEN = "Write numbers as 1234.5, with a point and nothing else. " + _MEND
 
@@ -167,7 +168,11 @@ def floats(values: pd.Series) -> npt.NDArray[np.float64]:
         values = values.astype(object)
     if values.dtype == object:
         plain = [
-            isinstance(cell, (str, Real, Decimal)) and not isinstance(cell, (bool, np.bool_))
+            isinstance(cell, (str, Real, Decimal))
+            and not isinstance(cell, (bool, np.bool_))
+            and not (
+                isinstance(cell, int) and abs(int(cell)) > _MOST_FLOAT
+            )  # to_numeric would raise
             for cell in values
         ]
         values = values.where(pd.Series(plain, values.index, dtype=bool), None)

@@ -9,6 +9,7 @@ from typing import Literal, cast
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 
 from recenv.errors import SchemaError
 
@@ -16,13 +17,60 @@ _MEND = "Mend or drop these rows."
 MOST_MONEY = 1e12
 """The highest price or amount that is taken for one."""
 
+_MOST_FLOAT = int(np.finfo(np.float64).max)
 _MONEY = f"money: not negative, and up to {MOST_MONEY:.0e}"
 _WRITTEN = "Write numbers as 1234.5, with a point and nothing else. " + _MEND
 
 
 def pick(table: pd.DataFrame, column: str) -> pd.Series:
-    """One column of the table (pandas's types do not say that one name gives a Series)."""
-    return cast("pd.Series", table[column])
+    """One column of the table; times as datetime64 without a zone (UTC).
+
+    Raises:
+        SchemaError: a text in it is not UTF-8: pandas takes texts from Arrow as they are, and Arrow
+            reads them from a damaged file without a look.
+    """
+    values = cast("pd.Series", table[column])  # pandas's types do not say it of one name
+    dtype = values.dtype
+    # times in a zone, and Arrow's, become Python's on the way: those end with the year 9999
+    if isinstance(dtype, pd.DatetimeTZDtype):
+        return values.dt.tz_convert(None)
+    if not isinstance(dtype, pd.ArrowDtype | pd.StringDtype):
+        return values
+    if isinstance(dtype, pd.ArrowDtype) and pa.types.is_timestamp(dtype.pyarrow_dtype):
+        stamps = pa.array(values.array).cast(pa.timestamp(dtype.pyarrow_dtype.unit))
+        return pd.Series(stamps.to_numpy(zero_copy_only=False), values.index, name=values.name)
+    texts = pa.array(values.array)
+    large = pa.types.is_large_string(texts.type)
+    if not (large or pa.types.is_string(texts.type)):
+        return values
+    try:
+        texts.validate(full=True)
+    except pa.ArrowInvalid as error:
+        told = texts.cast(pa.large_binary() if large else pa.binary()).to_pylist()
+        bad = [text is not None and not _is_utf_8(text) for text in told]
+        row = bad.index(True)
+        raise SchemaError(
+            f"Column {values.name!r}, {place(values.index, row)}: {told[row][:80]!r} is no text in "
+            f"UTF-8 ({sum(bad)} such rows). The file that it comes from is damaged: get it afresh, "
+            "or drop these rows."
+        ) from error
+    return values
+
+
+def shown(cell: pa.Scalar) -> str:
+    """A cell of Arrow for a message; Python has no times beyond its years 1 to 9999."""
+    try:
+        return repr(cell.as_py())
+    except OverflowError:
+        return f"{cell.value} {cell.type.unit} since 1970"  # pyright: ignore
+
+
+def _is_utf_8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def refuse(bad: npt.NDArray[np.bool_], values: pd.Series, wrong: str, remedy: str = _MEND) -> None:
@@ -120,7 +168,11 @@ def floats(values: pd.Series) -> npt.NDArray[np.float64]:
         values = values.astype(object)
     if values.dtype == object:
         plain = [
-            isinstance(cell, (str, Real, Decimal)) and not isinstance(cell, (bool, np.bool_))
+            isinstance(cell, (str, Real, Decimal))
+            and not isinstance(cell, (bool, np.bool_))
+            and not (
+                isinstance(cell, int) and abs(int(cell)) > _MOST_FLOAT
+            )  # to_numeric would raise
             for cell in values
         ]
         values = values.where(pd.Series(plain, values.index, dtype=bool), None)

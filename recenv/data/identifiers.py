@@ -7,6 +7,7 @@ import numbers
 import re
 import uuid
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -67,10 +68,7 @@ def identifiers(values: pd.Series, key: str) -> tuple[npt.NDArray[np.object_], t
     numeric = np.array(
         [isinstance(c, (numbers.Number, Decimal)) and not isinstance(c, bool) for c in values]
     )
-    whole = [
-        not is_number or (np.isfinite(float(c)) and c % 1 == 0)
-        for c, is_number in zip(values, numeric, strict=True)
-    ]
+    whole = [not is_number or _is_whole(c) for c, is_number in zip(values, numeric, strict=True)]
     cells.refuse(~np.array(whole), values, f"names no {key} (it is not a whole number)", _WANTED)
     large = [isinstance(c, (float, np.floating)) and abs(c) >= _exact(type(c)) for c in values]
     cells.refuse(np.array(large), values, f"is too large a float to name a {key}", _LOST)
@@ -86,6 +84,19 @@ def identifiers(values: pd.Series, key: str) -> tuple[npt.NDArray[np.object_], t
             *notes,
         )
     return names, notes
+
+
+def _is_whole(number: Any) -> bool:
+    """Whether a number is whole, also where it is too large for a float.
+
+    A decimal of more than 400 digits (1E+5000) counts as none: it would take ages to write out.
+    """
+    if isinstance(number, Decimal) and (not number.is_finite() or number.adjusted() > 400):
+        return False
+    try:
+        return int(number) == number
+    except (ValueError, OverflowError):  # NaN, infinity
+        return False
 
 
 def _of_floats(values: pd.Series, key: str) -> npt.NDArray[np.object_]:

@@ -170,7 +170,8 @@ def normal_title(title: str) -> str:
     """
     title = " ".join(title.split())
     return re.sub(
-        r"(?P<rest>[^()]+), (?P<article>The|An?|L[aeo]s?|L'|Il|El|Das|Der|Die|Det|O)(?=\s*[()]|$)",
+        r"(?<![^()])(?P<rest>[^()]+), "  # from a bracket or the start on: else it takes n^2 steps
+        r"(?P<article>The|An?|L[aeo]s?|L'|Il|El|Das|Der|Die|Det|O)(?=\s*[()]|$)",
         lambda m: m["article"] + ("" if m["article"].endswith("'") else " ") + m["rest"],
         title,
     )
@@ -183,10 +184,11 @@ def film_text(title: str, genres: list[str]) -> str:
         title: as in u.item, with the year in parentheses; "(V)" for video may follow it.
         genres: names in u.item's order; "unknown" is left out.
     """
-    match = re.fullmatch(r"(.*\S)\s*(\(\d{4}\))(?:\s*\(V\))?", title.strip())
+    title = " ".join(title.split())
+    match = re.fullmatch(r"(.*\S)\s*(\(\d{4}\))(?:\s*\(V\))?", title)
     if match:
         head = f"{normal_title(match[1])} {match[2]}."
-    elif title.strip().lower() in ("unknown", "unkonwn (unkonwn)"):  # film 267 in each format
+    elif title.lower() in ("unknown", "unkonwn (unkonwn)"):  # film 267 in each format
         head = "Unknown film."
     else:
         head = f"{normal_title(title)}."

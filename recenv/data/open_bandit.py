@@ -205,6 +205,9 @@ def _impressions(source: Source, num_items: int) -> pd.DataFrame:
 def _read(source: Source, columns: dict[str, pa.DataType]) -> pa.Table:
     parts = []
     for chunk in read_delimited([source], COMMAS, columns):
+        chunk.ids("item_id")
+        most = float(np.finfo(np.float32).max)
+        chunk.numbers("item_feature_0", -most, most, "a finite number")
         for name in _ITEM:
             chunk.ids(name)
         parts.append(pa.table(dict(chunk.columns)))

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from recenv.data.cells import shown
 from recenv.data.times import EARLIEST, LATEST
 from recenv.errors import SchemaError
 
@@ -48,7 +49,7 @@ class Column:
             row = int(np.flatnonzero(bad)[0])
             raise SchemaError(
                 f"{self.path}, row {self.first + row} (0-based), column {self.name!r}: "
-                f"{self.cells[row].as_py()!r} {wrong}. Get the file afresh, or mend the row."
+                f"{shown(self.cells[row])} {wrong}. Get the file afresh, or mend the row."
             )
 
     def numbers(self, low: float, high: float, wanted: str) -> np.ndarray:
@@ -77,6 +78,7 @@ def read_columns(
         file = pq.ParquetFile(path)
         require(path, file.schema_arrow.names, types)
         table = file.read(list(types))
+        table.validate(full=True)  # texts are valid UTF-8
     if len(table) == 0:
         raise SchemaError(f"{path} has no rows. Get the file afresh.")
     return {

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recenv.data.parquet import Column, plain, readable, require, typed
+from recenv.errors import SchemaError
 
 DISPLAY, MAILER = 1, 2
 """Bits of a promotion: on display in the store, featured in the weekly mailer."""
@@ -105,11 +106,13 @@ def read_promotions(
         num_items: size of the catalogue.
 
     Raises:
-        SchemaError: the file is damaged.
+        SchemaError: the file is damaged or has no rows.
     """
     with readable(path):
         require(path, pq.read_schema(path).names, _COLUMNS)
         file = pq.ParquetFile(path, read_dictionary=list(_PLACES))
+        if file.metadata.num_rows == 0:
+            raise SchemaError(f"{path} has no rows. Get the file afresh.")
         stores: set[int] = set()
         for block in _blocks(file, path, ("store_id",)):
             stores.update(np.unique(block["store_id"].cells.to_numpy()).tolist())

@@ -188,6 +188,7 @@ def _open(source: Source, what: str) -> tuple[pd.DataFrame, str]:
     if kind in (".parquet", ".pq"):
         try:
             read = pq.read_table(path, page_checksum_verification=True)
+            read.validate(full=True)  # texts are valid UTF-8
             # without pandas's own notes an index that was saved is a column like any other
             return read.replace_schema_metadata(None).to_pandas(), stem
         except (pa.ArrowException, OSError, ValueError) as error:

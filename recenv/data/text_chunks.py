@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.json as pa_json
 
+from recenv.data.cells import shown
 from recenv.data.files import UNIT, Source, Stream, text_of
 from recenv.data.text import CsvRows
 from recenv.data.times import EARLIEST, LATEST, TimeUnit, seconds_of, wrong_times
@@ -109,7 +110,7 @@ class Chunk:
             row = int(np.flatnonzero(bad)[0])
             raise SchemaError(
                 f"{self.source}, line {self.line(row)}, column {name!r}: "
-                f"{self.columns[name][row].as_py()!r} {wrong}. {remedy}"
+                f"{shown(self.columns[name][row])} {wrong}. {remedy}"
             )
 
     def _filled(self, name: str, wanted: str) -> pa.Array:
@@ -214,8 +215,8 @@ def read_delimited(
         progress: False for silence; see ``recenv.progress``.
 
     Raises:
-        SchemaError: a file is damaged, lacks a column, or a cell is not of the type; the
-            message names file, line and column.
+        SchemaError: a file is damaged, has no rows, lacks a column, or a cell is not of the
+            type; the message names file, line and column.
     """
     convert = pa_csv.ConvertOptions(
         column_types=dict(types),
@@ -238,7 +239,7 @@ def read_delimited(
                 invalid_row_handler=_skipper(uneven) if layout.skip_uneven else None,
             )
             check = _Check(source, layout, types)
-            line = 1 if layout.columns is not None else 2
+            first = line = 1 if layout.columns is not None else 2
             told = 0
             try:
                 with Stream(source, layout.separator, layout.encoding, bar, check) as stream:
@@ -261,7 +262,11 @@ def read_delimited(
                     f"first line is {line_1!r}. {remedy}"
                 ) from error
             except pa.ArrowInvalid as error:
+                if "Empty CSV file" in str(error):
+                    raise without_rows(source) from error
                 raise SchemaError(f"{source}, {_told(error, check.names)}. {_REMEDY}") from error
+            if line == first and not uneven:
+                raise without_rows(source)
             if len(uneven) > told:  # behind the last good row
                 columns = {name: pa.array([], kind) for name, kind in types.items()}
                 yield Chunk(source, line, columns, uneven)
@@ -399,7 +404,7 @@ def read_json_lines(
     )
     with _bar(sources, progress) as bar:
         for source in sources:
-            line = 1
+            line, rows = 1, 0
             for block in _line_blocks(source, block_bytes, bar):
                 read = pa_json.ReadOptions(use_threads=False, block_size=len(block) + 1)
                 try:
@@ -415,7 +420,9 @@ def read_json_lines(
                 table = table.combine_chunks()
                 if table.num_rows:
                     yield Chunk(source, line, {n: table.column(n).combine_chunks() for n in types})
-                line += block.count(b"\n")
+                line, rows = line + block.count(b"\n"), rows + table.num_rows
+            if not rows:
+                raise without_rows(source)
 
 
 def _bad_line(
@@ -442,15 +449,27 @@ def _bad_line(
 def read_lines(
     sources: Sequence[Source], *, block_bytes: int = BLOCK_BYTES, progress: bool | None = False
 ) -> Iterator[tuple[Source, int, bytes]]:
-    """(source, line from 1, bytes) of every line that is not blank."""
+    """(source, line from 1, bytes) of every line that is not blank.
+
+    Raises:
+        SchemaError: a file is damaged, or has no such line.
+    """
     with _bar(sources, progress) as bar:
         for source in sources:
-            line = 1
+            line, rows = 1, 0
             for block in _line_blocks(source, block_bytes, bar):
                 for text in block.splitlines():
                     if text.strip():
                         yield source, line, text
+                        rows += 1
                     line += 1
+            if not rows:
+                raise without_rows(source)
+
+
+def without_rows(source: Source) -> SchemaError:
+    """The error for a file of nothing, or of a header alone: a download that broke off."""
+    return SchemaError(f"{source} has no rows: it is empty or cut off. Get it afresh.")
 
 
 def _line_blocks(source: Source, block_bytes: int, bar: Any) -> Iterator[bytes]:

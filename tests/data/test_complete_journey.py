@@ -239,6 +239,9 @@ def test_damaged_files(folder: Path) -> None:
     with pytest.raises(SchemaError, match="no rows"):
         complete_journey.load(folder)
     pq.write_table(whole, path)
+    _write(folder, {"promotions": []})
+    with pytest.raises(SchemaError, match=r"promotions.parquet has no rows. Get the file afresh"):
+        complete_journey.load(folder)
     (folder / "promotions.parquet").write_bytes(b"PAR1")
     with pytest.raises(SchemaError, match=r"promotions.parquet is damaged"):
         complete_journey.load(folder)

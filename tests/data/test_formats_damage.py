@@ -373,6 +373,92 @@ def test_amazon_prices(tmp_path: Path) -> None:
         _load("amazon-2023", tmp_path)
 
 
+def test_keys_of_amazon_products(tmp_path: Path) -> None:
+    write(tmp_path, LOGS["amazon-2023"])
+    good = '{"parent_asin": "B1", "title": "T", "details": {"a": 1}, "details": {}}\n'
+    for line, wrong in (
+        ('{"title": "T", "parent_asin": "B1", "parent_asin": "B2"}', "'parent_asin' stands there"),
+        ('{"parent_asin": "B1", "price": 1, "price": 2}', "'price' stands there more than once"),
+        ('{"parent_asin": "B1", "Price": 2}', "'Price' is not spelled 'price'"),
+        ('{"parent_asin": "B1", " title": "T"}', "' title' is not spelled 'title'"),
+    ):
+        write(tmp_path, {"meta_Books.jsonl": good + line + "\n"})
+        with pytest.raises(SchemaError, match=r"meta_Books\.jsonl, line 2: the key " + wrong):
+            _load("amazon-2023", tmp_path)
+    write(tmp_path, {"meta_Books.jsonl": good})
+    assert _load("amazon-2023", tmp_path)[1].text[0] == "T"
+
+
+def test_columns_of_atomic_files_with_blanks_or_capitals(tmp_path: Path) -> None:
+    files = dict(LOGS["recbole"])
+    files["shop.item"] = "item_id:token\tTitle:token_seq\t Year:token\t price:float\n" + "".join(
+        f"{i}\tThing {i}\t1990\t{i}.5\n" for i in range(1, 5)
+    )
+    catalog = _load("recbole", write(tmp_path, files))[1]
+    assert catalog.price.tolist() == [1.5, 2.5, 3.5, 4.5]
+    assert catalog.text[0] == "Thing 1. 1990"
+    write(tmp_path, {"shop.item": files["shop.item"].replace(" Year:token", "PRICE:float")})
+    with pytest.raises(SchemaError, match=r"line 1: 'PRICE' and ' price' are both the column 'p"):
+        _load("recbole", tmp_path)
+    write(tmp_path, {"shop.item": files["shop.item"].replace(" Year:token", "price:float")})
+    assert _load("recbole", tmp_path)[1].price.tolist() == [1990] * 4  # the usual spelling
+
+
+@pytest.mark.parametrize("blank", ["\u2028", "\u00a0", "\u200b", "\t", "\x07"])
+def test_articles_with_odd_blanks(blank: str, tmp_path: Path) -> None:
+    text = _events("mind")[1]
+    lines = text.splitlines(keepends=True)
+    lines[4] = lines[4].replace("-1\n", f"-1{blank}N2-1\n")
+    write(tmp_path, {**LOGS["mind"], "behaviors.tsv": "".join(lines)})
+    with pytest.raises(SchemaError, match=r"behaviors\.tsv, line 5"):
+        _load("mind", tmp_path)
+
+
+def test_an_article_that_no_file_tells(tmp_path: Path) -> None:
+    write(tmp_path, {**LOGS["mind"], "news.tsv": NEWS.replace("N4\t", "N5\t")})
+    with pytest.raises(SchemaError, match=r"'N4' was shown in .*behaviors\.tsv but is not in"):
+        _load("mind", tmp_path)
+
+
+ITEM_FILES = {
+    ("recbole", "shop.item"): "item_id:token\ttitle:token_seq\n",
+    ("retailrocket", "item_properties_part1.csv"): "timestamp,itemid,property,value\n",
+    ("kuairand", "video_features_basic_x.csv"): "video_id,tag\n",
+    ("kuairec", "item_categories.csv"): "video_id,feat\n",
+    ("kuairec", "kuairec_caption_category.csv"): "video_id,manual_cover_text,caption,"
+    "first_level_category_name,second_level_category_name\n",
+    ("amazon-2023", "meta_Books.jsonl"): "\n",
+    ("lastfm-hetrec", "artists.dat"): "id\tname\turl\tpictureURL\n",
+}
+
+
+@pytest.mark.parametrize(("name", "file"), ITEM_FILES)
+def test_item_files_without_rows(name: str, file: str, tmp_path: Path) -> None:
+    head = ITEM_FILES[name, file]
+    for text in (head, head.rstrip("\n"), head + "\n\n\n", head.replace("\n", "\r\n")):
+        write(tmp_path, {**LOGS[name], file: text})
+        with pytest.raises(SchemaError, match=rf"{file} has no rows: .* Get it afresh"):
+            _load(name, tmp_path)
+
+
+@pytest.mark.parametrize("value", ["\u00b2", "9" * 19, "9" * 400])
+def test_categories_that_are_no_numbers(value: str, tmp_path: Path) -> None:
+    told = f"timestamp,itemid,property,value\n1435460400000,1,categoryid,{value}\n"
+    write(tmp_path, {**LOGS["retailrocket"], "item_properties_part1.csv": told})
+    with pytest.raises(SchemaError, match=r"line 2, column 'value': .* is not a whole number"):
+        _load("retailrocket", tmp_path)
+
+
+def test_a_category_without_a_number(tmp_path: Path) -> None:
+    told = {
+        "item_properties_part1.csv": "timestamp,itemid,property,value\n1435460400000,1,888,n1\n",
+        "category_tree.csv": "categoryid,parentid\n5,\n,5\n",
+    }
+    write(tmp_path, {**LOGS["retailrocket"], **told})
+    with pytest.raises(SchemaError, match=r"tree\.csv, line 3, column 'categoryid': None"):
+        _load("retailrocket", tmp_path)
+
+
 def test_reviews_that_do_not_tell_verified_purchases(tmp_path: Path) -> None:
     rows = [{"user_id": f"U{k % 2}", "parent_asin": f"B{k}", "rating": 5.0,
              "timestamp": 1588687728923 + k} for k in range(4)]  # fmt: skip

@@ -226,7 +226,12 @@ def test_mind(tmp_path: Path) -> None:
         ("behaviors.tsv", "N2-0\n", "N2\n", r"line 2, column 'impressions': 'N2' has an article"),
         ("behaviors.tsv", "9:05:58 AM", "9:05", r"line 1, column 'time': .* is no time"),
         ("behaviors.tsv", "\tU9\t", "\t\t", r"line 2, column 'user': '' is not an id"),
-        ("news.tsv", "N2\t", "N4\t", r"Article 'N2' was shown but is not in .*news\.tsv"),
+        (
+            "news.tsv",
+            "N2\t",
+            "N4\t",
+            r"Article 'N2' was shown in .*behaviors\.tsv but is not in .*news\.tsv",
+        ),
     ],
 )
 def test_damaged_mind(tmp_path: Path, file: str, old: str, new: str, message: str) -> None:

@@ -83,11 +83,18 @@ def test_one_name_of_several_kinds_is_noted() -> None:
         (["a", {"a": 1}], object, 1),
         (["a", "\ud800"], object, 1),
         ([decimal.Decimal("1.5")], object, 0),
+        ([1, decimal.Decimal("1E+1000000")], object, 1),
+        ([1, decimal.Decimal("Infinity")], object, 1),
     ],
 )
 def test_no_names(values: list[Any], dtype: Any, row: int) -> None:
     with pytest.raises(SchemaError, match=rf"Column 'who', data row {row} \(0-based\)"):
         _read(values, dtype)
+
+
+def test_whole_numbers_beyond_floats() -> None:
+    large = [10**400, decimal.Decimal("1E+40"), 7]
+    assert _read(large, object)[0] == [str(10**400), str(10**40), "7"]
 
 
 def test_decimals_of_arrow() -> None:

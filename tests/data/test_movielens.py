@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -134,6 +135,13 @@ def test_the_installed_wheel() -> None:
     same = np.diff(session) == 0
     assert (np.diff(user)[same] == 0).all()
     assert np.diff(time)[same].max() <= 1800
+
+
+@pytest.mark.parametrize("part", ["x", "a, ", ", The", " ", "(", "(1995)"])
+def test_a_very_long_title_is_read_at_once(part: str) -> None:
+    start = time.perf_counter()
+    movielens.film_text(part * 200_000, ["Drama"])
+    assert time.perf_counter() - start < 5
 
 
 def test_unknown_name() -> None:

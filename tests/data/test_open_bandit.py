@@ -89,6 +89,11 @@ def test_both_policies(root: Path) -> None:
             "yesterday",
             r"men.csv, line 3, column 'timestamp': .*yesterday",
         ),
+        (
+            "2019-11-24 00:00:01+00:00",
+            "0000-01-01 00:00:00+00:00",  # a year that Python does not have
+            r"men.csv, line 3, column 'timestamp': -62167219200000000 us since 1970",
+        ),
         ("propensity_score", "propensity", r"men.csv lacks a column: .*propensity_score"),
     ],
 )
@@ -105,6 +110,11 @@ def test_damaged_items(root: Path) -> None:
     _write(root, "random", RANDOM, ["0,0,-0.5,f3,a1,90", "1,2,0.5,e2,a1,91"])
     with pytest.raises(SchemaError, match="one whole row for each item from 0 to 1"):
         open_bandit.load(root, campaign="men")
+    for cell in ("NaN", "inf", "", "1e39"):
+        _write(root, "random", RANDOM, ["0,0,-0.5,f3,a1,90", f"1,1,{cell},e2,a1,91"])
+        message = r"item_context.csv, line 3, column 'item_feature_0': .* is not a finite number"
+        with pytest.raises(SchemaError, match=message):
+            open_bandit.load(root, campaign="men")
     _write(root, "random", RANDOM, [])
     with pytest.raises(SchemaError, match="no rows"):
         open_bandit.load(root, campaign="men")

@@ -7,10 +7,12 @@ import decimal
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from recenv.data import read_table
 from recenv.data.parquet import read_columns
 from recenv.errors import SchemaError
 
@@ -54,6 +56,7 @@ def test_whole_numbers_and_numbers(tmp_path: Path, cells: pa.Array) -> None:
         (pa.array(["1", "1e3"]), pa.float64()),
         (pa.array([1, None]), pa.int64()),
         (pa.array([NOON, NOON.replace(year=1905)]), pa.timestamp("us")),
+        (pa.array([1_500_000_000_000, 2**50], pa.timestamp("ms")), pa.timestamp("us")),
     ],
 )
 def test_the_first_wrong_cell_is_named(tmp_path: Path, cells: pa.Array, kind: pa.DataType) -> None:
@@ -101,3 +104,34 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     path.write_bytes(b"PAR1")
     with pytest.raises(SchemaError, match="is damaged"):
         read_columns(path, {"x": pa.int64()})
+
+
+def _undecodable() -> pa.Array:
+    """Texts of which the second is not UTF-8, as a flipped bit in a file leaves them."""
+    raw = pa.array([b"u1", b"u\xb4", b"u3"])
+    return pa.Array.from_buffers(pa.string(), len(raw), raw.buffers())
+
+
+def test_texts_that_are_no_utf_8(tmp_path: Path) -> None:
+    path = tmp_path / "file.parquet"
+    for cells in (_undecodable(), _undecodable().dictionary_encode()):
+        pq.write_table(pa.table({"x": cells}), path)
+        with pytest.raises(SchemaError, match=r"file\.parquet is damaged .*UTF8.* afresh"):
+            read_columns(path, {"x": pa.string()})
+
+
+def test_ones_own_texts_that_are_no_utf_8(tmp_path: Path) -> None:
+    path = tmp_path / "events.parquet"
+    table = pa.table({"user": _undecodable(), "item": ["i", "i", "j"], "time": [1e9, 2e9, 3e9]})
+    pq.write_table(table, path)
+    with pytest.raises(SchemaError, match=r"event table .*events\.parquet cannot be read .*UTF8"):
+        read_table(path)
+    frame = pd.DataFrame(
+        {
+            "user": pd.Series(pd.arrays.ArrowExtensionArray(_undecodable())),
+            "item": ["i", "i", "j"],
+            "time": [1e9, 2e9, 3e9],
+        }
+    )
+    with pytest.raises(SchemaError, match=r"Column 'user', data row 1 .*: b'u\\xb4' is no text in"):
+        read_table(frame)

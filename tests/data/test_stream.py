@@ -82,7 +82,7 @@ def test_find_prefers_the_nearest_level(tmp_path: Path) -> None:
         ("a,b\n1,x\n2,x\ny,x\n", r"bad\.csv, line 4, column 'a': .*invalid value 'y'"),
         ("a,b\n1,x\n2\n", r"bad\.csv, line 3: .*Expected 2 columns, got 1"),
         ("a,c\n1,x\n", r"bad\.csv lacks a column: Column 'b'.*first line is 'a,c'"),
-        ("", r"bad\.csv, at its start: Empty CSV file"),
+        ("", r"bad\.csv has no rows"),
     ],
 )
 def test_damaged_rows(tmp_path: Path, block_bytes: int, text: str, message: str) -> None:

@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from recenv.data import read_table
 from recenv.data.times import TICKS, counter_note, seconds_of, times, wrong_times
 from recenv.errors import SchemaError
 
@@ -94,6 +95,19 @@ def test_datetimes_of_all_resolutions(dtype: str, zone: str | None) -> None:
     assert times(stamps.astype(object), "s").tolist() == SECONDS.tolist()
     arrow = stamps.astype(pd.ArrowDtype(pa.timestamp(dtype[11:-1], zone)))
     assert times(arrow, "s").tolist() == SECONDS.tolist()
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us"])
+@pytest.mark.parametrize("zone", [None, "Europe/Berlin"])
+def test_datetimes_beyond_pythons_years(unit: str, zone: str | None) -> None:
+    far = pa.array([1_500_000_000 * TICKS[unit], 2**60], pa.timestamp(unit, zone))
+    table = pd.DataFrame({"user": ["a", "b"], "item": ["i", "j"]})
+    number = pd.Series(far.cast(pa.timestamp(unit)).to_numpy(zero_copy_only=False))
+    own = number if zone is None else number.dt.tz_localize("UTC").dt.tz_convert(zone)
+    for stamps in (pd.Series(pd.arrays.ArrowExtensionArray(far)), own):
+        table["time"] = stamps
+        with pytest.raises(SchemaError, match=r"Column 'time', data row 1 .* lies after 2100"):
+            read_table(table, short_users="keep")
 
 
 def test_other_spellings() -> None:

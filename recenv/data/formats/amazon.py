@@ -37,6 +37,7 @@ AMAZON = Publication(
 )
 
 
+_TOLD = ("parent_asin", "title", "price", "categories", "main_category")  # of a product
 _MONEY = re.compile(r"\$?((?:\d{1,9}|\d{1,3}(?:,\d{3}){1,2})(?:\.\d+)?)", re.ASCII)
 
 
@@ -159,13 +160,14 @@ def _describe(
     place = {name: at for at, name in enumerate(items.ids)}
     for source, line, text in read_lines(meta, block_bytes=block_bytes, progress=progress):
         try:
-            product = json.loads(text)
+            product = json.loads(text, object_pairs_hook=_Object)
             asin = product["parent_asin"].strip()
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise SchemaError(
                 f"{source}, line {line}: no JSON object with a 'parent_asin' ({error!r}). Get the "
                 "file afresh, or mend the line."
             ) from error
+        _refuse_keys(product, source, line)
         if not asin:
             raise SchemaError(
                 f"{source}, line {line}: 'parent_asin' is blank. Get the file afresh, or mend the "
@@ -191,6 +193,33 @@ def _describe(
         items.describe(at, text, str(label or ""), price or 0.0)
     notes = [f"{unread} prices are no plain number and count as unknown."] if unread else []
     return [*notes, *items.retold(meta[0])]
+
+
+class _Object(dict[str, object]):
+    """A JSON object that remembers the keys that stand in it more than once."""
+
+    def __init__(self, pairs: list[tuple[str, object]]) -> None:
+        super().__init__(pairs)
+        self.twice: list[str] = []
+        if len(self) < len(pairs):
+            keys = [key for key, _ in pairs]
+            self.twice = [key for key in self if keys.count(key) > 1]
+
+
+def _refuse_keys(product: _Object, source: Source, line: int) -> None:
+    """SchemaError where a key that is read stands twice, or in other letters or with blanks."""
+    twice = [key for key in product.twice if key in _TOLD]
+    if twice:
+        raise SchemaError(
+            f"{source}, line {line}: the key {twice[0]!r} stands there more than once. Get the "
+            "file afresh, or keep one of them."
+        )
+    for key in product:
+        if key not in _TOLD and (plain := key.strip().lower()) in _TOLD:
+            raise SchemaError(
+                f"{source}, line {line}: the key {key!r} is not spelled {plain!r}. Get the file "
+                "afresh, or rename the key."
+            )
 
 
 def _price(value: object) -> float | None:

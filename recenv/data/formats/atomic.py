@@ -245,8 +245,23 @@ def _column(kinds: dict[str, str], key: str, named: str | None, source: Source) 
                 f"{', '.join(kinds)}."
             )
         return named
-    by_lower = {name.lower(): name for name in kinds}
-    return next((by_lower[usual] for usual in _USUAL[key] if usual in by_lower), None)
+    for usual in _USUAL[key]:
+        if usual in kinds:
+            return usual
+        near = [name for name in kinds if _plain(name) == usual]
+        if len(near) > 1:
+            raise SchemaError(
+                f"{source}, line 1: {' and '.join(map(repr, near))} are both the column {usual!r}. "
+                "Keep one of them."
+            )
+        if near:
+            return near[0]
+    return None
+
+
+def _plain(name: str) -> str:
+    """A column's name in lower case and without outer blanks, as the usual names are."""
+    return name.strip().lower()
 
 
 def _fill(items: Items, source: Source, block_bytes: int) -> list[str]:
@@ -260,7 +275,7 @@ def _fill(items: Items, source: Source, block_bytes: int) -> list[str]:
     title = _column(kinds, "text", None, source)
     category = _column(kinds, "category", None, source)
     price = _column(kinds, "price", None, source)
-    rest = [c for c in kinds if c in ("release_year", "year") or c == category]
+    rest = [c for c in kinds if _plain(c) in ("release_year", "year") or c == category]
     heads = {c: f"{c}:{kinds[c]}" for c in (key, title, category, price, *rest) if c is not None}
     types = {heads[c]: pa.float64() if c == price else pa.string() for c in heads}
     for chunk in read_delimited([source], Layout(separator="\t"), types, block_bytes=block_bytes):

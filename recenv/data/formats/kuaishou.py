@@ -21,7 +21,7 @@ from recenv.data.files import Source, text_of
 from recenv.data.log_builder import NO_IMPRESSIONS, VISITS, Items, LogBuilder
 from recenv.data.publication import Publication, same_folder
 from recenv.data.text import CsvRows
-from recenv.data.text_chunks import BLOCK_BYTES, COMMAS, Layout, read_delimited
+from recenv.data.text_chunks import BLOCK_BYTES, COMMAS, Layout, read_delimited, without_rows
 from recenv.errors import ConfigError, SchemaError
 from recenv.schema import CLICK, IGNORE, PURCHASE, Catalog, InteractionLog
 
@@ -254,10 +254,10 @@ def _captions(items: Items, source: Source) -> int:
     like a row begins one, so that a stray quote costs the row it stands in and no other.
 
     Raises:
-        SchemaError: the first line lacks a column or has one twice.
+        SchemaError: the first line lacks a column or has one twice, or no row follows.
     """
     place = {str(name): at for at, name in enumerate(items.ids)}
-    broken = 0
+    rows = broken = 0
     with text_of(source) as file:
         names = next(CsvRows([file.readline()]), [])
         for name in ("video_id", "caption", "manual_cover_text", *_LEVELS):
@@ -267,6 +267,7 @@ def _captions(items: Items, source: Source) -> int:
                     f"{','.join(names)!r}. Get the file afresh."
                 )
         for record in _records(file):
+            rows += bool(record.strip())
             try:
                 cells = next(CsvRows([record], strict=True), [])
             except csv.Error:  # a quote that is not closed
@@ -284,6 +285,8 @@ def _captions(items: Items, source: Source) -> int:
                 items.text[at] = ". ".join(w for w in words if w)
             if levels[0]:
                 items.label[at] = levels[0]
+    if not rows:
+        raise without_rows(source)
     return broken
 
 

@@ -32,6 +32,7 @@ MIND = Publication(
 
 _BEHAVIORS = ("impression", "user", "time", "history", "impressions")
 _TIME = r"[0-9]{1,2}/[0-9]{1,2}/[0-9]{4} [0-9]{1,2}:[0-9]{2}:[0-9]{2} [AP]M"
+_UNSEEN = r"[\s\pZ\pC]"  # blanks, and control and format characters
 _NEWS = ("id", "category", "subcategory", "title", "abstract", "url", "title_entities",
          "abstract_entities")  # fmt: skip
 
@@ -83,7 +84,7 @@ def read_mind(
                     first[name] = (when, clicks)
     earlier = _add_history(builder, first)
     items = builder.items()
-    more = _describe(items, news, block_bytes)
+    more = _describe(items, behaviors, news, block_bytes)
     return builder.finish(
         items,
         name=MIND.name,
@@ -129,13 +130,19 @@ def _shown(chunk: Chunk) -> tuple[np.ndarray, Ids, np.ndarray]:
     article = pc.utf8_slice_codeunits(  # pyright: ignore[reportAttributeAccessIssue]
         words, 0, -2
     )
-    bad = np.zeros(len(chunk), dtype=bool)
-    bad[row[~(clicked | ignored) | is_blank(article)]] = True
-    chunk.refuse(
-        bad,
-        "impressions",
-        "has an article without a name or a label -0 or -1 (the test part has no labels)",
+    unseen = np.asarray(
+        pc.match_substring_regex(  # pyright: ignore[reportAttributeAccessIssue]
+            words, _UNSEEN
+        )
     )
+    for wrong, told in (
+        (~(clicked | ignored) | is_blank(article),
+         "has an article without a name or a label -0 or -1 (the test part has no labels)"),
+        (unseen, "has a blank other than a space, or a character that cannot be seen"),
+    ):  # fmt: skip
+        bad = np.zeros(len(chunk), dtype=bool)
+        bad[row[wrong]] = True
+        chunk.refuse(bad, "impressions", told)
     return row, article, np.where(clicked, CLICK, IGNORE).astype(np.int8)
 
 
@@ -161,7 +168,9 @@ def _add_history(builder: LogBuilder, first: dict[str, tuple[float, str]]) -> in
     return len(rows)
 
 
-def _describe(items: Items, news: list[Source], block_bytes: int) -> tuple[str, ...]:
+def _describe(
+    items: Items, behaviors: list[Source], news: list[Source], block_bytes: int
+) -> tuple[str, ...]:
     """Texts and categories; a note on repeated articles, SchemaError if one is missing."""
     layout = Layout(separator="\t", columns=_NEWS)
     types = {name: pa.string() for name in _NEWS[:5]}
@@ -176,7 +185,8 @@ def _describe(items: Items, news: list[Source], block_bytes: int) -> tuple[str, 
     if not known.all():
         missing = items.ids[~known]
         raise SchemaError(
-            f"Article {missing[0]!r} was shown but is not in {', '.join(map(str, news))} "
+            f"Article {missing[0]!r} was shown in {', '.join(map(str, behaviors))} but is not in "
+            f"{', '.join(map(str, news))} "
             f"({len(missing)} such articles). The files do not belong together; get them afresh."
         )
     return items.retold(news[0])

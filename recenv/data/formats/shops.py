@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,7 @@ TAOBAO_FROM, TAOBAO_UNTIL = 1511539200, 1512316800
 """2017-11-25 and 2017-12-04, 0:00 in China (UTC+8): the nine days that the publisher states."""
 
 _EVENTS = {"view": CLICK, "addtocart": CLICK, "transaction": PURCHASE}
+_WHOLE = re.compile(r"[0-9]{1,18}")  # fits 64 bits
 _BEHAVIOURS = {"pv": CLICK, "cart": CLICK, "fav": CLICK, "buy": PURCHASE}
 
 
@@ -127,7 +129,7 @@ def _categories(
         time = chunk.ids("timestamp")
         bad = np.zeros(len(chunk), dtype=bool)
         values = chunk.columns["value"].take(rows).to_pylist()
-        bad[rows] = [not v.isdigit() for v in values]
+        bad[rows] = [not _WHOLE.fullmatch(v) for v in values]
         chunk.refuse(bad, "value", "is not a whole number")
         for row, value in zip(rows, values, strict=True):
             if time[row] >= told[place[row]]:
@@ -140,7 +142,7 @@ def _parents(tree: Source, block_bytes: int) -> dict[int, int]:
     parents: dict[int, int] = {}
     for chunk in read_delimited([tree], COMMAS, types, block_bytes=block_bytes):
         pairs = zip(
-            chunk.columns["categoryid"].to_pylist(),
+            np.asarray(chunk.ids("categoryid")).tolist(),  # none is blank
             chunk.columns["parentid"].to_pylist(),
             strict=True,
         )

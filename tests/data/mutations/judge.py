@@ -22,7 +22,8 @@ What is debatable is decided by what a user would want:
 - Repeated rows of public logs are kept or merged, but a note says how many there are. Lines of
   sale that repeat one in a basket may be a second piece: they are summed, or left out and noted.
 - A file may be gzipped or lie in a zip archive, with or without the side files of macOS. A
-  damaged archive is a fault.
+  damaged archive is a fault, and so is a file without a row, also one that may be missing: a
+  download that broke off behind the header would leave every item without its text.
 - The last line may lack its line feed, lines may end in CR LF, and blank lines at the end mean
   nothing. Blank lines in the middle and lone carriage returns are a doubt.
 - UTF-8 with a byte order mark is UTF-8. Latin-1 files of MovieLens that were saved again as
@@ -159,29 +160,35 @@ class Judge:
         """The bytes of the file of this name, unpacked."""
         for path, data in self.files.items():
             base = path.rsplit("/", 1)[-1]
-            if base == name:
-                return data
-            if base == name + ".gz":
-                try:
-                    with gzip.open(io.BytesIO(data)) as file:
-                        return file.read()
-                except (OSError, EOFError, zlib.error) as error:
-                    self.refuse(name, f"gzip: {error}")
-                    return None
+            if base in (name, name + ".gz"):
+                return self._plain(name, base, data)
         for path, data in self.files.items():
             if path.endswith(".zip"):
                 try:
                     with zipfile.ZipFile(io.BytesIO(data)) as archive:
                         for member in archive.namelist():
                             base = member.rsplit("/", 1)[-1]
-                            if base == name and not member.startswith("__MACOSX/"):
-                                return archive.read(member)
+                            if base in (name, name + ".gz") and not member.startswith("__MACOSX/"):
+                                return self._plain(name, base, archive.read(member))
+                        # a name that is damaged in the archive's list may be that of the file
+                        if archive.testzip() is not None:
+                            self.refuse(path, "zip: a damaged member", doubt=True)
                 except Exception as error:
                     self.refuse(path, f"zip: {error!r}")
                     return None
         if not optional:
             self.refuse(name, "is missing")
         return None
+
+    def _plain(self, name: str, base: str, data: bytes) -> bytes | None:
+        if not base.endswith(".gz"):
+            return data
+        try:
+            with gzip.open(io.BytesIO(data)) as file:
+                return file.read()
+        except (OSError, EOFError, zlib.error) as error:
+            self.refuse(name, f"gzip: {error}")
+            return None
 
     def text(self, name: str, data: bytes, latin: bool) -> str | None:
         """Decoded; bytes that are none of the encoding become lone surrogates."""
@@ -229,7 +236,7 @@ class Judge:
         else:
             places = {c: k for k, c in enumerate(shape.columns) if c in (*wanted, *maybe)}
             width, rows = len(shape.columns), raw
-        if not rows and not optional:
+        if not rows:
             self.refuse(name, "has no rows")
         found = []
         for number, record in enumerate(rows):
@@ -644,7 +651,7 @@ def _films(j: Judge, name: str, shape: Shape, wanted: Sequence[str],
     taken = {i for _, i in rated}
     for record, cells in j.records(name, shape, wanted):
         number_ = j.cell(record, cells, item, small if "100k" in name or flags else whole)
-        told = words_of(re.sub(r" \(1995\)$", "", cells[title]))
+        told = words_of(re.sub(r"\s*\(1995\)$", "", cells[title]))
         if not cells[title].strip():
             j.refuse(name, "a film without a title", record, title, doubt=True)
         for column in flags:
@@ -913,11 +920,15 @@ def kuairec(files: Mapping[str, bytes]) -> Verdict:
     j.stamps(name, [c["timestamp"] for _, c in rows])
     _tags(j, "item_categories.csv", "feat", taken)
     faults = len(j.verdict.faults)
-    captions = j.records("kuairec_caption_category.csv", Shape(",", quoting="rfc"), ("video_id",),
-                         ("caption", "manual_cover_text"), optional=True)  # fmt: skip
-    # the publisher's own file has broken rows: whoever reads on passes over them
-    j.verdict.doubts += j.verdict.faults[faults:]
-    del j.verdict.faults[faults:]
+    columns = ("video_id", "manual_cover_text", "caption", "first_level_category_name",
+               "second_level_category_name")  # fmt: skip
+    captions = j.records("kuairec_caption_category.csv", Shape(",", quoting="rfc"), columns,
+                         optional=True)  # fmt: skip
+    # the publisher's own file has broken rows: whoever reads on passes over them; a file that is
+    # cut off or whose header lacks a column is none of the publisher's
+    found = j.verdict.faults[faults:]
+    j.verdict.doubts += [p for p in found if p.lines]
+    j.verdict.faults[faults:] = [p for p in found if not p.lines]
     titled: set[str] = set()
     for _, cells in captions:
         item = cells["video_id"].strip()
@@ -1060,7 +1071,7 @@ def _objects(j: Judge, name: str, keys: set[str], *, optional: bool = False
             lines = frozenset({*record.lines, line + number_})  # as if each had its own
             part = Record(name, lines, record.row, [json.dumps(said)])
             _object(j, part, said, keys, twice, found)
-    if not found and not optional:
+    if not found:
         j.refuse(name, "is empty")
     return found
 
@@ -1089,10 +1100,12 @@ def _object(j: Judge, record: Record, said: object, keys: set[str], twice: set[s
         j.refuse(name, f"{twice} twice", record)
     elif twice:
         j.refuse(name, f"{twice} twice", record, doubt=True)
-    for key in said:
-        if key not in keys and key.strip().lower() in keys:
+    for key in list(said):
+        plain = key.strip().lower()
+        if key not in keys and plain in keys:
             j.refuse(name, f"key {key!r} in other letters", record, doubt=True)
-            j.verdict.anything = True
+            if name.startswith("meta_"):  # if it is read, then not as if the key were not there
+                said.setdefault(plain, said[key])
     if not row.isprintable() or _UNDECODED.search(row):
         j.refuse(name, "odd characters", record, doubt=True)
     if any(_UNDECODED.search(str(said.get(k, ""))) for k in keys):

@@ -542,8 +542,8 @@ def _zipped(files: dict[str, bytes], macos: bool) -> bytes:
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in files.items():
             archive.writestr(zipfile.ZipInfo(f"set/{name}"), data, zipfile.ZIP_DEFLATED)
-            if macos:
-                base = name.rsplit("/", 1)[-1]
+            base = name.rsplit("/", 1)[-1]
+            if macos and not base.startswith("._") and f"._{base}" not in files:
                 side = b"\0\x05\x16\x07" + b"\0" * 40 + b"Mac OS X"
                 archive.writestr(zipfile.ZipInfo(f"__MACOSX/set/._{base}"), side)
                 archive.writestr(zipfile.ZipInfo(f"set/._{base}"), side)

@@ -434,7 +434,8 @@ def second_of(value: Any) -> tuple[float, bool]:
         raise Bad(f"a {type(value).__name__} is no time")
     if seconds < 0:
         raise Bad("lies before 1970")
-    return seconds, isinstance(value, dt.datetime)
+    likely = 315_532_800 <= seconds < 4_102_444_800
+    return seconds, isinstance(value, dt.datetime) and likely
 
 
 def money(value: Any) -> tuple[float, bool]:
@@ -577,7 +578,8 @@ def _paid(value: Any) -> tuple[float, bool]:
 def _stamp(value: Any) -> tuple[float, bool]:
     if isinstance(value, int | float) and not isinstance(value, bool):
         raise Bad("is no time")
-    return second_of(value)[0], isinstance(value, dt.datetime) and value.tzinfo is None
+    seconds, sure = second_of(value)
+    return seconds, sure and isinstance(value, dt.datetime) and value.tzinfo is None
 
 
 def _judge_journey(found: Mapping[str, Columns | None], *, products: bool) -> Verdict:
@@ -597,7 +599,7 @@ def _judge_journey(found: Mapping[str, Columns | None], *, products: bool) -> Ve
         elif lacking := [c for c in columns if c not in table]:
             j.refuse(file, f"no column {lacking}")
         elif not table[columns[0]]:
-            j.refuse(file, "has no rows", doubt=name == "promotions")
+            j.refuse(file, "has no rows")
     # of a file that lacks something no cell is looked at, of the others every cell
     lines, listed, promoted = (
         found[n] if found[n] is not None and not set(wanted[n]) - set(found[n] or ()) else None

@@ -113,7 +113,7 @@ import numpy as np
 import recenv.synthetic.world as planted
 from recenv.config import GameConfig
 from recenv.sim import game as rules_of
-from recenv.sim import screens
+from recenv.sim import candidates, screens
 from recenv.sim.state import make_rules, make_state, make_tables, state_fields
 
 planted.emit_log = lambda blank, *args, **kwargs: blank.train  # a history takes compiled steps
@@ -130,7 +130,7 @@ def leaving(weight, spent):
     rules = make_rules(replace(world.user_model, dynamics=dynamics), game).view(np.recarray)[0]
     state = make_state(state_fields(world, game), 1)
     rules_of.begin(0, 1, tables, rules, state)
-    rules_of.draw_candidates(0, tables, rules, state)
+    candidates.draw_candidates(0, tables, rules, state)
     state.spent[0] = spent
     screens.show(0, np.array([[0, 1, 2]]), tables, rules, state)
     p = float(state.behaviour[0, -1])

@@ -1,7 +1,7 @@
 """Logs in: named public data sets, anyone's own table, and the split for fitting and testing."""
 
-from recenv.data.datasets import dataset_names, load
 from recenv.data.event_order import sessionize
+from recenv.data.registry import dataset_names, load
 from recenv.data.split import Split, make_split
 from recenv.data.table import read_table
 

@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recenv.data import complete_journey, load
-from recenv.data.complete_journey import item_text
+from recenv.data import load
+from recenv.data.formats import complete_journey
+from recenv.data.formats.complete_journey import item_text
 from recenv.errors import ConfigError, DataNotFoundError, SchemaError
 
 LINES = [  # household, store, basket, product, quantity, paid, week, time

@@ -14,8 +14,9 @@ import pandas as pd
 import pytest
 from helpers.handmade import events, items, told, write
 
-from recenv.data import dataset_names, formats, load, movielens
-from recenv.data.datasets import DATA_SETS
+from recenv.data import dataset_names, formats, load
+from recenv.data.formats import movielens_100k
+from recenv.data.registry import DATA_SETS
 from recenv.errors import ConfigError, DataNotFoundError, SchemaError
 
 # --- MovieLens --------------------------------------------------------------------------------
@@ -378,7 +379,7 @@ def test_names_in_a_downloaded_archive_reach_no_path(server: _Server, tmp_path: 
 
 def test_recbole_on_the_installed_wheel() -> None:
     """RecBole's own copy of MovieLens-100K, against the reader made for it."""
-    folder = movielens._recbole_folder()
+    folder = movielens_100k._recbole_folder()
     assert folder is not None
     log, catalog = formats.read_atomic(folder)
     other, other_catalog = load("movielens-100k", folder)

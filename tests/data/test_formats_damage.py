@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from helpers.handmade import Read, told, write
 
-from recenv.data import formats, load, movielens
+from recenv.data import formats, load
 from recenv.errors import SchemaError
 
 ROWS = [(1 + k % 3, 1 + (k * k + k // 3) % 4, 1_511_600_000 + 4000 * k) for k in range(12)]
@@ -608,7 +608,7 @@ def test_items_in_the_archive_of_the_log(tmp_path: Path) -> None:
 
 def test_the_cache_of_every_log(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a folder: the files, an unpacked subfolder or the archive in recenv's own place."""
-    monkeypatch.setattr(movielens, "_recbole_folder", lambda: None)
+    monkeypatch.setattr(movielens_100k, "_recbole_folder", lambda: None)
     want = _load(name, write(tmp_path / "plain", LOGS[name]))
     layouts = (LOGS[name],
                {f"unpacked/{f}": t for f, t in LOGS[name].items()},

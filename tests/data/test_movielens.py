@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recenv.data import dataset_names, load, movielens
+from recenv.data import dataset_names, load
 from recenv.data.download import fetch
+from recenv.data.formats import movielens_100k
 from recenv.errors import DataNotFoundError, SchemaError, UnknownNameError
 
 RATINGS = [  # user, item, rating, time
@@ -56,11 +57,11 @@ def original(tmp_path: Path) -> Path:
     lines = []
     for item, title, year, date, genres in FILMS:
         shown = "unknown" if title is None else f"{title} ({year or '1995) (V'})"
-        flags = "|".join("01"[g in genres] for g in movielens.GENRES)
+        flags = "|".join("01"[g in genres] for g in movielens_100k.GENRES)
         url = "http://us.imdb.com/M/title-exact?" + shown.replace(" ", "%20")
         lines.append(f"{item}|{shown}|{date}||{url}|{flags}\n")
     (folder / "u.item").write_bytes("".join(lines).encode("latin-1"))
-    genre_lines = "".join(f"{g}|{i}\n" for i, g in enumerate(movielens.GENRES))
+    genre_lines = "".join(f"{g}|{i}\n" for i, g in enumerate(movielens_100k.GENRES))
     (folder / "u.genre").write_text(genre_lines + "\n")
     return folder
 
@@ -87,13 +88,13 @@ def atomic(tmp_path: Path) -> Path:
 def test_features_by_hand() -> None:
     titles = ["A (1994)", "B, The (1951) (V)", "C (1922)", "D (2001)", "unknown"]
     genres = [["Comedy", "War"], ["Drama"], [], ["unknown"], ["Comedy"]]
-    got = movielens.film_features(titles, genres)
+    got = movielens_100k.film_features(titles, genres)
     assert (got.shape, got.dtype) == ((5, 29), np.float32)
     flags, year = got[:, :18], got[:, 18:]
-    names = [g for g in movielens.GENRES if g != "unknown"]
+    names = [g for g in movielens_100k.GENRES if g != "unknown"]
     named = [[names[j] for j in np.flatnonzero(row)] for row in flags]
     assert named == [["Comedy", "War"], ["Drama"], [], [], ["Comedy"]]
-    knots = list(movielens.YEARS)
+    knots = list(movielens_100k.YEARS)
     want = np.zeros((4, 11))
     want[0, [knots.index(1993), knots.index(1995)]] = 0.5
     want[1, [knots.index(1940), knots.index(1955)]] = 4 / 15, 11 / 15
@@ -121,7 +122,7 @@ def test_both_formats_give_the_same(original: Path, atomic: Path) -> None:
 
 
 def test_the_installed_wheel() -> None:
-    folder = movielens._recbole_folder()
+    folder = movielens_100k._recbole_folder()
     assert folder is not None
     log, catalog = load("movielens-100k", folder)
     assert (len(log), log.num_users, len(catalog)) == (100_000, 943, 1682)
@@ -140,7 +141,7 @@ def test_the_installed_wheel() -> None:
 @pytest.mark.parametrize("part", ["x", "a, ", ", The", " ", "(", "(1995)"])
 def test_a_very_long_title_is_read_at_once(part: str) -> None:
     start = time.perf_counter()
-    movielens.film_text(part * 200_000, ["Drama"])
+    movielens_100k.film_text(part * 200_000, ["Drama"])
     assert time.perf_counter() - start < 5
 
 
@@ -246,8 +247,8 @@ def server(original: Path, tmp_path: Path) -> Iterator[_Server]:
 def home(tmp_path: Path, server: _Server, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache, no recbole, and the little archive's checksum."""
     monkeypatch.setenv("RECENV_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(movielens, "_recbole_folder", lambda: None)
-    monkeypatch.setattr(movielens, "ARCHIVE_MD5", hashlib.md5(server.body).hexdigest())
+    monkeypatch.setattr(movielens_100k, "_recbole_folder", lambda: None)
+    monkeypatch.setattr(movielens_100k, "ARCHIVE_MD5", hashlib.md5(server.body).hexdigest())
     return tmp_path / "home"
 
 
@@ -308,7 +309,7 @@ def test_part_of_an_earlier_run_is_resumed(server: _Server, tmp_path: Path) -> N
 def test_wrong_checksum_leaves_nothing(
     server: _Server, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(movielens, "ARCHIVE_MD5", "0" * 32)
+    monkeypatch.setattr(movielens_100k, "ARCHIVE_MD5", "0" * 32)
     with pytest.raises(DataNotFoundError, match="checksum"):
         load("movielens-100k", base_url=_url(server), progress=False)
     assert _files(home) == []
@@ -318,7 +319,7 @@ def test_archive_of_something_else_leaves_nothing(
     server: _Server, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.body = b"no zip file"
-    monkeypatch.setattr(movielens, "ARCHIVE_MD5", hashlib.md5(server.body).hexdigest())
+    monkeypatch.setattr(movielens_100k, "ARCHIVE_MD5", hashlib.md5(server.body).hexdigest())
     with pytest.raises(DataNotFoundError, match="is not the archive of movielens-100k"):
         load("movielens-100k", base_url=_url(server), progress=False)
     assert _files(home) == []

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recenv.data import load, open_bandit
+from recenv.data import load
+from recenv.data.formats import open_bandit
 from recenv.errors import ConfigError, DataNotFoundError, SchemaError
 
 HEAD = (

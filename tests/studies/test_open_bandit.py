@@ -12,7 +12,7 @@ import pytest
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 
-from recenv.data.open_bandit import POLICIES
+from recenv.data.formats.open_bandit import POLICIES
 from recenv.errors import ConfigError
 from recenv.schema import InteractionLog
 from recenv.studies.open_bandit import click_rates

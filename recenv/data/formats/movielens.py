@@ -19,8 +19,8 @@ import pyarrow as pa
 
 from recenv.data.download import downloaded, fetch, unpack
 from recenv.data.files import Source, find
+from recenv.data.formats.movielens_100k import BASE_URL, LIKED, film_text
 from recenv.data.log_builder import NO_IMPRESSIONS, VISITS, LogBuilder
-from recenv.data.movielens import BASE_URL, LIKED, film_text
 from recenv.data.publication import Publication, objects, rated, saved_again
 from recenv.data.text_chunks import BLOCK_BYTES, Layout, read_delimited
 from recenv.errors import DataNotFoundError, SchemaError

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from recenv.data import complete_journey
+from recenv.data.formats import complete_journey
 from recenv.data.promotions import WEEKS, Promotions
 from recenv.schema import InteractionLog
 
@@ -47,7 +47,7 @@ def promotion_lift(log: InteractionLog, visits: pd.DataFrame, promotions: Promot
 
     Args:
         log: with session (row of ``visits``), item and promotion.
-        visits: see ``recenv.data.complete_journey.visits``.
+        visits: see ``recenv.data.formats.complete_journey.visits``.
         promotions: of the same items.
     """
     stores, items = promotions.store_ids, promotions.num_items

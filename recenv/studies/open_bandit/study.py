@@ -26,7 +26,7 @@ import numpy as np
 
 from recenv.benchmark.tables import write_study
 from recenv.config import WorldConfig
-from recenv.data import open_bandit
+from recenv.data.formats import open_bandit
 from recenv.data.split import Split
 from recenv.encoders.interest_vectors import fit_interests
 from recenv.encoders.items import encode_items, item_source
@@ -142,7 +142,7 @@ def check(
     resamples: int = RESAMPLES,
     progress: bool | None = None,
 ) -> list[PolicyCheck]:
-    """Both directions of one campaign; errors as in ``recenv.data.open_bandit.load``."""
+    """Both directions of one campaign; errors as in ``recenv.data.formats.open_bandit.load``."""
     logs: dict[str, InteractionLog] = {}
     catalogs: list[Catalog] = []
     for policy in open_bandit.POLICIES:

@@ -8,14 +8,19 @@ from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
-from recenv.data import complete_journey, movielens, open_bandit
+from recenv.data.formats import complete_journey, movielens_100k, open_bandit
 from recenv.data.formats.amazon import AMAZON, read_amazon
-from recenv.data.formats.atomic import PUBLISHED, read_atomic
-from recenv.data.formats.kuaishou import KUAIRAND, KUAIREC, read_kuairand, read_kuairec
+from recenv.data.formats.kuairand_kuairec import KUAIRAND, KUAIREC, read_kuairand, read_kuairec
 from recenv.data.formats.lastfm import HETREC, LASTFM_1K, read_lastfm_1k, read_lastfm_hetrec
 from recenv.data.formats.mind import MIND, read_mind
 from recenv.data.formats.movielens import SIZES, load_movielens, publication
-from recenv.data.formats.shops import RETAILROCKET, TAOBAO, read_retailrocket, read_taobao
+from recenv.data.formats.recbole import PUBLISHED, read_atomic
+from recenv.data.formats.retailrocket_taobao import (
+    RETAILROCKET,
+    TAOBAO,
+    read_retailrocket,
+    read_taobao,
+)
 from recenv.data.publication import Publication
 from recenv.errors import ConfigError, UnknownNameError
 from recenv.schema import Catalog, InteractionLog
@@ -59,7 +64,7 @@ def _in_folder(published: Publication, read: Loader) -> DataSet:
 _SETS = (
     DataSet(complete_journey.PUBLISHED, complete_journey.load),
     DataSet(complete_journey.PRODUCTS_PUBLISHED, complete_journey.load_products),
-    DataSet(movielens.PUBLISHED, movielens.load, _DOWNLOADED + _SHOWN),
+    DataSet(movielens_100k.PUBLISHED, movielens_100k.load, _DOWNLOADED + _SHOWN),
     DataSet(open_bandit.PUBLISHED, open_bandit.load),
     *(
         DataSet(publication(size), partial(load_movielens, size), _DOWNLOADED + _LARGE + _SHOWN)

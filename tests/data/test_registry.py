@@ -7,7 +7,7 @@ import inspect
 import pytest
 
 from recenv.data import load
-from recenv.data.datasets import DATA_SETS
+from recenv.data.registry import DATA_SETS
 from recenv.errors import ConfigError, UnknownNameError
 
 

@@ -18,6 +18,7 @@ import pytest
 from helpers.handmade import Read, told, write
 
 from recenv.data import formats, load
+from recenv.data.formats import movielens_100k
 from recenv.errors import SchemaError
 
 ROWS = [(1 + k % 3, 1 + (k * k + k // 3) % 4, 1_511_600_000 + 4000 * k) for k in range(12)]

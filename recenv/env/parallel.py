@@ -85,10 +85,12 @@ class RecParallelEnv(TwoAgentEnv, ParallelEnv[str, Any, Any]):
         self._live = [True] * visit.batch
         self._set_agents(self.possible_agents)
         # with every key of later infos: some libraries make room by what the reset brings
-        facts = [visit.replay(row) | info for row, info in enumerate(visit.infos())]
-        infos: dict[str, dict[str, Any]] = {
-            agent: facts[row].copy() for agent, (_, row) in self.seats.items()
-        }
+        if visit.batch == 1:
+            fact = visit.replay(0) | visit.info()
+            infos: dict[str, dict[str, Any]] = {RECOMMENDER_AGENT: fact, USER_AGENT: fact.copy()}
+        else:
+            facts = [visit.replay(row) | info for row, info in enumerate(visit.infos())]
+            infos = {agent: facts[row].copy() for agent, (_, row) in self.seats.items()}
         return self._observations(), self._with_masks(infos)
 
     def step(
@@ -110,8 +112,10 @@ class RecParallelEnv(TwoAgentEnv, ParallelEnv[str, Any, Any]):
             if not visit.begun:
                 raise ActionError("step() was called before reset(). Call env.reset(seed=...).")
             return {}, {}, {}, {}, {}
+        alone = visit.batch == 1
         mover = USER_AGENT if self._user_turn else RECOMMENDER_AGENT
-        self._note(actions, mover)
+        if not (alone and visit.noted(actions, mover)):
+            self._note(actions, mover)
         rewards, terminated, truncated = self._zeros.copy(), self._noes.copy(), self._noes.copy()
         if mover == RECOMMENDER_AGENT:
             visit.show()
@@ -122,15 +126,23 @@ class RecParallelEnv(TwoAgentEnv, ParallelEnv[str, Any, Any]):
         visit.respond()
         self._user_turn = False
         paid, ended = visit.state.rewards.tolist(), visit.state.ended.tolist()
-        facts, infos, over = visit.infos(), {}, False
-        for agent in agents:
-            side, row = self.seats[agent]
-            rewards[agent] = paid[row][side == USER_AGENT]
-            infos[agent] = facts[row].copy()
-            if ended[row] != LIVE:
-                over = True
-                terminated[agent] = ended[row] == LEFT
-                truncated[agent] = not terminated[agent]
+        if alone:
+            ((rewards[RECOMMENDER_AGENT], rewards[USER_AGENT]),) = paid
+            info, over = visit.info(), ended[0] != LIVE
+            infos = {RECOMMENDER_AGENT: info, USER_AGENT: info.copy()}
+            if over:
+                ends = terminated if ended[0] == LEFT else truncated
+                ends[RECOMMENDER_AGENT] = ends[USER_AGENT] = True
+        else:
+            facts, infos, over = visit.infos(), {}, False
+            for agent in agents:
+                side, row = self.seats[agent]
+                rewards[agent] = paid[row][side == USER_AGENT]
+                infos[agent] = facts[row].copy()
+                if ended[row] != LIVE:
+                    over = True
+                    terminated[agent] = ended[row] == LEFT
+                    truncated[agent] = not terminated[agent]
         self._with_masks(infos)
         observations = self._observations()
         if over:
@@ -171,7 +183,8 @@ class RecParallelEnv(TwoAgentEnv, ParallelEnv[str, Any, Any]):
 
     def _set_agents(self, agents: list[str]) -> None:
         self.agents = agents.copy()
-        self._zeros, self._noes = dict.fromkeys(agents, 0.0), dict.fromkeys(agents, False)
+        if agents:
+            self._zeros, self._noes = dict.fromkeys(agents, 0.0), dict.fromkeys(agents, False)
 
     def _with_masks(self, infos: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         if self._mask_in == "info":
@@ -182,11 +195,7 @@ class RecParallelEnv(TwoAgentEnv, ParallelEnv[str, Any, Any]):
     def _observations(self) -> dict[str, Any]:
         visit = self.visit
         if visit.batch == 1:
-            observe = visit.observers
-            seen: dict[str, AgentObservation] = {
-                RECOMMENDER_AGENT: observe[RECOMMENDER_AGENT](),
-                USER_AGENT: observe[USER_AGENT](),
-            }
+            seen: dict[str, AgentObservation] = visit.observe_both()
         else:
             rows, seats = {side: visit.observe_all(side) for side in AGENTS}, self.seats
             seen = {agent: rows[seats[agent][0]][seats[agent][1]] for agent in self.agents}

@@ -129,6 +129,12 @@ class Visits:
         """Of each side, a call that gives the observation of the agent in the only row."""
         return {side: self._observer(leaves) for side, leaves in self.seen.items()}
 
+    @cached_property
+    def observe_both(self) -> Callable[[], dict[str, AgentObservation]]:
+        """A call that gives the observations of both agents of a single visit."""
+        recommender, user = (self.observers[side] for side in AGENTS)
+        return lambda: {RECOMMENDER_AGENT: recommender(), USER_AGENT: user()}
+
     def _observer(self, leaves: dict[str, np.ndarray]) -> Callable[[], AgentObservation]:
         if not self._flat:
             return _copier(leaves)
@@ -276,6 +282,33 @@ class Visits:
                 return
         self.put(side, 0, action)
         self.check(side)
+
+    def noted(self, actions: dict[str, Action], mover: str) -> bool:
+        """Whether the actions of a single visit are what nearly all are, noted and checked.
+
+        That is a dict of both agents' legal int64 arrays. Whatever else comes is to be looked at
+        more closely, by ``note``, and nothing is noted here.
+
+        Args:
+            actions: of the agents.
+            mover: the side on turn, whose action is noted; the other's is only checked.
+        """
+        if type(actions) is not dict or len(actions) != len(AGENTS):
+            return False
+        found: Any = None
+        for side, (shape, numbers, of_last, _) in self._legal.items():
+            action: Any = actions.get(side)
+            if type(action) is not np.ndarray or action.dtype is not _INT64:
+                return False
+            if action.shape != shape:
+                return False
+            values = action.tolist()
+            if not numbers.issuperset(values) or values[-1] >= of_last:
+                return False
+            if side == mover:
+                found = action
+        self._legal[mover][3][:] = found
+        return True
 
     def put_all(self, side: str, actions: npt.NDArray[np.integer]) -> None:
         """Note the actions of all agents of a side, and check them.

@@ -298,7 +298,7 @@ class Visits:
         found: Any = None
         for side, (shape, numbers, of_last, _) in self._legal.items():
             action: Any = actions.get(side)
-            if type(action) is not np.ndarray or action.dtype is not _INT64:
+            if type(action) is not np.ndarray or action.dtype != _INT64:
                 return False
             if action.shape != shape:
                 return False

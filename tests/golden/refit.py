@@ -61,11 +61,11 @@ def fit_again(env_id: str) -> None:
     from golden.replay import record
     from golden.versions import read
 
-    import recenv.encoders.interest
+    import recenv.encoders.interest_vectors
     import recenv.users.fitting.pipeline
 
     if os.environ["OMP_NUM_THREADS"] != "1":
-        recenv.encoders.interest.one_thread = contextlib.nullcontext
+        recenv.encoders.interest_vectors.one_thread = contextlib.nullcontext
         recenv.users.fitting.pipeline.one_thread = contextlib.nullcontext
     golden, now = read(env_id), record(env_id)
     worst: dict[str, float] = {}

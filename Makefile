@@ -58,8 +58,9 @@ check: $(READY) docs
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
+# two files of tests at a time
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow

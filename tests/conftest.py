@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -42,13 +43,17 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Build and compile what the chosen tests share, before the clock of any of them runs."""
     if session.config.option.collectonly:
         return
-    ids, played = needed(session.items)
+    ids, played = needed(getattr(session, "items", []))  # processes of xdist have them
     stages: dict[str, Callable[[], object]] = {}
     if ids or played:
         stages["the game, compiled"] = compile_game
     stages |= {env_id: lambda env_id=env_id: load_world(env_id) for env_id in sorted(ids)}
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    for name, make in stages.items():
+    # a second process makes first what the first makes last; locks let one wait for the other
+    order = list(stages.items())
+    if os.environ.get("PYTEST_XDIST_WORKER", "gw0") != "gw0":
+        order.reverse()
+    for name, make in order:
         began = time.monotonic()
         try:
             make()
@@ -57,6 +62,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             told = f"could not be made: {error}"
         if reporter is not None:
             reporter.write_line(f"{name}: {told}")
+        else:
+            print(f"{name}: {told}", file=sys.__stderr__)
 
 
 def needed(items: list[pytest.Item]) -> tuple[set[str], bool]:

@@ -182,6 +182,9 @@ def floats(values: pd.Series) -> npt.NDArray[np.float64]:
         or not (pd.api.types.is_numeric_dtype(values) or pd.api.types.is_string_dtype(values))
     ):
         return np.full(len(values), np.nan)
+    if _holds_text(values):  # a form feed or the like is a damaged digit; to_numeric passes it over
+        odd = [isinstance(c, str) and c.strip() != c.strip(" \t") for c in values]
+        values = values.mask(pd.Series(odd, values.index, dtype=bool), None)
     number = cast("pd.Series", pd.to_numeric(values, errors="coerce"))
     return np.asarray(number.astype("Float64").fillna(np.nan), dtype=np.float64)
 

@@ -302,10 +302,14 @@ class _Check:
                 of whole numbers is hexadecimal.
         """
         block = self._rest + data
-        cut = block.rfind(b"\n") + 1 if data else len(block)
+        cut = len(block)
+        if data:  # a carriage return at the end may be half of a line's end
+            cut = max(block.rfind(b"\n"), block.rfind(b"\r", 0, -1)) + 1
         self._rest, block = block[cut:], block[:cut]
         if not block:
             return
+        if b"\r" in block:  # also one alone ends a line for Arrow
+            block = block.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         if not self.names:
             self._header(block)
         if self._every_row:

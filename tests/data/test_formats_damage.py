@@ -14,11 +14,18 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from helpers.handmade import Read, told, write
 
+<<<<<<< HEAD
 from recenv.data import formats, load
 from recenv.data.formats import movielens_100k
+=======
+from recenv.data import formats, load, movielens
+from recenv.data.files import Source
+from recenv.data.text_chunks import COMMAS, _Check
+>>>>>>> mutants
 from recenv.errors import SchemaError
 
 ROWS = [(1 + k % 3, 1 + (k * k + k // 3) % 4, 1_511_600_000 + 4000 * k) for k in range(12)]
@@ -325,6 +332,28 @@ def test_ids_that_are_no_whole_numbers(name: str, made: str, tmp_path: Path) -> 
     lines[6] = separator.join(cells)
     with pytest.raises(SchemaError, match=r"line 7\b"):
         _load(name, _with(name, tmp_path, "\n".join(lines) + "\n"))
+
+
+def _feed(check: _Check, data: bytes, size: int) -> None:
+    for at in range(0, len(data) + size, size):
+        check(data[at : at + size])
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_checks_know_every_end_of_a_line(end: str, tmp_path: Path) -> None:
+    head, *rows = LOGS["movielens-25m"]["ratings.csv"].splitlines()
+    user, _, rating, time = rows[7].split(",")
+    rows[7] = f"{user},0x1,{rating},{time}"
+    data = (end.join([head, *rows]) + end).encode()
+    write(tmp_path, LOGS["movielens-25m"])
+    (tmp_path / "ratings.csv").write_bytes(data)
+    wrong = r"ratings\.csv, line 9, column 'movieId': '0x1' is not a"
+    with pytest.raises(SchemaError, match=wrong):
+        _load("movielens-25m", tmp_path)
+    for size in (1, 7, 64):  # a line's end of two bytes may be cut in two
+        check = _Check(Source(tmp_path / "ratings.csv"), COMMAS, {"movieId": pa.int64()})
+        with pytest.raises(SchemaError, match=wrong):
+            _feed(check, data, size)
 
 
 @pytest.mark.parametrize("flag", ["2", "1.0", "x", "", "01"])

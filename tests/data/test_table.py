@@ -325,7 +325,7 @@ def test_numbers_of_every_type() -> None:
 
 
 @pytest.mark.parametrize(
-    "cell", ["0x10", "12,99", "1_000", "inf", "1e400", True, "-0.01", [1.0], 10**400]
+    "cell", ["0x10", "12,99", "1_000", "inf", "1e400", True, "-0.01", [1.0], 10**400, "\f.5"]
 )
 def test_values_that_are_no_numbers(tmp_path: Path, cell: Any) -> None:
     frame = PLAIN.assign(value=pd.Series(["1"] * 59 + [cell], dtype=object))

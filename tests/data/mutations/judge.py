@@ -1069,7 +1069,7 @@ def _objects(j: Judge, name: str, keys: set[str], *, optional: bool = False
             j.refuse(name, "no plain JSON line", record, doubt=True)
         for number_, said in enumerate(parts):
             lines = frozenset({*record.lines, line + number_})  # as if each had its own
-            part = Record(name, lines, record.row, [json.dumps(said)])
+            part = Record(name, lines, record.row, [json.dumps(said, ensure_ascii=False)])
             _object(j, part, said, keys, twice, found)
     if not found:
         j.refuse(name, "is empty")
@@ -1106,7 +1106,7 @@ def _object(j: Judge, record: Record, said: object, keys: set[str], twice: set[s
             j.refuse(name, f"key {key!r} in other letters", record, doubt=True)
             if name.startswith("meta_"):  # if it is read, then not as if the key were not there
                 said.setdefault(plain, said[key])
-    if not row.isprintable() or _UNDECODED.search(row):
+    if _UNDECODED.search(row):  # also in a key, or in a value that is not read
         j.refuse(name, "odd characters", record, doubt=True)
     if any(_UNDECODED.search(str(said.get(k, ""))) for k in keys):
         j.refuse(name, "not UTF-8", record)
@@ -1133,7 +1133,8 @@ def mind(files: Mapping[str, bytes]) -> Verdict:
     j = Judge(files)
     columns = ("impression", "user", "time", "history", "impressions")
     shown: list[tuple[Record, str]] = []
-    for record, cells in j.records("behaviors.tsv", Shape("\t", columns, "none"), columns):
+    wanted = ("user", "time", "impressions")  # the others are not read
+    for record, cells in j.records("behaviors.tsv", Shape("\t", columns, "none"), wanted):
         user = j.cell(record, cells, "user", name_of)
         time = j.cell(record, cells, "time", _us_time)
         marks = cells["impressions"].split()

@@ -18,14 +18,10 @@ import pyarrow as pa
 import pytest
 from helpers.handmade import Read, told, write
 
-<<<<<<< HEAD
 from recenv.data import formats, load
-from recenv.data.formats import movielens_100k
-=======
-from recenv.data import formats, load, movielens
 from recenv.data.files import Source
+from recenv.data.formats import movielens_100k
 from recenv.data.text_chunks import COMMAS, _Check
->>>>>>> mutants
 from recenv.errors import SchemaError
 
 ROWS = [(1 + k % 3, 1 + (k * k + k // 3) % 4, 1_511_600_000 + 4000 * k) for k in range(12)]

@@ -8,9 +8,9 @@ import pytest
 from recenv.config import GameConfig, UserModelConfig
 from recenv.encoders.interest_vectors import InterestVectors
 from recenv.errors import SchemaError
+from recenv.jit.logistic import sigmoid
 from recenv.schema import CLICK
 from recenv.synthetic import emit_log
-from recenv.users import laws
 from recenv.users.fitting import fit_user_model
 from recenv.users.model import UserModel
 
@@ -92,7 +92,7 @@ def test_a_broken_law_fails_recovery(still_world, log, fitted, broken, monkeypat
     if broken == "sigmoid twice":
         model = fitted[2]
         users, items = pairs(still_world)
-        p = laws.sigmoid.py_func
+        p = sigmoid.py_func
         twice = np.array([p(np.float32(x)) for x in model.click_probs(users, items)])
         error = np.sqrt(np.mean((twice - still_world.user_model.click_probs(users, items)) ** 2))
     else:

@@ -203,6 +203,7 @@ def test_a_recommender(tmp_path, monkeypatch, capsys):
     assert "long tail 1" in capsys.readouterr().out
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.usefixtures("toy")  # its compiled functions serve the copy, whose step is the same
 def test_a_task(tree):
     follow(TASK, tree)

@@ -62,7 +62,8 @@ def derived(tables: Tables) -> Tables:
     """Tables with what several policies need, computed once: ranks and places by category."""
     rate, category = tables["rate"], tables["category"]
     rank = _ranks(rate)
-    within = np.array([((category == category[i]) & (rank < rank[i])).sum() for i in range(len(rank))])
+    better = rank < rank[:, None]
+    within = (better & (category == category[:, None])).sum(axis=1)
     return {**tables, "rank": rank, "within": within}
 
 

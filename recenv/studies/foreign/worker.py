@@ -1,6 +1,6 @@
 """Worker that plays another's simulator: emits a log, or measures the true values of policies.
 
-    python -I worker.py '{"job": "log", "setting": {...}, "policies": "policies.py", "out": "x.npz"}'
+    python -I worker.py '{"job": "log", "setting": {...}, "out": "log.npz"}'
 
 ``recenv.studies.foreign`` starts this file as a script in the simulator's own environment. It
 imports nothing of recenv but the file of policies, which needs numpy alone. The users are the
@@ -18,6 +18,7 @@ import importlib.util
 import json
 import os
 import sys
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -82,12 +83,14 @@ class RecSim:
         self.features = np.array(seen, np.float32)
 
     def begin(self, user: int, key: list[int]) -> bool:
-        np.random.seed(key)  # its draws come from the global generator
+        """See ``Game``."""
+        np.random.seed(key)  # noqa: NPY002 - its draws come from the global generator
         self._model._user_state = copy.deepcopy(self._users[user])
         self._round = 0
         return True
 
     def show(self, slate: list[int]) -> Shown:
+        """See ``Game``."""
         items, model = [self._items[i] for i in slate], self._model
         responses = model.simulate_response(items)
         scores = np.append(model.choice_model.scores, model.choice_model.score_no_click)
@@ -98,6 +101,7 @@ class RecSim:
         return Shown(scores[:-1] / scores.sum(), click, bool(over))
 
     def views(self) -> list[int]:
+        """See ``Game``."""
         return []
 
 
@@ -121,6 +125,7 @@ class RecoGym:
         self.features = np.zeros((setting["items"], 0), np.float32)
 
     def begin(self, user: int, key: list[int]) -> bool:
+        """See ``Game``."""
         env = self._env
         env.rng = np.random.RandomState([self._seed, USERS, user])
         env.reset(user)  # draws who the user is
@@ -130,12 +135,14 @@ class RecoGym:
         return not over
 
     def show(self, slate: list[int]) -> Shown:
+        """See ``Game``."""
         seen, click, over, _ = self._env.step(slate[0])
         self._views = [int(view["v"]) for view in seen.sessions()]
         chance = self._rate(self._env.cached_state_seed[slate[0]])
         return Shown(np.array([chance]), np.array([bool(click)]), bool(over))
 
     def views(self) -> list[int]:
+        """See ``Game``."""
         return self._views
 
 
@@ -177,17 +184,18 @@ def emit(
                 slate, chances = draw_slate(weight, setting["slate"], rng)
                 told = game.show(slate)
                 for slot, item in enumerate(slate):
-                    row = user, visit, number, round_, slot, item, chances[slot], told.click[slot]
+                    row = user, visit, number, round_, slot, item, told.click[slot], chances[slot]
                     shown.append(row)
                 over, round_ = told.over, round_ + 1
                 viewed += [(user, number, round_, item) for item in game.views()]
             number += 1
     rows = np.array(shown, np.float64).reshape(-1, 8)
-    names = ("user", "visit", "session", "round", "slot", "item", "propensity", "click")
-    log = {n: rows[:, i] if n == "propensity" else rows[:, i].astype(np.int64)
-           for i, n in enumerate(names)}  # fmt: skip
+    names = ("user", "visit", "session", "round", "slot", "item", "click", "propensity")
+    log = {name: rows[:, i].astype(np.int64) for i, name in enumerate(names[:-1])}
+    log["propensity"] = rows[:, -1]
     views = np.array(viewed, np.int64).reshape(-1, 4)
-    return log | {f"view_{n}": views[:, i] for i, n in enumerate(("user", "session", "round", "item"))}
+    of_view = ("view_user", "view_session", "view_round", "view_item")
+    return log | {name: views[:, i] for i, name in enumerate(of_view)}
 
 
 def log(game: Game, setting: dict[str, Any]) -> dict[str, Any]:
@@ -260,10 +268,10 @@ def main(argument: str) -> None:
             arrays = log(game, setting)
         else:
             arrays = truth(game, job, load(job["policies"]))
-        part = f"{job['out']}.{os.getpid()}.part"
-        with open(part, "wb") as file:
-            np.savez_compressed(file, **arrays)
-        os.replace(part, job["out"])
+        out = Path(job["out"])
+        part = out.with_name(f"{out.stem}-{os.getpid()}.npz")
+        np.savez_compressed(part, **arrays)
+        part.replace(out)
     print(json.dumps({name: len(values) for name, values in arrays.items()}))
 
 

@@ -132,7 +132,7 @@ def test_shrunk_ratios_lie_between_one_and_the_counts() -> None:
     rng = np.random.default_rng(0)
     true = rng.gamma(4, 1 / 4, 3000)  # of variance 1/4
     wanted = rng.uniform(1, 5, 3000)
-    hits = rng.poisson(true * wanted)
+    hits = rng.poisson(true * wanted).astype(float)
     ratio = logs.shrunk(hits, wanted)
     assert ratio == pytest.approx((hits + 4) / (wanted + 4), rel=0.2)
     assert ((ratio - true) ** 2).mean() < 0.6 * ((hits / wanted - true) ** 2).mean()

@@ -12,8 +12,6 @@ where it avoids what was shown, too bad.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from recenv.errors import SchemaError
@@ -69,16 +67,18 @@ class _Half:
 def _values(log: Arrays, target: Floats, predicted: Floats, wanted: Floats) -> dict[str, float]:
     reward, logged = log["click"].ravel().astype(float), log["propensity"].ravel()
     # a slot's chance given those above is compared with the policy's chance over all of them
-    told: tuple[Any, ...] = reward, logged, target.ravel()
+    chance = target.ravel()
     try:
-        snips = off_policy.self_normalised(*told).value
+        snips = off_policy.self_normalised(reward, logged, chance).value
     except SchemaError:  # it shows nothing that the log showed
         snips = float("nan")
     return {
-        "IPS": off_policy.inverse_propensity(*told).value,
+        "IPS": off_policy.inverse_propensity(reward, logged, chance).value,
         "SNIPS": snips,
         "DM": off_policy.direct_method(wanted.ravel()).value,
-        "DR": off_policy.doubly_robust(*told, predicted.ravel(), wanted.ravel()).value,
+        "DR": off_policy.doubly_robust(
+            reward, logged, chance, predicted.ravel(), wanted.ravel()
+        ).value,
     }
 
 

@@ -255,7 +255,7 @@ def shrunk(hits: Floats, wanted: Floats) -> Floats:
 def item_rates(item: npt.NDArray[np.int64], click: npt.NDArray[np.bool_], items: int) -> Floats:
     """(N,) empirical-Bayes click rates, of impressions of any shape."""
     shown = np.bincount(item.ravel(), minlength=items)
-    hits = np.bincount(item.ravel(), weights=click.ravel(), minlength=items)
+    hits = np.bincount(item.ravel(), weights=click.ravel(), minlength=items).astype(np.float64)
     rate = click.mean()
     return rate * shrunk(hits, rate * shown)
 
@@ -297,7 +297,8 @@ def _counts(
     user: np.ndarray, item: np.ndarray, weight: np.ndarray, shape: tuple[int, int]
 ) -> Floats:
     code = user * shape[1] + item
-    return np.bincount(code, weights=weight, minlength=shape[0] * shape[1]).reshape(shape)
+    counts = np.bincount(code, weights=weight, minlength=shape[0] * shape[1])
+    return counts.astype(np.float64).reshape(shape)
 
 
 def _cosines(counts: Floats) -> Floats:

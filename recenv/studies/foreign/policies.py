@@ -40,7 +40,7 @@ def begin(user: Array, slots: int) -> Facts:
 
 def after(facts: Facts, slate: Array, click: Array) -> Facts:
     """Facts after a round: (B, K) items shown and whether each was clicked."""
-    clicked = click.any(axis=1)
+    clicked: Array = np.any(click, axis=1)
     slot = click.shape[1] - 1 - click[:, ::-1].argmax(axis=1)  # the lowest of several
     last = np.where(clicked, slate[np.arange(len(slate)), slot], facts.last_click)
     return Facts(facts.user, facts.round + 1, last, slate, clicked)
@@ -225,7 +225,7 @@ def expected(name: str, tables: Tables, facts: Facts, values: Array) -> Array:
     priority = POLICIES[name](tables, facts)
     level = -np.sort(-priority, axis=1)
     out = np.empty(facts.last_slate.shape)
-    for slot in range(out.shape[1]):
+    for slot in range(facts.last_slate.shape[1]):
         equal = priority == level[:, slot, None]
         out[:, slot] = (equal * values).sum(axis=1) / equal.sum(axis=1)
     return _mixed(name, out, values.mean(axis=1, keepdims=True))

@@ -45,9 +45,6 @@ def judged(values: Sequence[float], truth: Result) -> dict[str, Any]:
 
 def summary(setting: Setting, truth: Result, log: Result, fits: Sequence[Result]) -> dict[str, Any]:
     """One setting: what was measured, and how each ranking agrees with the truth."""
-    pairs = surely_ranked(
-        np.array(truth["value"])[:, None], np.array(truth["error"]), errors=ERRORS
-    )
     return {
         "setting": setting.to_dict(),
         "name": setting.name,

@@ -191,7 +191,7 @@ def emit(
             number += 1
     rows = np.array(shown, np.float64).reshape(-1, 8)
     names = ("user", "visit", "session", "round", "slot", "item", "click", "propensity")
-    log = {name: rows[:, i].astype(np.int64) for i, name in enumerate(names[:-1])}
+    log: dict[str, Any] = {name: rows[:, i].astype(np.int64) for i, name in enumerate(names[:-1])}
     log["propensity"] = rows[:, -1]
     views = np.array(viewed, np.int64).reshape(-1, 4)
     of_view = ("view_user", "view_session", "view_round", "view_item")

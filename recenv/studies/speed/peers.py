@@ -207,10 +207,11 @@ def measure_peer(peer: Peer, python: Path, seconds: float, repeats: int) -> Peer
     limit = _START_SECONDS + 2 * seconds * repeats
     try:
         told = simulators.run_worker(_WORKER, job, python, limit)
-        rates = tuple(float(rate) for rate in told["steps_per_second"])
-        first, peak = float(told["first_step_s"]), float(told["peak_mb"])
     except PeerError as error:
         return _failed(peer, str(error))
+    try:
+        rates = tuple(float(rate) for rate in told["steps_per_second"])
+        first, peak = float(told["first_step_s"]), float(told["peak_mb"])
     except (LookupError, TypeError, ValueError):
         return _failed(peer, f"It answered no line of JSON figures, but:\n{json.dumps(told)}")
     return PeerResult(peer.name, _version(peer), peer.work, rates, first, peak, None)

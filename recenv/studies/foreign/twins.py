@@ -27,7 +27,7 @@ from recenv.studies.foreign.logs import (
 )
 from recenv.world import World, fit_world
 
-_GENEROUS = 5
+_GENEROUS = 4
 """A visit that only the user ends may last so many times the longest of the log."""
 _FIFTHS, _TERCILES = 5, 3
 _EACH = 8

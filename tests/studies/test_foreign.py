@@ -245,6 +245,22 @@ def test_a_log_has_the_propensities_it_was_drawn_with(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("hand_made")
+def test_views_stand_in_order_between_the_slates_of_their_visit(tmp_path: Path) -> None:
+    setting = SETTING.replace(visits=2)
+    arrays = logs.emitted(setting, tmp_path, tmp_path)
+    views = logs.read_views(setting, arrays)
+    log, _ = logs.read_log(setting, arrays)
+    assert len(views) == 2 * 2 * 60
+    assert set(views["event"]) == {"view"}
+    first = (
+        log.events.assign(user=log.user_ids[log.column("user")]).groupby("session")["time"].min()
+    )
+    began = views["session"].map(dict(zip(np.unique(arrays["session"]), first, strict=True)))
+    assert ((began - views["time"]) == np.tile([20.0, 10.0], 120)).all()
+    assert views["user"].nunique() == 60
+
+
+@pytest.mark.usefixtures("hand_made")
 def test_estimators_find_the_value_where_visits_do_not_depend_on_what_is_shown(
     tmp_path: Path,
 ) -> None:

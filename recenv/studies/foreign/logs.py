@@ -26,7 +26,7 @@ WORKER = Path(__file__).with_name("worker.py")
 COLUMNS = ("user", "visit", "session", "round", "slot", "item", "propensity", "click")
 """Arrays of the worker with an entry for each slot shown."""
 _LONGEST = 4 * 3600.0  # seconds that a worker may take
-_ROUND_SECONDS, _VISIT_SECONDS = 30, 7 * 86_400
+_START, _VISIT_SECONDS, _ROUND_SECONDS = 1_600_000_000, 7 * 86_400, 30  # times of the logs
 _ENVIRONMENTS = {
     "recogym": "recogym",
     "interest_evolution": "recsim",
@@ -183,9 +183,7 @@ def read_log(setting: Setting, arrays: Arrays) -> tuple[InteractionLog, Catalog]
         {
             "user": [f"u{user:06d}" for user in arrays["user"]],
             "item": [f"i{item:05d}" for item in arrays["item"]],
-            "time": 1_600_000_000
-            + arrays["visit"] * _VISIT_SECONDS
-            + arrays["round"] * _ROUND_SECONDS,
+            "time": _START + arrays["visit"] * _VISIT_SECONDS + arrays["round"] * _ROUND_SECONDS,
             "event": np.where(arrays["click"] > 0, "click", "impression"),
             "position": arrays["slot"] + 1,
             "propensity": arrays["propensity"],
@@ -205,6 +203,34 @@ def read_log(setting: Setting, arrays: Arrays) -> tuple[InteractionLog, Catalog]
     if arrays["features"].shape[1]:
         catalog = dataclasses.replace(catalog, features=arrays["features"].astype(np.float32))
     return log, catalog.validate()
+
+
+def read_views(setting: Setting, arrays: Arrays) -> pd.DataFrame:
+    """Views of users on their own, as rows beside those of ``read_log``: ids, times and visits.
+
+    They are history only: nobody chose to show them. Those between two slates share out the time
+    between these, in their order.
+
+    Args:
+        setting: of the log.
+        arrays: see ``emitted``.
+
+    Returns:
+        user, item, time, event (always "view") and session.
+    """
+    session, round_ = arrays["view_session"], arrays["view_round"]
+    run = pd.Series(np.ones(len(session))).groupby([session, round_])
+    place = (run.cumsum() / (run.transform("sum") + 1)).to_numpy()  # in (0, 1)
+    start = _START + session // setting.users * _VISIT_SECONDS
+    return pd.DataFrame(
+        {
+            "user": [f"u{user:06d}" for user in arrays["view_user"]],
+            "item": [f"i{item:05d}" for item in arrays["view_item"]],
+            "time": start + (round_ - 1 + place) * _ROUND_SECONDS,
+            "event": "view",
+            "session": session,
+        }
+    )
 
 
 def users_of(log: InteractionLog) -> npt.NDArray[np.int64]:

@@ -117,9 +117,9 @@ def _how(config: ForeignConfig) -> str:
             "own are kept beside the log and not read by the fit; three of the policies read "
             "them.",
             "- A policy knows the log and what happened in the visit. Its value is the mean "
-            f"number of clicks per visit, true: over {config.true_visits} visits in the simulator "
-            f"from its own probabilities; fitted: over {config.visits} in the fitted world. A "
-            "visit ends by the simulator's, or by the fitted laws, or where the platform ends it.",
+            "number of clicks per visit, true: in the simulator, from its own probabilities; "
+            f"fitted: over {config.visits} visits in the fitted world. A visit ends by the "
+            "simulator's or the fitted laws, or where the platform ends it.",
             f"- τ is over pairs of policies whose true values differ by {ERRORS:g} standard "
             "errors of the difference, paired by user: concordant minus discordant over all. "
             "Regret is the share of the best policy's value that is lost by taking the favourite.",
@@ -258,8 +258,8 @@ def _policies(one: Result) -> str:
         )
     words = (
         f"{log['users']} users, {log['visits']} visits of {log['rounds']:.1f} rounds, "
-        f"{log['impressions']} impressions, {log['clicks']} clicks, {log['views']} views. Fitted: "
-        "mean over the fits."
+        f"{log['impressions']} impressions, {log['clicks']} clicks, {log['views']} views. True: "
+        f"over {truth['visits']} visits. Fitted: mean over the fits."
     )
     return f"### {one['name']}\n\n{words}\n\n{markdown(header, lines)}"
 

@@ -27,8 +27,8 @@ from recenv.studies.foreign.logs import (
 )
 from recenv.world import World, fit_world
 
-_GENEROUS = 4
-"""A visit that only the user ends may last so many times the longest of the log."""
+_GENEROUS = 8
+"""A visit that only the user ends may last so many mean visits of the log, or its longest."""
 _FIFTHS, _TERCILES = 5, 3
 _EACH = 8
 """Visits of every user under the logging policy."""
@@ -81,12 +81,12 @@ class Twin:
 
     def __init__(self, setting: Setting, arrays: Arrays, world: World) -> None:
         self.setting, self.world = setting, world
-        facts, _ = logged_rounds(arrays)
-        longest = int(facts.round.max()) + 1
+        facts, log = logged_rounds(arrays)
+        longest = max(int(facts.round.max()) + 1, round(_GENEROUS * _mean_rounds(log)))
         self.game = GameConfig(
             slate_size=setting.slate,
             num_candidates=setting.items,
-            max_rounds=setting.rounds or _GENEROUS * longest,
+            max_rounds=setting.rounds or longest,
             history_length=1,
             users="all",
             vectors=False,
@@ -190,7 +190,7 @@ def logging_measures(twin: Twin, arrays: Arrays) -> dict[str, Any]:
     shown, chance = np.zeros(setting.items), np.zeros(setting.items)
     for one in twin.play(choose, visitor, _LOGGING_SEED):
         count[one.visit] += 1
-        slates.append(one.slate)
+        slates.append(one.slate.copy())  # not a view that keeps the order of all items
         clicks.append(one.click)
         shown += np.bincount(one.slate.ravel(), minlength=setting.items)
         chance += np.bincount(

@@ -29,7 +29,7 @@ FITTED := Toy OpenBandit MovieLens100K CompleteJourney
 reports: $(READY)
 	set -e; for id in $(FITTED); do \
 		$(BIN)/recenv fidelity recenv/$$id-v0 --out docs/reports/fidelity/$$id; done
-	set -e; for study in next_item baskets open_bandit reading recovery policy_ranking speed; do \
+	set -e; for study in next_item baskets open_bandit reading recovery policy_ranking foreign speed; do \
 		$(BIN)/python -m recenv.studies.$$study --out docs/reports; done
 
 SUITE := $(BIN)/recenv suite

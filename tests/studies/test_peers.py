@@ -20,8 +20,10 @@ import numpy as np
 import pytest
 
 from recenv.errors import ConfigError
+from recenv.studies import simulators
+from recenv.studies.simulators import PeerError, PeerGroup
 from recenv.studies.speed import peers, peers_worker
-from recenv.studies.speed.peers import Peer, PeerError, PeerGroup, PeerResult
+from recenv.studies.speed.peers import Peer, PeerResult
 
 RECSIM = """
     print('{"steps_per_second": "not the answer"}', end="")
@@ -186,9 +188,9 @@ def test_the_worker_needs_only_the_standard_library() -> None:
 def test_every_peer_is_played_by_its_own_rules(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(peers.GROUPS, "recsim", PeerGroup("madeup==1.0", (), "recsim"))
-    python = peers.make_environment(folder, "recsim")
-    monkeypatch.setattr(peers, "make_environment", lambda folder, name: python)
+    monkeypatch.setitem(simulators.GROUPS, "recsim", PeerGroup("madeup==1.0", (), "recsim"))
+    python = simulators.make_environment(folder, "recsim")
+    monkeypatch.setattr(simulators, "make_environment", lambda folder, name: python)
     results = peers.measure_peers(folder, seconds=0.02, repeats=3, progress=False)
     assert [told.error for told in results] == [None] * 5
     assert [told.name for told in results] == [peer.name for peer in peers.PEERS]
@@ -211,7 +213,7 @@ def test_failures_lose_nothing_and_are_tried_again(
         "gym-recsys": PeerGroup("madeup==1.0", (), "no_such_module"),
         "recsim": PeerGroup("madeup==1.0", (), environment),
     }
-    monkeypatch.setattr(peers, "GROUPS", groups)
+    monkeypatch.setattr(simulators, "GROUPS", groups)
     results = {
         told.name: told
         for told in peers.measure_peers(folder, seconds=0.02, repeats=1, progress=False)
@@ -234,7 +236,7 @@ def test_failures_lose_nothing_and_are_tried_again(
         begun.append(name)
         raise PeerError(f"{name} is refused")
 
-    monkeypatch.setattr(peers, "_do", refuse)
+    monkeypatch.setattr(simulators, "_do", refuse)
     with pytest.raises(PeerError, match=r"recogym is refused\n.*gym-recsys is refused"):
         peers.make_environments(folder, progress=False)
     assert begun == ["recogym", "gym-recsys"]
@@ -253,7 +255,7 @@ def test_a_folder_of_something_else_is_left_alone(folder: Path) -> None:
     mine.parent.mkdir()
     mine.write_text("mine")
     with pytest.raises(PeerError, match="holds something else"):
-        peers.make_environment(folder, "recsim")
+        simulators.make_environment(folder, "recsim")
     assert mine.read_text() == "mine"
 
 
@@ -337,8 +339,8 @@ def test_main_refuses_wrong_numbers(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_peers_name_their_group_and_their_work() -> None:
     names = [peer.name for peer in peers.PEERS]
     assert len(set(names)) == len(names)
-    assert {peer.group for peer in peers.PEERS} == set(peers.GROUPS) == set(peers_worker.PEERS)
-    for group in peers.GROUPS.values():
+    assert {peer.group for peer in peers.PEERS} == set(simulators.GROUPS) == set(peers_worker.PEERS)
+    for group in simulators.GROUPS.values():
         pinned = [group.package, *group.requirements]
         assert all(requirement.count("==") == 1 for requirement in pinned)
         packages = [requirement.partition("==")[0].lower() for requirement in pinned]

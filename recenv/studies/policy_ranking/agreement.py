@@ -47,10 +47,26 @@ def visit_error(rewards: Values) -> Values:
     return out
 
 
-def surely_ranked(true: Values, error: Values) -> npt.NDArray[np.bool_]:
-    """(P, P) pairs whose true means, of (P, U) values, differ by ``SURE`` errors."""
+def surely_ranked(true: Values, error: Values, *, errors: float = SURE) -> npt.NDArray[np.bool_]:
+    """(P, P) pairs whose true means, of (P, U) values, differ by so many standard errors."""
     mean = true.mean(axis=1)
-    return np.abs(mean[:, None] - mean) > SURE * error
+    return np.abs(mean[:, None] - mean) > errors * error
+
+
+def sure_tau(fitted: Values, true: Values, pairs: npt.NDArray[np.bool_]) -> float:
+    """(Concordant - discordant) / pairs, over the (P, P) pairs that are surely ranked.
+
+    Args:
+        fitted: (P,) values; a pair of which one is NaN counts as neither.
+        true: (P,) values.
+        pairs: see ``surely_ranked``.
+
+    Returns:
+        NaN where no pair is.
+    """
+    signs = np.sign(fitted[:, None] - fitted) * np.sign(true[:, None] - true)
+    upper = np.triu(pairs, 1)
+    return float(np.nan_to_num(signs[upper]).mean()) if upper.any() else float("nan")
 
 
 def agreement(fitted: Values, true: Values, error: Values) -> dict[str, Any]:
@@ -69,15 +85,13 @@ def agreement(fitted: Values, true: Values, error: Values) -> dict[str, Any]:
         values; draws of tau and of share over ``RESAMPLES`` bootstrap samples of users.
     """
     f, t = fitted.mean(axis=1), true.mean(axis=1)
-    pairs = np.triu(surely_ranked(true, error), 1)
-    signs = np.sign(f[:, None] - f) * np.sign(t[:, None] - t)
     better = t >= np.median(t)
     rng = np.random.default_rng(0)
     users = rng.integers(fitted.shape[1], size=(RESAMPLES, fitted.shape[1]))
     draws = [(fitted[:, u].mean(axis=1), true[:, u].mean(axis=1)) for u in users]
     return {
         "tau": kendall(f, t),
-        "sure_tau": float(signs[pairs].mean()) if pairs.any() else float("nan"),
+        "sure_tau": sure_tau(f, t, surely_ranked(true, error)),
         "better_tau": kendall(f[better], t[better]),
         "favourite": int(np.argmax(f)),
         "regret": regret(f, t),

@@ -17,43 +17,25 @@ import argparse
 import dataclasses
 import json
 import math
-import os
 import platform
-import shutil
 import statistics
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
-from recenv.artifacts import home, write_atomically
+from recenv.artifacts import home
 from recenv.benchmark.tables import markdown, write_study
-from recenv.errors import ConfigError, RecenvError
+from recenv.errors import ConfigError
 from recenv.progress import Progress
+from recenv.studies import simulators
+from recenv.studies.simulators import PeerError
 
 SLATE, CANDIDATES = 10, 50
 
 _WORKER = Path(__file__).with_name("peers_worker.py")
-_READY = "peers-ready.json"  # written into an environment when it is complete
 _START_SECONDS = 300  # what a peer may take beside its timed repeats: imports and compilation
-_ONE_THREAD = ("OMP", "OPENBLAS", "MKL", "NUMBA", "VECLIB_MAXIMUM", "NUMEXPR")
-
-
-@dataclass(frozen=True)
-class PeerGroup:
-    """Virtual environment of one peer: the packages in it."""
-
-    package: str
-    """The peer, pinned. Its own list of dependencies is not followed: RecoGym's has TensorFlow and
-    Jupyter, which it never imports, and RecSim's lacks six, which it does."""
-    requirements: tuple[str, ...]
-    """What it does import, pinned."""
-    module: str
-    """Imported once after installing: a broken environment is found, caches are filled."""
 
 
 @dataclass(frozen=True)
@@ -62,38 +44,12 @@ class Peer:
 
     name: str
     group: str
-    """Its virtual environment, a key of ``GROUPS``."""
+    """Its virtual environment, a key of ``simulators.GROUPS``."""
     work: str
     """What one step is, for the table."""
     settings: dict[str, str | int]
     """What ``peers_worker.py`` builds it with."""
 
-
-# gym 0.26 needs numpy 1; these run on Python 3.11 and 3.12
-_GYM = "cloudpickle==3.1.2 gym==0.26.2 gym-notices==0.1.0 numpy==1.26.4 scipy==1.11.4"
-_PLOTS = """
-    contourpy==1.3.3 cycler==0.12.1 fonttools==4.58.5 kiwisolver==1.4.8 matplotlib==3.10.3
-    packaging==25.0 pandas==2.2.3 pillow==11.3.0 pyparsing==3.2.3 python-dateutil==2.9.0.post0
-    pytz==2025.2 six==1.17.0 tzdata==2025.2
-"""
-_LEARNING = """
-    joblib==1.5.1 llvmlite==0.44.0 numba==0.61.2 scikit-learn==1.6.1 threadpoolctl==3.6.0
-    torch==2.13.0 tqdm==4.67.1
-"""
-GROUPS: dict[str, PeerGroup] = {
-    "recsim": PeerGroup(
-        "recsim-no-tf==0.2.3",
-        (*_GYM.split(), "absl-py==2.3.0", "gin-config==0.5.0", "six==1.17.0"),
-        "recsim.environments.interest_evolution",
-    ),
-    "recogym": PeerGroup(  # scipy 1.11 is the last that has scipy.rand
-        "recogym==0.1.3", (*_GYM.split(), *_PLOTS.split(), *_LEARNING.split()), "recogym"
-    ),
-    "gym-recsys": PeerGroup(
-        "gym-recsys==0.0.3", (*_GYM.split(), *_PLOTS.split(), "seaborn==0.13.2"), "gym_recsys"
-    ),
-}
-"""Virtual environments by name."""
 
 _SIZES: dict[str, str | int] = {"slate_size": SLATE, "num_candidates": CANDIDATES}
 PEERS: tuple[Peer, ...] = (
@@ -127,10 +83,6 @@ PEERS: tuple[Peer, ...] = (
     ),
 )
 """What is measured, in the table's order."""
-
-
-class PeerError(RecenvError, RuntimeError):
-    """A peer's virtual environment cannot be made."""
 
 
 @dataclass(frozen=True)
@@ -243,70 +195,10 @@ def _make_all(folder: Path, *, progress: bool | None) -> tuple[dict[str, Path], 
     stage = Progress("environments", len(wanted), unit="venvs", shown=progress)
     for name in stage.of(wanted):
         try:
-            pythons[name] = make_environment(folder, name)
+            pythons[name] = simulators.make_environment(folder, name)
         except (PeerError, OSError) as error:
             errors[name] = str(error)
     return pythons, errors
-
-
-def make_environment(folder: Path, name: str) -> Path:
-    """One group's Python; the environment is made unless it is complete."""
-    group, target = GROUPS[name], folder.resolve() / name
-    python = target / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    pins = {
-        "package": group.package,
-        "requirements": list(group.requirements),
-        "python": sys.version,
-        "folder": str(target),  # an environment's scripts do not survive being moved
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / f".{name}.lock"):
-        if python.exists() and _read(target / _READY) == pins:
-            return python
-        if target.exists():
-            if any(target.iterdir()) and not (target / "pyvenv.cfg").is_file():
-                raise PeerError(
-                    f"{target} is wanted for a virtual environment, but holds something else. "
-                    "Name another folder."
-                )
-            shutil.rmtree(target)
-        pip = [str(python), "-I", "-m", "pip", "install", "--quiet", "--no-input"]
-        pip += ["--disable-pip-version-check"]
-        _do(name, [sys.executable, "-I", "-m", "venv", str(target)])
-        if group.requirements:
-            _do(name, [*pip, *group.requirements])
-        _do(name, [*pip, "--no-deps", group.package])
-        _do(name, [str(python), "-I", "-c", f"import {group.module}"], _environ(python))
-        write_atomically(target / _READY, json.dumps(pins, indent=1))
-    return python
-
-
-def _read(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):
-        return None
-
-
-def _do(name: str, command: list[str], environ: dict[str, str] | None = None) -> None:
-    done = subprocess.run(
-        command, capture_output=True, text=True, errors="replace", check=False, env=environ
-    )
-    if done.returncode:
-        packages = ", ".join([GROUPS[name].package, *GROUPS[name].requirements])
-        raise PeerError(
-            f"The environment {name!r} ({packages}; Python {platform.python_version()}) cannot be "
-            f"made: `{' '.join(command[1:5])} ...` ended with status {done.returncode}. It wants "
-            "Python 3.11 or 3.12 and a package index; the same command tries again. Its last "
-            f"lines:\n{_last(done.stderr or done.stdout)}"
-        )
-
-
-def _environ(python: Path) -> dict[str, str]:
-    """Environment variables of a peer's process: one thread, caches beside its Python."""
-    threads = {f"{library}_NUM_THREADS": "1" for library in _ONE_THREAD}
-    caches = {"MPLCONFIGDIR": str(python.parents[1] / "matplotlib"), "MPLBACKEND": "agg"}
-    return {**os.environ, **threads, **caches}
 
 
 def measure_peer(peer: Peer, python: Path, seconds: float, repeats: int) -> PeerResult:
@@ -314,27 +206,14 @@ def measure_peer(peer: Peer, python: Path, seconds: float, repeats: int) -> Peer
     job = {"peer": peer.group, "settings": peer.settings, "seconds": seconds, "repeats": repeats}
     limit = _START_SECONDS + 2 * seconds * repeats
     try:
-        done = subprocess.run(
-            [str(python), "-I", str(_WORKER), json.dumps(job)],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-            env=_environ(python),
-            timeout=limit,
-        )
-    except subprocess.TimeoutExpired:
-        return _failed(peer, f"It did not end within {limit:.0f} s.")
-    except OSError as error:
-        return _failed(peer, f"{python} cannot be started: {error}")
-    if done.returncode:
-        return _failed(peer, f"It ended with status {done.returncode}:\n{_last(done.stderr)}")
+        told = simulators.run_worker(_WORKER, job, python, limit)
+    except PeerError as error:
+        return _failed(peer, str(error))
     try:
-        told = json.loads(done.stdout.splitlines()[-1])
         rates = tuple(float(rate) for rate in told["steps_per_second"])
         first, peak = float(told["first_step_s"]), float(told["peak_mb"])
     except (LookupError, TypeError, ValueError):
-        return _failed(peer, f"It answered no line of JSON figures, but:\n{_last(done.stdout)}")
+        return _failed(peer, f"It answered no line of JSON figures, but:\n{json.dumps(told)}")
     return PeerResult(peer.name, _version(peer), peer.work, rates, first, peak, None)
 
 
@@ -343,11 +222,7 @@ def _failed(peer: Peer, error: str) -> PeerResult:
 
 
 def _version(peer: Peer) -> str:
-    return GROUPS[peer.group].package.partition("==")[2]
-
-
-def _last(text: str, lines: int = 15) -> str:
-    return "\n".join(text.strip().splitlines()[-lines:]) or "(nothing)"
+    return simulators.GROUPS[peer.group].package.partition("==")[2]
 
 
 def _json(told: PeerResult) -> dict[str, Any]:
@@ -384,7 +259,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             "seconds": given.seconds,
             "repeats": given.repeats,
             "peers": [_json(one) for one in results],
-            "pins": {name: [one.package, *one.requirements] for name, one in GROUPS.items()},
+            "pins": {
+                name: [one.package, *one.requirements] for name, one in simulators.GROUPS.items()
+            },
             "python": platform.python_version(),
             "machine": platform.machine(),
         }

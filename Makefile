@@ -1,5 +1,5 @@
 # make demo      train on MovieLens-100K and report      make test   all checks and fast tests
-# make reports   fidelity of every id, and all studies but training's, into docs/reports (two hours)
+# make reports   fidelity of every id, and all studies but training's, into docs/reports (hours)
 # make docs      the documentation as pages, in build/site
 # make reports-training   what the algorithms reach, speed, cold start, cluster (an hour)
 PYTHON ?= python3

@@ -441,28 +441,51 @@ def build_world(
             return World.load(world_path)
         split = make_split(log, config.split)
         split.check_no_leak(log)
-        bar.say("encoding item texts")
+        bar.say("item and interest vectors")
         with artifacts.lock(interest_path, "build"):  # worlds can share it
             if artifacts.kept(interest_path):
                 interests = InterestVectors.load(interest_path)
             else:
-                item_vectors = encode_items(catalog, config.encoder, progress=progress)
-                bar.update(note="interest vectors")
-                interests = fit_interests(
-                    log,
-                    split,
-                    item_vectors,
-                    config.interest,
-                    encoder=encoder.name,
-                    is_language_model=encoder.is_language_model,
-                    progress=progress,
-                )
+                interests = fit_vectors(log, catalog, split, config, progress=progress)
                 interests.save(interest_path)
         bar.update(2 - bar.done, "user model")
         world = fit_world(log, catalog, split, interests, config, progress=progress)
         world.save(world_path)
         bar.update(3 - bar.done)
     return world
+
+
+def fit_vectors(
+    log: InteractionLog,
+    catalog: Catalog,
+    split: Split,
+    config: WorldConfig,
+    *,
+    progress: bool | None = None,
+) -> InterestVectors:
+    """User and item vectors of a log, from the item texts on; see ``fit_interests``.
+
+    Args:
+        log: the whole log.
+        catalog: its items, which ``config.encoder`` encodes.
+        split: of the log.
+        config: its ``encoder`` and ``interest`` are used.
+        progress: False for silence; see ``recenv.progress``.
+
+    Raises:
+        MissingDependencyError: torch or the encoder's package is not installed.
+        SchemaError: there is nothing to fit on.
+    """
+    source = item_source(catalog, config.encoder)
+    return fit_interests(
+        log,
+        split,
+        encode_items(catalog, config.encoder, progress=progress),
+        config.interest,
+        encoder=source.name,
+        is_language_model=source.is_language_model,
+        progress=progress,
+    )
 
 
 def fit_world(

@@ -273,13 +273,10 @@ class Visits:
         Raises:
             ActionError: the action lies outside the side's space.
         """
-        shape, numbers, of_last, noted = self._legal[side]
-        if isinstance(action, np.ndarray) and action.dtype == _INT64 and action.shape == shape:
-            values = action.tolist()
-            if numbers.issuperset(values) and values[-1] < of_last:
-                if acts:
-                    noted[:] = action
-                return
+        if self._is_plain(side, action):
+            if acts:
+                self._legal[side][3][:] = action
+            return
         self.put(side, 0, action)
         self.check(side)
 
@@ -295,20 +292,19 @@ class Visits:
         """
         if type(actions) is not dict or len(actions) != len(AGENTS):
             return False
-        found: Any = None
-        for side, (shape, numbers, of_last, _) in self._legal.items():
-            action: Any = actions.get(side)
-            if type(action) is not np.ndarray or action.dtype != _INT64:
+        for side in AGENTS:
+            if not self._is_plain(side, actions.get(side)):
                 return False
-            if action.shape != shape:
-                return False
-            values = action.tolist()
-            if not numbers.issuperset(values) or values[-1] >= of_last:
-                return False
-            if side == mover:
-                found = action
-        self._legal[mover][3][:] = found
+        self._legal[mover][3][:] = actions[mover]
         return True
+
+    def _is_plain(self, side: str, action: object) -> bool:
+        """Whether an action is an int64 array that lies in the side's space."""
+        shape, numbers, of_last, _ = self._legal[side]
+        if type(action) is not np.ndarray or action.dtype != _INT64 or action.shape != shape:
+            return False
+        values = action.tolist()
+        return numbers.issuperset(values) and values[-1] < of_last
 
     def put_all(self, side: str, actions: npt.NDArray[np.integer]) -> None:
         """Note the actions of all agents of a side, and check them.

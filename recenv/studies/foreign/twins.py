@@ -11,8 +11,6 @@ import numpy.typing as npt
 from recenv import rng
 from recenv.config import GameConfig, WorldConfig
 from recenv.data.split import make_split
-from recenv.encoders.interest_vectors import fit_interests
-from recenv.encoders.items import encode_items, item_source
 from recenv.sim.simulator import Simulator
 from recenv.sim.state import LIVE, State, rows_of
 from recenv.studies.foreign import policies
@@ -25,7 +23,7 @@ from recenv.studies.foreign.logs import (
     read_log,
     users_of,
 )
-from recenv.world import World, fit_world
+from recenv.world import World, fit_vectors, fit_world
 
 _GENEROUS = 8
 """A visit that only the user ends may last so many mean visits of the log, or its longest."""
@@ -51,16 +49,7 @@ def fitted(setting: Setting, arrays: Arrays, config: WorldConfig) -> World:
     log, catalog = read_log(setting, arrays)
     split = make_split(log, config.split)
     split.check_no_leak(log)
-    source = item_source(catalog, config.encoder)
-    interests = fit_interests(
-        log,
-        split,
-        encode_items(catalog, config.encoder, progress=False),
-        config.interest,
-        encoder=source.name,
-        is_language_model=source.is_language_model,
-        progress=False,
-    )
+    interests = fit_vectors(log, catalog, split, config, progress=False)
     return fit_world(log, catalog, split, interests, config, progress=False)
 
 

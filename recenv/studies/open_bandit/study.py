@@ -28,8 +28,6 @@ from recenv.benchmark.tables import write_study
 from recenv.config import WorldConfig
 from recenv.data.formats import open_bandit
 from recenv.data.split import Split
-from recenv.encoders.interest_vectors import fit_interests
-from recenv.encoders.items import encode_items, item_source
 from recenv.evaluation.off_policy import PolicyValue
 from recenv.progress import Progress
 from recenv.schema import CLICK, Catalog, InteractionLog
@@ -42,6 +40,7 @@ from recenv.studies.open_bandit.click_rates import (
     predict_ctr,
 )
 from recenv.users.fitting import fit_user_model
+from recenv.world import fit_vectors
 
 LIMIT = 2.0
 """Largest |z| with which a prediction passes."""
@@ -83,16 +82,7 @@ def predict_by_users(
         train, events=train.events.assign(user=user), user_ids=ids.astype(object)
     )
     everything = Split(np.zeros(len(known), np.int8), user, np.zeros(len(ids), bool), known.hash)
-    source = item_source(catalog, config.encoder)
-    interests = fit_interests(
-        known,
-        everything,
-        encode_items(catalog, config.encoder, progress=progress),
-        config.interest,
-        encoder=source.name,
-        is_language_model=source.is_language_model,
-        progress=progress,
-    )
+    interests = fit_vectors(known, catalog, everything, config, progress=progress)
     asked, slot = codes[1][target.column("user")], target.column("position").astype(np.int64) - 1
 
     def rate(weight: Floats | None) -> float:

@@ -16,6 +16,7 @@ import pandas as pd
 from recenv.data import cells
 
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?")
+_POINT_ZERO = re.compile(r"([+-]?\d+)\.0*")
 _AS_FLOAT = re.compile(r"[+-]?\d+(\.\d*|(\.\d*)?[eE][+-]?\d+)")
 _KINDS = (str, numbers.Real, Decimal, uuid.UUID, datetime.date)
 _LOST = (
@@ -31,7 +32,7 @@ def identifiers(values: pd.Series, key: str) -> tuple[npt.NDArray[np.object_], t
     """Names as text, without outer blanks; whole numbers without a decimal point.
 
     The number 1, the float 1.0 and the text "1" are one name; so is "1.0" in a column of nothing
-    but whole numbers. All other texts are apart, also "1" and "01".
+    but whole numbers, or beside a "1". All other texts are apart, also "1" and "01".
 
     Args:
         values: column.
@@ -117,7 +118,7 @@ def _exact(kind: type) -> float:
 def _of_texts(
     values: pd.Series, texts: npt.NDArray[np.object_], key: str
 ) -> tuple[npt.NDArray[np.object_], tuple[str, ...]]:
-    """Without outer blanks; 1.0 as 1 where all texts are numbers and all numbers whole."""
+    """Without outer blanks; 1.0 as 1 where all are whole numbers, or where a 1 stands beside it."""
     code, found = pd.factorize(texts)
     names = [str(name).strip() for name in found]
     notes: tuple[str, ...] = ()
@@ -136,6 +137,8 @@ def _of_texts(
                 f"Column {values.name!r}: {changed} ids written with a decimal point are read as "
                 "whole numbers (1.0 is 1).",
             )
+    known, wholes = set(names), map(_POINT_ZERO.fullmatch, names)
+    names = [w[1] if w and w[1] in known else n for n, w in zip(names, wholes, strict=True)]
     if (merged := len(names) - len(set(names))) > 0:
         notes = (
             *notes,

@@ -52,6 +52,10 @@ def test_one_name_of_several_kinds_is_noted() -> None:
     assert names == ["1", "1", "2"]
     assert "2 ids written with a decimal point" in notes[0]
     assert "1 ids differ from another" in notes[1]
+    for other in ("1,5", "1.5"):
+        names, notes = _read(["1", "1.0", "2.0", other])
+        assert names == ["1", "1", "2.0", other]
+    assert "1 ids differ from another" in notes[0]
     names, notes = _read(["a", "a "])
     assert names == ["a", "a"]
     assert "1 ids differ" in notes[0]

@@ -197,8 +197,9 @@ def _two_quotes(state: State) -> None:
     column = len(table.columns) - 1 if state.rng.random() < 0.5 else state.rng.randrange(
         len(table.columns))  # fmt: skip
     for row in state.rng.sample(range(len(table.rows)), min(2, len(table.rows))):
-        table.rows[row][column] = '"'
-        table.raw.add((row, column))
+        at = min(column, len(table.rows[row]) - 1)  # another mutation may have cut the row
+        table.rows[row][at] = '"'
+        table.raw.add((row, at))
 
 
 @_mutation("swallowing-quotes", "quotes", 0)
@@ -220,7 +221,8 @@ def _extra(state: State) -> None:
 
 @_mutation("extra-cell-first-row", "shape", 0)
 def _extra_first(state: State) -> None:
-    state.table().rows[0].append("0")
+    for row in state.table().rows[:1]:
+        row.append("0")
 
 
 @_mutation("extra-cell-everywhere", "shape", 0)

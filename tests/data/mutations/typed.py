@@ -318,14 +318,14 @@ def _arrow(columns: Columns, name: str, types: Mapping[tuple[str, str], Any]) ->
     for column in frame:
         series = frame[column]
         try:
-            made[str(column)] = pa.array(series, from_pandas=True)
-            kind = made[str(column)].type
-            if (
-                pa.types.is_null(kind)
-                or pa.types.is_nested(kind)
-                or isinstance(kind, pa.BaseExtensionType)
-            ):
-                raise pa.ArrowInvalid("no type")
+            array = pa.array(series, from_pandas=True)
+            if pa.types.is_null(array.type) or pa.types.is_nested(array.type):
+                raise pa.ArrowInvalid("no plain type")
+            with pa.BufferOutputStream() as sink:  # also a dictionary of a type that has no place
+                pq.write_table(pa.table({str(column): array}), sink)
+            if isinstance(array.type, pa.BaseExtensionType):
+                raise pa.ArrowInvalid("a type of pandas alone")
+            made[str(column)] = array
         except (pa.ArrowException, ValueError, TypeError, OverflowError):
             made[str(column)] = pa.array(
                 [None if v is None else str(v).encode("utf-8", "replace").decode() for v in series],

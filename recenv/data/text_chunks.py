@@ -33,6 +33,8 @@ Ids = npt.NDArray[np.int64] | pa.StringArray
 """(n,) names of users or items: whole numbers, or text."""
 
 _REMEDY = "The file is damaged or of another format: get it afresh, or mend the row."
+_SEAM = re.compile(rb"\}[ \t\r]*\{")
+"""Where one JSON object may end and another begin."""
 _HEX = re.compile(r"\s*0[xX][0-9a-fA-F]+\s*")
 
 
@@ -410,23 +412,41 @@ def read_json_lines(
         for source in sources:
             line, rows = 1, 0
             for block in _line_blocks(source, block_bytes, bar):
-                read = pa_json.ReadOptions(use_threads=False, block_size=len(block) + 1)
                 try:
-                    table = pa_json.read_json(
-                        pa.BufferReader(block), read_options=read, parse_options=parse
-                    )
-                    table.validate(full=True)  # texts are valid UTF-8
+                    table = _parsed(block, parse)
                 except pa.ArrowInvalid as error:
                     bad, why = _bad_line(block.splitlines(keepends=True), parse, error)
                     raise SchemaError(
                         f"{source}, line {line + bad}: {_text(why)}. {_REMEDY}"
                     ) from error
+                for joined in _joined_lines(block, parse):
+                    raise SchemaError(
+                        f"{source}, line {line + joined}: one JSON object a line was wanted, but "
+                        f"a second one follows on the same line. {_REMEDY}"
+                    )
                 table = table.combine_chunks()
                 if table.num_rows:
                     yield Chunk(source, line, {n: table.column(n).combine_chunks() for n in types})
                 line, rows = line + block.count(b"\n"), rows + table.num_rows
             if not rows:
                 raise without_rows(source)
+
+
+def _joined_lines(block: bytes, parse: pa_json.ParseOptions) -> Iterator[int]:
+    """Indices of lines that hold more than one object, which Arrow reads without a word."""
+    for seam in _SEAM.finditer(block):
+        first = block.rfind(b"\n", 0, seam.start()) + 1
+        line = block[first : block.find(b"\n", seam.end()) + 1]
+        if _parsed(line, parse).num_rows > 1:  # otherwise the seam stands in a text
+            yield block.count(b"\n", 0, first)
+
+
+def _parsed(block: bytes, parse: pa_json.ParseOptions) -> pa.Table:
+    """The rows of a block of whole lines, whose texts are valid UTF-8."""
+    read = pa_json.ReadOptions(use_threads=False, block_size=len(block) + 1)
+    table = pa_json.read_json(pa.BufferReader(block), read_options=read, parse_options=parse)
+    table.validate(full=True)
+    return table
 
 
 def _bad_line(
@@ -439,11 +459,7 @@ def _bad_line(
         block = b"".join(lines[:half])
         try:
             if block.strip():
-                read = pa_json.ReadOptions(use_threads=False, block_size=len(block) + 1)
-                table = pa_json.read_json(
-                    pa.BufferReader(block), read_options=read, parse_options=parse
-                )
-                table.validate(full=True)
+                _parsed(block, parse)
             first, lines = first + half, lines[half:]
         except pa.ArrowInvalid as broken:
             lines, error = lines[:half], broken

@@ -303,6 +303,16 @@ def test_latin_1_where_utf_8_is_published(name: str, file: str, old: str, tmp_pa
         _load(name, write(tmp_path, {**LOGS[name], file: text}))
 
 
+def test_two_objects_on_one_line(tmp_path: Path) -> None:
+    review = {"user_id": "U1", "parent_asin": "B1", "rating": 5.0, "timestamp": 1588687728923,
+              "verified_purchase": True, "text": "so } { and }{"}  # fmt: skip
+    good = json.dumps(review).encode() + b"\n"
+    _load("amazon-2023", write(tmp_path, {"Books.jsonl": good * 3}))
+    write(tmp_path, {"Books.jsonl": good * 2 + good.rstrip() + b" " + good * 2})
+    with pytest.raises(SchemaError, match=r"Books\.jsonl, line 3: .*a second one follows"):
+        _load("amazon-2023", tmp_path)
+
+
 def test_json_that_is_no_utf_8(tmp_path: Path) -> None:
     review = {"user_id": "U1", "parent_asin": "B1", "rating": 5.0, "timestamp": 1588687728923,
               "verified_purchase": True}  # fmt: skip

@@ -229,6 +229,10 @@ class Stream(io.RawIOBase):
         if kind is not None:
             raise SchemaError(f"{self._name} {kind}.")
 
+    def __str__(self) -> str:
+        """As the source."""
+        return self._name
+
     def readable(self) -> bool:
         """Yes."""
         return True

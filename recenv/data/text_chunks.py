@@ -27,7 +27,10 @@ from recenv.errors import SchemaError
 from recenv.progress import Progress
 
 BLOCK_BYTES = 1 << 24
-"""Bytes parsed at a time; a row may not be longer."""
+"""Bytes parsed at a time; more where a line is longer."""
+
+LONGEST = 1 << 28
+"""Bytes that a line may have."""
 
 Ids = npt.NDArray[np.int64] | pa.StringArray
 """(n,) names of users or items: whole numbers, or text."""
@@ -226,34 +229,32 @@ def read_delimited(
         null_values=[""],
         strings_can_be_null=False,
     )
-    read = pa_csv.ReadOptions(
-        use_threads=False,  # only then do Arrow's errors tell the row
-        block_size=block_bytes,
-        column_names=list(layout.columns) if layout.columns is not None else None,
-    )
     with _bar(sources, progress) as bar:
         for source in sources:
             uneven: list[int] = []
-            parse = pa_csv.ParseOptions(
-                delimiter=layout.separator if len(layout.separator) == 1 else UNIT.decode(),
-                quote_char='"' if layout.quoted else False,
-                double_quote=layout.quoted,
-                invalid_row_handler=_skipper(uneven) if layout.skip_uneven else None,
-            )
             check = _Check(source, layout, types)
             first = line = 1 if layout.columns is not None else 2
-            told = 0
+            told = above = 0
             try:
                 with Stream(source, layout.separator, layout.encoding, bar, check) as stream:
-                    reader = pa_csv.open_csv(
-                        stream, read_options=read, parse_options=parse, convert_options=convert
-                    )
-                    for batch in reader:
-                        columns = {name: batch.column(name) for name in types}
-                        if batch.num_rows:
+                    headed = layout.columns is None
+                    for block in _line_blocks(stream, block_bytes):
+                        rows = _without_header(block) if headed else block
+                        headed = headed and not block.strip(b"\r\n")
+                        if not rows.strip(b"\r\n"):
+                            continue
+                        above = line - 1 + len(uneven)
+                        table = pa_csv.read_csv(
+                            pa.BufferReader(rows),
+                            read_options=_at_once(rows, check.names),
+                            parse_options=_parse_options(layout, uneven, above),
+                            convert_options=convert,
+                        )
+                        if table.num_rows:
+                            columns = {n: table.column(n).combine_chunks() for n in types}
                             yield Chunk(source, line, columns, uneven)
                             told = len(uneven)
-                        line += batch.num_rows
+                        line += table.num_rows
             except KeyError as error:
                 line_1 = _first_line(source)
                 remedy = _REMEDY
@@ -264,14 +265,42 @@ def read_delimited(
                     f"first line is {line_1!r}. {remedy}"
                 ) from error
             except pa.ArrowInvalid as error:
-                if "Empty CSV file" in str(error):
-                    raise without_rows(source) from error
-                raise SchemaError(f"{source}, {_told(error, check.names)}. {_REMEDY}") from error
+                words = _told(error, check.names, above)
+                raise SchemaError(f"{source}, {words}. {_REMEDY}") from error
             if line == first and not uneven:
                 raise without_rows(source)
             if len(uneven) > told:  # behind the last good row
                 columns = {name: pa.array([], kind) for name, kind in types.items()}
                 yield Chunk(source, line, columns, uneven)
+
+
+def _at_once(rows: bytes, names: Sequence[str]) -> pa_csv.ReadOptions:
+    """Options that parse whole lines as one block."""
+    return pa_csv.ReadOptions(
+        use_threads=False,  # only then do Arrow's errors tell the row
+        block_size=len(rows) + 1,
+        column_names=list(names),
+    )
+
+
+def _parse_options(layout: Layout, uneven: list[int], above: int) -> pa_csv.ParseOptions:
+    def skip(row: Any) -> str:
+        uneven.append(above + row.number)
+        return "skip"
+
+    return pa_csv.ParseOptions(
+        delimiter=layout.separator if len(layout.separator) == 1 else UNIT.decode(),
+        quote_char='"' if layout.quoted else False,
+        double_quote=layout.quoted,
+        invalid_row_handler=skip if layout.skip_uneven else None,
+    )
+
+
+def _without_header(block: bytes) -> bytes:
+    """Whole lines, less the first that is not empty."""
+    lines = block.lstrip(b"\r\n")
+    ends = [at for at in (lines.find(b"\n"), lines.find(b"\r")) if at >= 0]
+    return lines[min(ends) + 1 :] if ends else b""
 
 
 class _Check:
@@ -411,7 +440,7 @@ def read_json_lines(
     with _bar(sources, progress) as bar:
         for source in sources:
             line, rows = 1, 0
-            for block in _line_blocks(source, block_bytes, bar):
+            for block in _blocks_of(source, block_bytes, bar):
                 try:
                     table = _parsed(block, parse)
                 except pa.ArrowInvalid as error:
@@ -436,9 +465,15 @@ def _joined_lines(block: bytes, parse: pa_json.ParseOptions) -> Iterator[int]:
     """Indices of lines that hold more than one object, which Arrow reads without a word."""
     for seam in _SEAM.finditer(block):
         first = block.rfind(b"\n", 0, seam.start()) + 1
-        line = block[first : block.find(b"\n", seam.end()) + 1]
+        line = block[first : _end(block, seam.end())]
         if _parsed(line, parse).num_rows > 1:  # otherwise the seam stands in a text
             yield block.count(b"\n", 0, first)
+
+
+def _end(block: bytes, start: int) -> int:
+    """Where the line that ``start`` stands in ends."""
+    end = block.find(b"\n", start)
+    return len(block) if end < 0 else end
 
 
 def _parsed(block: bytes, parse: pa_json.ParseOptions) -> pa.Table:
@@ -477,7 +512,7 @@ def read_lines(
     with _bar(sources, progress) as bar:
         for source in sources:
             line, rows = 1, 0
-            for block in _line_blocks(source, block_bytes, bar):
+            for block in _blocks_of(source, block_bytes, bar):
                 for text in block.splitlines():
                     if text.strip():
                         yield source, line, text
@@ -492,19 +527,32 @@ def without_rows(source: Source) -> SchemaError:
     return SchemaError(f"{source} has no rows: it is empty or cut off. Get it afresh.")
 
 
-def _line_blocks(source: Source, block_bytes: int, bar: Any) -> Iterator[bytes]:
-    """Blocks of whole lines, each ending in a line feed."""
-    rest = b""
+def _line_blocks(stream: Stream, block_bytes: int) -> Iterator[bytes]:
+    """Blocks of whole lines, each but the last ending in a line feed or a carriage return.
+
+    Arrow is given these, and not the stream: it would read ahead in threads of its own, which
+    can still hold the stream when an error has ended all else, and then the process aborts.
+    """
+    rest: list[bytes] = []
+    while data := stream.read(block_bytes):
+        cut = max(data.rfind(b"\n"), data.rfind(b"\r", 0, -1)) + 1
+        if cut:
+            yield b"".join([*rest, data[:cut]])
+            rest = []
+        rest.append(data[cut:])
+        if len(rest) * block_bytes > LONGEST:
+            raise SchemaError(
+                f"{stream} has no line end within {LONGEST} bytes, so it is no text of one row a "
+                "line. Get it afresh."
+            )
+    last = b"".join(rest)
+    if last.strip():
+        yield last
+
+
+def _blocks_of(source: Source, block_bytes: int, bar: Any) -> Iterator[bytes]:
     with Stream(source, bar=bar) as stream:
-        while data := stream.read(block_bytes):
-            cut = data.rfind(b"\n") + 1
-            if cut:
-                yield rest + data[:cut]
-                rest = data[cut:]
-            else:
-                rest += data
-    if rest.strip():
-        yield rest + b"\n"
+        yield from _line_blocks(stream, block_bytes)
 
 
 def _bar(sources: Sequence[Source], progress: bool | None) -> Progress:
@@ -513,27 +561,19 @@ def _bar(sources: Sequence[Source], progress: bool | None) -> Progress:
     return Progress(name, total, unit="bytes", shown=progress)
 
 
-def _skipper(uneven: list[int]) -> Any:
-    def skip(row: Any) -> str:
-        uneven.append(row.number)
-        return "skip"
-
-    return skip
-
-
 def _first_line(source: Source) -> str:
     with text_of(source) as file:
         return file.readline(10_000).rstrip("\r\n")
 
 
-def _told(error: Exception, names: Sequence[str]) -> str:
-    """Arrow's words about a row, in ours."""
+def _told(error: Exception, names: Sequence[str], above: int) -> str:
+    """Arrow's words about a row of a block, in ours; so many rows stand above it."""
     text = _text(error)
     row = re.search(r"Row #(\d+): ?", text)
     column = re.search(r"In CSV column #(\d+): ?", text)
     for match in (row, column):
         text = text.replace(match[0], "") if match else text
-    place = f"line {row[1]}" if row else "at its start"
+    place = f"line {above + int(row[1])}" if row else "at its start"
     if column and int(column[1]) < len(names):
         place += f", column {names[int(column[1])]!r}"
     return f"{place}: {text.replace('CSV conversion error to', 'no').rstrip('.')}"

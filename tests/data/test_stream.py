@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from recenv.data import event_order
+from recenv.data import event_order, text_chunks
 from recenv.data.event_order import TIE_SEED, sessionize, sort_by_time
 from recenv.data.files import Source, find
 from recenv.data.formats import read_atomic, read_movielens
@@ -102,9 +102,26 @@ def test_damaged_files(tmp_path: Path) -> None:
     (tmp_path / "latin.csv").write_bytes("a,b\n1,é\n".encode("latin-1"))
     with pytest.raises(SchemaError, match=r"latin\.csv, line 2.*UTF8"):
         _read(tmp_path / "latin.csv")
-    (tmp_path / "long.csv").write_text("a,b\n1," + "x" * 99 + "\n")
-    with pytest.raises(SchemaError, match=r"long\.csv, at its start: .*block"):
+
+
+def test_lines_longer_than_a_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "long.csv").write_text("a,b\n1," + "x" * 99 + "\n2,y")
+    chunks = _read(tmp_path / "long.csv", block_bytes=32)
+    assert [b for chunk in chunks for b in chunk.columns["b"].to_pylist()] == ["x" * 99, "y"]
+    monkeypatch.setattr(text_chunks, "LONGEST", 64)
+    with pytest.raises(SchemaError, match=r"long\.csv has no line end within 64 bytes"):
         _read(tmp_path / "long.csv", block_bytes=32)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("header", [True, False])
+def test_lines_of_errors_behind_many_blocks(tmp_path: Path, end: str, header: bool) -> None:
+    rows = [*(["a,b"] if header else []), *(f"{i},x" for i in range(30)), "31", "32,x"]
+    (tmp_path / "x.csv").write_bytes(end.join(rows).encode())
+    layout = Layout(columns=None if header else ("a", "b"))
+    for block_bytes in (8, 64, 1 << 20):
+        with pytest.raises(SchemaError, match=rf"x\.csv, line {30 + header + 1}: "):
+            _read(tmp_path / "x.csv", layout, block_bytes=block_bytes)
 
 
 def test_uneven_rows_are_counted_where_that_is_asked(tmp_path: Path) -> None:

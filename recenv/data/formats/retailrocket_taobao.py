@@ -76,14 +76,13 @@ def read_retailrocket(
             chunk.words("event", _EVENTS),
         )
     items = builder.items()
-    properties = [
-        source
-        for part in (1, 2)
-        for source in RETAILROCKET.at_most_one(folder, f"item_properties_part{part}.csv")
-    ]
+    names = [f"item_properties_part{part}.csv" for part in (1, 2)]
+    found = {name: RETAILROCKET.at_most_one(folder, name) for name in names}
+    properties = [source for sources in found.values() for source in sources]
+    absent = [name for name, sources in found.items() if not sources]
+    tree = RETAILROCKET.at_most_one(folder, "category_tree.csv")
+    parents = _parents(tree[0], block_bytes) if tree else {}
     if properties:
-        tree = RETAILROCKET.at_most_one(folder, "category_tree.csv")
-        parents = _parents(tree[0], block_bytes) if tree else {}
         category = _categories(items, properties, block_bytes, progress)
         paths = {c: _path(c, parents) for c in set(category.tolist()) if c >= 0}
         items.label = objects([paths[c][0] if c >= 0 else "unknown" for c in category.tolist()])
@@ -99,11 +98,18 @@ def read_retailrocket(
         notes=(
             "A view or an addition to the cart is read as a click, a transaction as a purchase.",
             NO_IMPRESSIONS,
+            *_without(absent),
             "Prices and texts are hashed by the publisher: an item's text is its category path.",
             VISITS,
             RETAILROCKET.cite,
         ),
     )
+
+
+def _without(absent: list[str]) -> list[str]:
+    if not absent:
+        return []
+    return [f"Without {' and '.join(absent)}, items told of there alone have no category."]
 
 
 def _categories(

@@ -159,10 +159,16 @@ def test_retailrocket(tmp_path: Path) -> None:
         "77": ("Item 77.", "unknown", 0.0),
     }
     alone = write(tmp_path / "alone", {"events.csv": RETAILROCKET["events.csv"]})
-    assert formats.read_retailrocket(alone)[1].category_names == ("all",)
+    log, catalog = formats.read_retailrocket(alone)
+    assert catalog.category_names == ("all",)
+    (note,) = (n for n in log.notes if n.startswith("Without "))
+    assert "item_properties_part1.csv and item_properties_part2.csv" in note
     wrong = str(RETAILROCKET["events.csv"]).replace("transaction,", "wishlist,")
     with pytest.raises(SchemaError, match=r"line 4, column 'event': 'wishlist' is not one of"):
         formats.read_retailrocket(write(alone, {"events.csv": wrong}))
+    spaced = {n: str(t).replace("categoryid,", " categoryid\u00a0,", 1) if "part" in n else t
+              for n, t in RETAILROCKET.items()}  # fmt: skip
+    assert items(formats.read_retailrocket(write(tmp_path / "spaced", spaced))) == items(read)
     wrong = str(RETAILROCKET["item_properties_part2.csv"]).replace("1016", "shoes")
     with pytest.raises(SchemaError, match=r"part2\.csv, line 2, column 'value': 'shoes'"):
         formats.read_retailrocket(write(tmp_path, {"item_properties_part2.csv": wrong}))

@@ -128,10 +128,11 @@ def _categories(
         properties, COMMAS, types, block_bytes=block_bytes, progress=progress
     ):
         kind, kinds = chunk.distinct("property")
-        if "categoryid" not in kinds:
+        wanted = [code for code, name in enumerate(kinds) if name.strip() == "categoryid"]
+        if not wanted:
             continue
         place = items.find(chunk.ids("itemid"))
-        rows = np.flatnonzero((kind == kinds.index("categoryid")) & (place >= 0))
+        rows = np.flatnonzero(np.isin(kind, wanted) & (place >= 0))
         time = chunk.ids("timestamp")
         bad = np.zeros(len(chunk), dtype=bool)
         values = chunk.columns["value"].take(rows).to_pylist()

@@ -85,6 +85,7 @@ def find(folder: Path, pattern: str) -> list[Source]:
     for path in archives:
         with _readable(str(path)), zipfile.ZipFile(path) as archive:
             names = sorted(archive.namelist())
+            _check_names(archive)
         found += [
             Source(path, name)
             for name in names
@@ -92,6 +93,21 @@ def find(folder: Path, pattern: str) -> list[Source]:
             and _is_data(name.split("/"))
         ]
     return found
+
+
+def _check_names(archive: zipfile.ZipFile) -> None:
+    """Members are named alike in the archive's list and before their bytes.
+
+    Otherwise a file whose name is damaged would not be missed where it may be absent.
+
+    Raises:
+        BadZipFile: one is not.
+    """
+    for info in archive.infolist():
+        try:
+            archive.open(info).close()
+        except (NotImplementedError, RuntimeError):  # packed otherwise: told where it is wanted
+            continue
 
 
 def _is_archive(path: Path) -> bool:

@@ -104,6 +104,19 @@ def test_damaged_files(tmp_path: Path) -> None:
         _read(tmp_path / "latin.csv")
 
 
+def test_a_damaged_name_in_an_archive_is_told(tmp_path: Path) -> None:
+    """Also of a file that nobody asks for by that name: the one meant may be optional."""
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        archive.writestr("set/x.csv", "a,b\n1,x\n")
+        archive.writestr("set/optional.csv", "c\n")
+    assert find(tmp_path, "x.csv")
+    data = (tmp_path / "set.zip").read_bytes()
+    at = data.rindex(b"optional")
+    (tmp_path / "set.zip").write_bytes(data[:at] + b"X" + data[at + 1 :])
+    with pytest.raises(SchemaError, match=r"set\.zip cannot be read \(File name in directory"):
+        find(tmp_path, "x.csv")
+
+
 def test_lines_longer_than_a_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "long.csv").write_text("a,b\n1," + "x" * 99 + "\n2,y")
     chunks = _read(tmp_path / "long.csv", block_bytes=32)

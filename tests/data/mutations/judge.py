@@ -447,7 +447,7 @@ def number(text: str) -> tuple[Decimal, bool]:
         value = Decimal(clean)
     except InvalidOperation as error:
         raise Bad("is no number") from error
-    if not abs(value) < Decimal("1e300"):
+    if not value.copy_abs() < Decimal("1e300"):
         raise Bad("is not finite")
     return value, bool(re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", text))
 
@@ -660,6 +660,7 @@ def _rated(j: Judge, name: str, shape: Shape, columns: Sequence[str],
 def _films(j: Judge, name: str, shape: Shape, wanted: Sequence[str],
            rated: list[tuple[Record, str]], flags: Sequence[str] = ()) -> None:  # fmt: skip
     known: dict[str, list[str]] = {}
+    first: dict[str, list[str]] = {}
     item, title = wanted[:2]
     taken = {i for _, i in rated}
     for record, cells in j.records(name, shape, wanted):
@@ -674,10 +675,11 @@ def _films(j: Judge, name: str, shape: Shape, wanted: Sequence[str],
         key = str(number_)
         if key in known:
             j.refuse(name, f"film {key} twice", record, doubt=True)
-            if key in taken and known[key] != told:
+            if key in taken and first[key] != told:
                 j.verdict.left_out.append(1)
             told = []
         known[key] = told
+        first.setdefault(key, told)
     for record, key in rated:
         if key not in known:
             j.refuse(record.file, f"film {key} is not in {name}")

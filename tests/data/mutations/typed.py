@@ -619,7 +619,9 @@ def _judge_journey(found: Mapping[str, Columns | None], *, products: bool) -> Ve
                                       or not value):  # fmt: skip
                 j.refuse("products.parquet", f"odd {column}", doubt=True)
         if product is not None:
-            kinds[product] = (listed["department"][row], listed["product_type"][row])
+            told = (listed[column][row] for column in ("department", "product_type"))
+            department, kind = (v.strip() if isinstance(v, str) else v for v in told)
+            kinds[product] = (department, kind)
     for row in range(len(promoted["product_id"])):
         for column in ("product_id", "store_id", "week"):
             value = _cell(j, "promotions.parquet", row, column, promoted[column][row], _whole_of)

@@ -435,6 +435,7 @@ class Judge:
 
 
 _WHOLE = re.compile(r"0|[1-9][0-9]{0,18}")
+_AWAY = r"[+-]([01]\d|2[0-3])"  # hours from UTC
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
@@ -509,9 +510,9 @@ def iso_zoned(text: str) -> tuple[float, bool]:
 def _iso(text: str, zone: str) -> tuple[float, bool]:
     clean = text.strip()
     if not re.fullmatch(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d([.,]\d+)?)?"
-                        r"( ?Z|[+-]\d\d:?\d\d| UTC)?)?", clean, re.ASCII):  # fmt: skip
+                        rf"( ?Z|{_AWAY}:?[0-5]\d| UTC)?)?", clean, re.ASCII):  # fmt: skip
         raise Bad(f"{text[:40]!r} is no time")
-    plain = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)" + zone
+    plain = rf"\d{{4}}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{{1,6}})?(Z|{_AWAY}:[0-5]\d)" + zone
     sure = re.fullmatch(plain, text, re.ASCII)
     try:
         when = datetime.fromisoformat(re.sub(r" ?(UTC|Z)$", "+00:00", clean).replace(",", "."))

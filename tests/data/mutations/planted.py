@@ -91,7 +91,7 @@ def _set(state: State, change: Callable[[str], str], roles: tuple[str, ...] | No
 
 
 def _thousands(cell: str) -> str:
-    return f"{int(cell):,}" if cell.isascii() and cell.isdigit() else "1,299"
+    return f"{int(cell):,}" if cell.isascii() and cell.isdecimal() else "1,299"
 
 
 _NUMBER = ("user", "item", "time", "rating", "price", "ratio", "prob", "position", "flag")
@@ -103,9 +103,9 @@ _VALUES: dict[str, tuple[str, Callable[[str], str], tuple[str, ...] | None, bool
     "id-with-spaces": ("ids", lambda c: f" {c} ", _ID, True),
     "big-id": ("ids", lambda c: str(2**53 + len(c)), _ID, False),
     "id-beyond-64-bits": ("ids", lambda c: str(2**64 + len(c)), _ID, False),
-    "scientific": ("numbers", lambda c: f"{c}e0" if c[-1:].isdigit() else "1e3", _NUMBER, True),
+    "scientific": ("numbers", lambda c: f"{c}e0" if c[-1:].isdecimal() else "1e3", _NUMBER, True),
     "scientific-id": ("ids", lambda c: "1.23457E+17", _ID, False),
-    "hexadecimal": ("numbers", lambda c: hex(int(c)) if c.isascii() and c.isdigit() else "0x10",
+    "hexadecimal": ("numbers", lambda c: hex(int(c)) if c.isascii() and c.isdecimal() else "0x10",
                     _NUMBER, True),
     "thousands": ("numbers", _thousands, _NUMBER, True),
     "decimal-comma": ("numbers", lambda c: c.replace(".", ",") if "." in c else f"{c},5",
@@ -141,8 +141,8 @@ _VALUES: dict[str, tuple[str, Callable[[str], str], tuple[str, ...] | None, bool
     "nanoseconds": ("times", lambda c: f"{c}000000000", ("time",), True),
     "seconds-for-ms": ("times", lambda c: c[:10], ("time",), True),
     "yyyymmdd": ("times", lambda c: f"20170{1 + len(c) % 9}{10 + int(c[-1:] or 0) % 10}"
-                 if c[-1:].isdigit() else "20170913", ("time",), True),
-    "iso-time": ("times", lambda c: "2017-09-13T10:00:0" + (c[-1:] if c[-1:].isdigit() else "0"),
+                 if c[-1:].isdecimal() else "20170913", ("time",), True),
+    "iso-time": ("times", lambda c: "2017-09-13T10:00:0" + (c[-1:] if c[-1:].isdecimal() else "0"),
                  ("time",), True),
     "iso-time-utc": ("times", lambda c: "2017-09-13 10:00:00 UTC", ("time",), True),
     "us-date": ("times", lambda c: "09/13/2017", ("time",), True),
@@ -237,7 +237,7 @@ def _unquoted_comma(state: State) -> None:
     table = state.table()
     for row, cells in enumerate(table.rows):
         for column, cell in enumerate(cells):
-            if cell.replace(".", "").isdigit() and "." in cell:
+            if cell.replace(".", "").isdecimal() and "." in cell:
                 cells[column] = cell.replace(".", ",")
                 table.raw.add((row, column))
 

@@ -82,7 +82,7 @@ def _value(name: str, make: Callable[[Any], Any]) -> None:
 
 
 def _number(value: Any) -> int:
-    digits = "".join(c for c in str(value) if c.isdigit())[:10]
+    digits = "".join(c for c in str(value) if c.isdecimal())[:10]
     return int(digits or 3)
 
 

@@ -509,7 +509,8 @@ def iso_zoned(text: str) -> tuple[float, bool]:
 
 def _iso(text: str, zone: str) -> tuple[float, bool]:
     clean = text.strip()
-    if not re.fullmatch(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d([.,]\d+)?)?"
+    compact = re.fullmatch(r"\d{8}", clean, re.ASCII)  # of ISO 8601, too, but seldom meant
+    if not compact and not re.fullmatch(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d([.,]\d+)?)?"
                         rf"( ?Z|{_AWAY}:?[0-5]\d| UTC)?)?", clean, re.ASCII):  # fmt: skip
         raise Bad(f"{text[:40]!r} is no time")
     plain = rf"\d{{4}}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{{1,6}})?(Z|{_AWAY}:[0-5]\d)" + zone

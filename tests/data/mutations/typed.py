@@ -125,7 +125,7 @@ for _name, _make in {
     "period": lambda v: pd.Period("2017-09-13", "D"),
     "timedelta": lambda v: dt.timedelta(seconds=_number(v)),
     "decimal": lambda v: Decimal(_number(v)) / 4,
-    "bytes": lambda v: str(v).encode(),
+    "bytes": lambda v: str(v).encode("utf-8", "surrogatepass"),
     "list": lambda v: [v],
     "surrogate": lambda v: "a\ud800",
     "upper": lambda v: v.upper() if isinstance(v, str) else v,

@@ -463,10 +463,13 @@ def read_json_lines(
 
 def _joined_lines(block: bytes, parse: pa_json.ParseOptions) -> Iterator[int]:
     """Indices of lines that hold more than one object, which Arrow reads without a word."""
+    judged = 0  # a line is parsed once, however many seams it has
     for seam in _SEAM.finditer(block):
+        if seam.start() < judged:
+            continue
         first = block.rfind(b"\n", 0, seam.start()) + 1
-        line = block[first : _end(block, seam.end())]
-        if _parsed(line, parse).num_rows > 1:  # otherwise the seam stands in a text
+        judged = _end(block, seam.end())
+        if _parsed(block[first:judged], parse).num_rows > 1:  # otherwise it stands in a text
             yield block.count(b"\n", 0, first)
 
 
@@ -527,15 +530,17 @@ def without_rows(source: Source) -> SchemaError:
     return SchemaError(f"{source} has no rows: it is empty or cut off. Get it afresh.")
 
 
-def _line_blocks(stream: Stream, block_bytes: int) -> Iterator[bytes]:
-    """Blocks of whole lines, each but the last ending in a line feed or a carriage return.
+def _line_blocks(stream: Stream, block_bytes: int, *, returns: bool = True) -> Iterator[bytes]:
+    """Blocks of whole lines; with ``returns``, a carriage return alone ends a line, too.
 
     Arrow is given these, and not the stream: it would read ahead in threads of its own, which
     can still hold the stream when an error has ended all else, and then the process aborts.
     """
     rest: list[bytes] = []
     while data := stream.read(block_bytes):
-        cut = max(data.rfind(b"\n"), data.rfind(b"\r", 0, -1)) + 1
+        cut = data.rfind(b"\n") + 1
+        if returns:
+            cut = max(cut, data.rfind(b"\r", 0, -1) + 1)
         if cut:
             yield b"".join([*rest, data[:cut]])
             rest = []
@@ -552,7 +557,7 @@ def _line_blocks(stream: Stream, block_bytes: int) -> Iterator[bytes]:
 
 def _blocks_of(source: Source, block_bytes: int, bar: Any) -> Iterator[bytes]:
     with Stream(source, bar=bar) as stream:
-        yield from _line_blocks(stream, block_bytes)
+        yield from _line_blocks(stream, block_bytes, returns=False)
 
 
 def _bar(sources: Sequence[Source], progress: bool | None) -> Progress:

@@ -126,6 +126,27 @@ def test_lines_longer_than_a_block(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         _read(tmp_path / "long.csv", block_bytes=32)
 
 
+def test_objects_are_not_cut_at_a_carriage_return(tmp_path: Path) -> None:
+    text = "".join(f'{{"a": {i},\r "b": "}}{{ }} {{"}}\n' for i in range(40))
+    (tmp_path / "x.jsonl").write_bytes(text.encode())
+    for block_bytes in (8, 50, 1 << 20):
+        chunks = list(
+            read_json_lines([Source(tmp_path / "x.jsonl")], TYPES, block_bytes=block_bytes)
+        )
+        assert [a for a, _ in _all(chunks)] == list(range(40))
+
+
+def test_a_line_with_many_seams_is_parsed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    parsed = text_chunks._parsed
+    monkeypatch.setattr(text_chunks, "_parsed", lambda *a: calls.append(1) or parsed(*a))
+    (tmp_path / "x.jsonl").write_text('{"a": 1, "b": "' + "}{" * 500 + '"}\n')
+    assert len(list(read_json_lines([Source(tmp_path / "x.jsonl")], TYPES))) == 1
+    assert len(calls) == 2  # the block, and its line
+
+
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("header", [True, False])
 def test_lines_of_errors_behind_many_blocks(tmp_path: Path, end: str, header: bool) -> None:
